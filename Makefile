@@ -1,0 +1,101 @@
+# PYTHON chooses the interpreter of .venv: make build PYTHON=python3.13
+PYTHON ?= $(shell scripts/find-python.sh 3 3.13 3.12 3.11 | head -n 1)
+VENV := .venv
+PY := $(VENV)/bin/python
+
+PY_DIRS := $(wildcard python tests benches)
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name Cargo.toml -o -path '*/src/*' -name '*.rs')
+
+ifneq ($(shell command -v uv),)
+create_venv = uv venv --quiet --clear --python $(PYTHON) $(VENV)
+install = uv pip install --quiet --python $(PY)
+develop = $(VENV)/bin/maturin develop --uv --release
+else
+create_venv = $(PYTHON) -m venv --clear $(VENV) && $(PY) -m pip install --upgrade pip
+install = $(PY) -m pip install
+develop = $(VENV)/bin/maturin develop --release
+endif
+
+export VIRTUAL_ENV := $(abspath $(VENV))
+# pyo3 is built anew whenever this changes, so it is the same for every command.
+export PYO3_PYTHON := $(abspath $(PY))
+export PIP_QUIET := 1
+# maturin stops where both this and VIRTUAL_ENV are set.
+unexport CONDA_PREFIX
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo build test test-core test-python test-full lint format bench bench-quick clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: build ## build what is needed and show it at work
+	$(VENV)/bin/swisper-ctx demo
+
+build: $(VENV)/.built ## build the extension into .venv
+
+test: test-core test-python ## the tests, under six minutes
+
+test-core:
+	cargo test --quiet
+
+test-python: $(VENV)/.test
+	$(PY) -m pytest --quiet
+
+test-full: ## many more rounds, on every Python found
+	SWISPER_FULL=1 $(MAKE) test-core
+	set -e; for python in $$(scripts/find-python.sh 3.11 3.12 3.13); do \
+		echo "== $$python"; \
+		SWISPER_FULL=1 $(MAKE) test-python PYTHON=$$python \
+			VENV=.venvs/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	done
+
+lint: $(VENV)/.dev ## formatting, types, lints and layers
+	cargo fmt --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check --quiet $(PY_DIRS)
+	$(VENV)/bin/ruff format --quiet --check $(PY_DIRS)
+	$(PY) -m mypy $(PY_DIRS)
+	$(PY) -m mypy.stubtest swisper_ctx._core
+	$(VENV)/bin/pyright --pythonpath $(PY) tests/typing/public_api.py
+	$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.dev ## rewrite the sources as the formatters want them
+	cargo fmt
+	$(VENV)/bin/ruff check --quiet --fix $(PY_DIRS)
+	$(VENV)/bin/ruff format --quiet $(PY_DIRS)
+
+bench: $(VENV)/.dev ## all benches, with their peers
+	$(PY) -m benches.ratio
+	$(PY) -m pytest benches --benchmark-json=target/bench.json
+
+bench-quick: $(VENV)/.dev ## every bench, briefly: they run and agree, the figures mean little
+	$(PY) -m benches.ratio --quick
+	$(PY) -m pytest --quiet benches --benchmark-min-rounds=1 --benchmark-max-time=0.02 --benchmark-warmup=off
+
+clean: ## remove everything built
+	rm -rf .venv .venvs target dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find python -name '*.so' -delete
+
+# Stamps: .tools what builds, .built the extension and the cli, .test what tests need, .dev everything.
+
+$(VENV)/pyvenv.cfg:
+	scripts/preflight.sh "$(PYTHON)"
+	$(create_venv)
+
+$(VENV)/.tools: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(install) --group build
+	touch $@
+
+$(VENV)/.built: $(VENV)/.tools $(RUST_SOURCES)
+	$(develop) --extras cli
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.built
+	$(develop) --extras all --group test
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.built
+	$(develop) --extras all --group develop
+	touch $@

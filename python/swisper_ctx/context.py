@@ -1,0 +1,200 @@
+"""What an assistant remembers of one session between two turns."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
+from swisper_ctx.errors import InvalidTransitionError
+from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
+from swisper_ctx.log import Etag
+
+METADATA = ("session_id", "user_id", "created_at", "updated_at", "version")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def new_session_id() -> str:
+    """128 random bits as URL-safe text."""
+    return secrets.token_urlsafe(16)
+
+
+def moment(micros: int | None) -> datetime | None:
+    """The UTC datetime of a time of the log."""
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+class Position:
+    """Where a context stands in the log of its session."""
+
+    __slots__ = ("created_at", "epoch", "etag", "saves", "session_id", "snapshot", "updated_at", "user_id", "version")
+
+    def __init__(self, session_id: str, user_id: str, snapshot: Snapshot) -> None:
+        self.session_id, self.user_id = session_id, user_id
+        self.snapshot = snapshot
+        """The state after everything that was handed to a store, acknowledged or not."""
+        self.etag: Etag | None = None
+        self.epoch = self.version = 0
+        self.created_at: int | None = None
+        self.updated_at: int | None = None
+        self.saves: list[Any] = []
+        """The saves on their way, oldest first."""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+class ContextBase:
+    """Fields that load when they are read and are saved when they were touched; `SwisperContext` declares them."""
+
+    __slots__ = ("__dict__", "__weakref__", "_position")
+    _fields: ClassVar[dict[str, FieldSpec]] = {}
+    _unopened: ClassVar[Snapshot]
+    _position: Position
+
+    def __init_subclass__(cls) -> None:
+        own = {name: spec for name, spec in declared_fields(cls).items() if name not in METADATA}
+        cls._fields = {**cls._fields, **own}
+        for name, spec in own.items():
+            setattr(cls, name, FieldDescriptor(spec))
+        for name in METADATA:
+            if name in cls.__dict__.get("__annotations__", {}):
+                setattr(cls, name, _metadata(name))
+        cls._unopened = Snapshot([(s.name, s.record_class) for s in cls._fields.values() if s.record_class])
+
+    def __init__(self, **fields: Any) -> None:
+        session_id = fields.pop("session_id", None) or new_session_id()
+        position = Position(session_id, fields.pop("user_id", ""), self._unopened)
+        object.__setattr__(self, "_position", position)
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def _at(cls, position: Position) -> Self:
+        context = cls.__new__(cls)
+        object.__setattr__(context, "_position", position)
+        return context
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        spec = self._fields.get(name)
+        if spec is None:
+            what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
+            raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
+        if spec.record_class is None:
+            self.__dict__[name] = value
+        elif value is not getattr(self, name):
+            getattr(self, name)[:] = value
+
+    def __repr__(self) -> str:
+        position = self._position
+        return f"<{type(self).__name__} {position.session_id} version {position.version}>"
+
+    def _freeze(self) -> Delta | None:
+        """What has changed since the last call; it counts as handed over from now on."""
+        position = self._position
+        touched = self.__dict__
+        if not position.snapshot.names:
+            # The first version has every field, so that any JSON Patch tool can follow from there.
+            known = {name: touched.get(name) for name in self._fields}
+            initial = {name: self._fields[name].initial() for name in known if name not in touched}
+            touched = {**known, **touched, **initial}
+        delta = position.snapshot.freeze(touched)
+        if delta is not None:
+            position.snapshot = delta.snapshot
+        return delta
+
+
+def _metadata(name: str) -> property:
+    if name.endswith("_at"):
+        return property(lambda context: moment(getattr(context._position, name)))
+    return property(lambda context: getattr(context._position, name))
+
+
+class SwisperContext(ContextBase):
+    """The context of one session: plain attributes, lists and dicts, of which a save writes what changed.
+
+    Fields hold exact JSON types (str, int, float, bool, None, list, dict with str keys), times, and lists of records.
+    Subclass it to declare fields of your own; each needs a default.
+    """
+
+    session_id: str = field(default_factory=new_session_id)
+    user_id: str = ""
+    current_state: str = "idle"
+    conversation_history: RecordList[Message] = field(default_factory=lambda: RecordList(Message))
+    product_query: str = ""
+    hard_constraints: list[str] = field(default_factory=list)
+    soft_preferences: dict[str, Any] = field(default_factory=dict)
+    search_results: RecordList[Product] = field(default_factory=lambda: RecordList(Product))
+    pipeline_executions: RecordList[PipelineExecution] = field(default_factory=lambda: RecordList(PipelineExecution))
+    performance_metrics: dict[str, Any] = field(default_factory=dict)
+    cache_keys: list[str] = field(default_factory=list)
+    buffer_store: dict[str, Any] = field(default_factory=dict)
+    summary_store: dict[str, Any] = field(default_factory=dict)
+    semantic_memory_refs: list[str] = field(default_factory=list)
+    pii_extracted: RecordList[PIIEntity] = field(default_factory=lambda: RecordList(PIIEntity))
+    consent_status: dict[str, bool] = field(default_factory=dict)
+    data_retention_policy: str = "session"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = field(default=None, init=False)
+    updated_at: datetime | None = field(default=None, init=False)
+    version: int = field(default=0, init=False)
+
+    def transition_to(self, state: str, allowed: Mapping[str, Collection[str]] | None = None) -> None:
+        """Set `current_state`, which the next save writes only if the stored state is still the one left here.
+
+        `allowed` names the states that may follow each state; without it every change is. Raises
+        InvalidTransitionError, and leaves the state as it was, for any other.
+        """
+        if allowed is not None and state not in (following := allowed.get(self.current_state, ())):
+            raise InvalidTransitionError(self.current_state, state, following)
+        self.current_state = state
+
+
+C = TypeVar("C", bound=SwisperContext)
+
+
+def serialize_context(context: SwisperContext) -> dict[str, Any]:
+    """The whole context as JSON types of its own: records as dicts, times as RFC 3339 text, every field there.
+
+    Fields that this class does not declare are kept as they are stored. Raises EncodeError for a value that JSON
+    cannot hold.
+    """
+    position, snapshot = context._position, context._position.snapshot
+    names = [*context._fields, *(n for n in (*snapshot.names, *context.__dict__) if n not in context._fields)]
+    body = {}
+    for name in names:
+        if name in context.__dict__ or name not in snapshot:
+            body[name] = plain(getattr(context, name))
+        else:
+            body[name] = plain(snapshot.get(name))
+    times = {"created_at": plain(context.created_at), "updated_at": plain(context.updated_at)}
+    return {"session_id": position.session_id, "user_id": position.user_id, **body, **times, "version": position.version}
+
+
+def deserialize_context(source: Mapping[str, Any], context_class: type[C] = SwisperContext) -> C:  # type: ignore[assignment]
+    """The context that `serialize_context` gave; it belongs to no store until it is saved as a new session.
+
+    Keys that are not declared are kept. Raises EncodeError for a value that JSON cannot hold, DecodeError for a
+    time that is none.
+    """
+    context = context_class(session_id=source.get("session_id"), user_id=source.get("user_id", ""))
+    position = context._position
+    position.version = source.get("version", 0)
+    position.created_at, position.updated_at = (_micros(source, name) for name in ("created_at", "updated_at"))
+    for name, value in source.items():
+        if name in METADATA:
+            continue
+        spec = context_class._fields.get(name)
+        if spec is None:
+            context.__dict__[name] = plain(value)
+        else:
+            setattr(context, name, value if spec.record_class else spec.decode(plain(value)))
+    return context
+
+
+def _micros(source: Mapping[str, Any], name: str) -> int | None:
+    text = source.get(name)
+    if text is None:
+        return None
+    time = FieldSpec(name, str, is_time=True).decode(text)
+    return (time - EPOCH) // timedelta(microseconds=1)

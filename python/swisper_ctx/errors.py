@@ -1,0 +1,135 @@
+"""Everything that swisper_ctx raises.
+
+ContextError
+├── CodecError (ValueError)
+│   ├── EncodeError
+│   └── DecodeError
+├── PatchError (ValueError)
+├── NotLoadedError (LookupError)
+├── InvalidTransitionError (ValueError)
+├── StoreError
+│   ├── StoreUnavailableError
+│   │   └── OutcomeUnknownError
+│   ├── ConflictError
+│   ├── SessionNotFoundError
+│   ├── VersionUnavailableError
+│   └── CorruptSessionError
+├── DecryptionError
+└── PrivacyError
+
+No message holds content, keys or personal data: only names, places, sizes and versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swisper_ctx.log import Etag
+
+
+class ContextError(Exception):
+    """The base of every error of this package."""
+
+
+class CodecError(ContextError, ValueError):
+    """A value that JSON cannot hold, or bytes that are no JSON.
+
+    `kind` says what is wrong, `index` is the byte where decoding stopped (None when encoding),
+    `pointer` is the JSON Pointer (RFC 6901) of the value at fault.
+    """
+
+    def __init__(self, kind: str, *, index: int | None = None, pointer: str = "") -> None:
+        self.kind, self.index, self.pointer = kind, index, pointer
+        place = f" at byte {index}" if index is not None else ""
+        super().__init__(f"{kind}{place}" + (f" (at {pointer})" if pointer else ""))
+
+
+class EncodeError(CodecError):
+    """A value that a context cannot hold; `pointer` leads to it. Nothing was changed or written."""
+
+
+class DecodeError(CodecError):
+    """Bytes that are not the JSON they should be."""
+
+
+class PatchError(ContextError, ValueError):
+    """A JSON Patch (RFC 6902) that is malformed or does not fit its document."""
+
+    def __init__(self, problem: str, *, operation: int | None = None, path: str = "") -> None:
+        self.operation, self.path = operation, path
+        place = f"operation {operation}: " if operation is not None else ""
+        super().__init__(f"{place}{problem}" + (f" (path {path})" if path else ""))
+
+
+class NotLoadedError(ContextError, LookupError):
+    """The records asked for were left in the store by `tail=`; `await context.load_history()` fetches them."""
+
+
+class InvalidTransitionError(ContextError, ValueError):
+    """A change of `current_state` that the caller's table does not allow; the state is as before."""
+
+    def __init__(self, current: str, target: str, allowed: Collection[str]) -> None:
+        self.current, self.target, self.allowed = current, target, tuple(sorted(allowed))
+        choice = ", ".join(self.allowed) or "none"
+        super().__init__(f"{current!r} cannot become {target!r}; allowed: {choice}")
+
+
+class StoreError(ContextError):
+    """A store could not do what was asked; the driver's own error is the cause."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store could not be reached or could not write in time. Nothing was written; the call may be repeated."""
+
+
+class OutcomeUnknownError(StoreUnavailableError):
+    """The answer to a write was lost. It may have been written: save again, and it is written once."""
+
+
+class ConflictError(StoreError):
+    """Somebody else saved first. Nothing of this save was written: load the session again and repeat the edit.
+
+    `expected` is the state that the edit was made on, `actual` what the store holds (None: the session is gone),
+    `paths` the JSON Pointers that both sides touched, where known.
+    """
+
+    def __init__(
+        self, reason: str, *, expected: Etag | None = None, actual: Etag | None = None, paths: Sequence[str] = ()
+    ) -> None:
+        self.reason, self.expected, self.actual, self.paths = reason, expected, actual, tuple(paths)
+        versions = [f"{n} version {e.version}" for n, e in (("expected", expected), ("actual", actual)) if e]
+        super().__init__("; ".join([f"not written: {reason}", *versions]))
+
+
+class SessionNotFoundError(StoreError, LookupError):
+    """There is no such session, or it belongs to another user."""
+
+
+class VersionUnavailableError(StoreError, LookupError):
+    """A version that has been folded away; `oldest` is the oldest one still kept."""
+
+    def __init__(self, version: int, oldest: int) -> None:
+        self.version, self.oldest = version, oldest
+        super().__init__(f"version {version} is no longer kept; the oldest is {oldest}")
+
+
+class CorruptSessionError(StoreError):
+    """Stored bytes of one session are damaged, foreign or of a newer format. Other sessions are not affected.
+
+    `session_id` names the session and `block` which of its blocks.
+    """
+
+    def __init__(self, problem: str, *, session_id: str | None = None, block: str | None = None) -> None:
+        self.problem, self.session_id, self.block = problem, session_id, block
+        where = " of ".join(filter(None, (block, f"session {session_id}" if session_id else None)))
+        super().__init__(f"{where}: {problem}" if where else problem)
+
+
+class DecryptionError(ContextError):
+    """Bytes that none of the keys opens, or that were sealed for another place."""
+
+
+class PrivacyError(ContextError):
+    """Consent, retention or redaction forbids what was asked, or could not be carried out."""

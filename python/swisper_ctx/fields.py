@@ -1,0 +1,107 @@
+"""How a context class declares its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
+
+from swisper_ctx._core import RecordList
+from swisper_ctx.errors import DecodeError
+
+if TYPE_CHECKING:
+    from swisper_ctx.context import SwisperContext
+
+__all__ = ["FieldSpec", "declared_fields", "field"]
+
+JSON_SCALARS = (str, int, float, bool, type(None))
+
+
+class FieldSpec(NamedTuple):
+    """One declared field: how it starts, and how it is read back from its JSON form."""
+
+    name: str
+    default: Callable[[], Any]
+    record_class: type[Any] | None = None
+    """For a list of records, their class."""
+    is_time: bool = False
+
+    def decode(self, value: Any) -> Any:
+        """The Python value of a stored one."""
+        if not self.is_time or not isinstance(value, str):
+            return value
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except ValueError:
+            raise DecodeError("a time was expected", pointer=f"/{self.name}") from None
+
+    def initial(self) -> Any:
+        """A new value for a context that has none yet."""
+        return self.default() if self.record_class is None else RecordList(self.record_class)
+
+
+class FieldDescriptor:
+    """Puts the value of a field into the instance's `__dict__` when it is first read.
+
+    From then on the attribute is an ordinary one, and the keys of `__dict__` are the fields that may have changed.
+    """
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: FieldSpec) -> None:
+        self.spec = spec
+
+    def __get__(self, context: SwisperContext | None, owner: type[Any]) -> Any:
+        if context is None:
+            return self
+        snapshot, spec = context._position.snapshot, self.spec
+        value = spec.decode(snapshot.get(spec.name)) if spec.name in snapshot else spec.initial()
+        context.__dict__[spec.name] = value
+        return value
+
+
+def declared_fields(cls: type[Any]) -> dict[str, FieldSpec]:
+    """The fields that a class body declares, in order. Raises TypeError for a type that a context cannot hold."""
+    hints = typing.get_type_hints(cls)
+    specs = {}
+    for name in cls.__dict__.get("__annotations__", {}):
+        if get_origin(hints[name]) is not typing.ClassVar:
+            specs[name] = _spec(cls, name, hints[name])
+    return specs
+
+
+def _spec(cls: type[Any], name: str, hint: Any) -> FieldSpec:
+    if get_origin(hint) is RecordList:
+        return FieldSpec(name, list, record_class=get_args(hint)[0])
+    is_time = datetime in (hint, *get_args(hint))
+    if not is_time and not _is_json(hint):
+        raise TypeError(f"{cls.__name__}.{name}: a field is a JSON type, datetime or RecordList[...], not {hint!r}")
+    return FieldSpec(name, _default(cls, name), is_time=is_time)
+
+
+def _is_json(hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (typing.Union, types.UnionType, list):
+        return all(map(_is_json, args))
+    if origin is dict:
+        return args[0] is str and _is_json(args[1])
+    if origin is typing.Literal:
+        return all(isinstance(choice, JSON_SCALARS) for choice in args)
+    return hint is Any or hint in (*JSON_SCALARS, list, dict) or typing.is_typeddict(hint)
+
+
+def _default(cls: type[Any], name: str) -> Callable[[], Any]:
+    declared = cls.__dict__.get(name, dataclasses.MISSING)
+    if isinstance(declared, dataclasses.Field):
+        if declared.default_factory is not dataclasses.MISSING:
+            return declared.default_factory
+        declared = declared.default
+    if declared is dataclasses.MISSING:
+        raise TypeError(f"{cls.__name__}.{name} needs a default: a stored session may not have it yet")
+    if isinstance(declared, list | dict):
+        raise TypeError(f"{cls.__name__}.{name}: use field(default_factory={type(declared).__name__})")
+    return lambda: declared

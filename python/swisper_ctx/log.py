@@ -1,0 +1,130 @@
+"""The session log as stores see it: small tuples of names, numbers and bytes.
+
+    head      one for each checkpoint: the version it stands for, and what its blocks are
+    blocks    immutable parts of the state at that version
+    frames    one JSON Patch for each version after it
+
+Times are integers, microseconds since 1970-01-01 UTC. Bytes are envelopes: a store keeps them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+GRACE_VERSIONS = 128
+GRACE_TIME = 600_000_000
+"""A head that was replaced, its blocks and the patches before it stay for so many versions and microseconds more."""
+
+RETRY_WINDOW = 86_400_000_000
+"""So long a frame without its patch still answers whether a change_id was written, in microseconds."""
+
+
+class Etag(NamedTuple):
+    """The identity of one state of a session: compared as a whole, never by version alone."""
+
+    version: int
+    token: bytes
+    """16 random bytes, drawn for each save."""
+
+
+class Head(NamedTuple):
+    """A checkpoint: `body` describes the state at version `base`, whose content stands in the blocks."""
+
+    base: int
+    stamp: bytes
+    """16 random bytes, drawn whenever a head is written: what the next checkpoint compares."""
+    body: bytes
+
+
+class Block(NamedTuple):
+    """One immutable part of a checkpoint. Blocks of a field stand in the order of `position`."""
+
+    block_id: bytes
+    field: str
+    """The record list it belongs to, the one large field it holds, or "" for the small fields together."""
+    position: int
+    records: int
+    body: bytes
+
+
+class Frame(NamedTuple):
+    """One version: who wrote it is `change_id`, if the caller named it; `body` is None once its patch is purged."""
+
+    version: int
+    token: bytes
+    change_id: str | None
+    time: int
+    body: bytes | None
+
+
+class StoredSession(NamedTuple):
+    """What one read of one session gives, all of one moment.
+
+    A whole read has the newest head, its blocks and every frame after its base. A read `after` an etag has no
+    head and no blocks, and the frames after that version; `frames[0]` names that etag as its parent, or the log
+    does not lead there.
+    """
+
+    session_id: str
+    user_id: str
+    etag: Etag
+    epoch: int
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    head: Head | None
+    blocks: tuple[Block, ...]
+    frames: tuple[Frame, ...]
+
+
+class Change(NamedTuple):
+    """One version to be written. Without `expected` it creates the session, and `head` is its first head."""
+
+    session_id: str
+    user_id: str
+    expected: Etag | None
+    etag: Etag
+    frame: bytes
+    change_id: str | None = None
+    messages: int | None = None
+    """How many messages the session has from now on; None leaves the number as it is."""
+    head: Head | None = None
+    expires_at: int | None = None
+    """When the session ends from now on; None leaves it as it is."""
+    epoch: int = 0
+
+
+class CommitResult(NamedTuple):
+    """What became of one change: committed at `time`, refused (`time` None), or failed with `error`."""
+
+    time: int | None
+    error: Exception | None = None
+
+
+class Checkpoint(NamedTuple):
+    """A new head in the place of the one with `expected_stamp`: which blocks come, which are no longer used."""
+
+    session_id: str
+    expected_stamp: bytes
+    head: Head
+    added: tuple[Block, ...]
+    dropped: tuple[bytes, ...]
+
+
+class SessionInfo(NamedTuple):
+    """One line of a listing."""
+
+    session_id: str
+    user_id: str
+    version: int
+    messages: int
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+
+
+class SessionPage(NamedTuple):
+    """A page of a listing, newest first; `cursor` asks for the next one, None at the end."""
+
+    sessions: tuple[SessionInfo, ...]
+    cursor: str | None

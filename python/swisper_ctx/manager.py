@@ -1,0 +1,154 @@
+"""The API of an application: sessions by their id, saved by what changed, pipelines timed and recorded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from swisper_ctx._core import PipelineExecution
+from swisper_ctx.context import SwisperContext
+from swisper_ctx.errors import SessionNotFoundError, StoreError
+from swisper_ctx.log import SessionPage
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.registry import open_store
+
+log = logging.getLogger("swisper_ctx.manager")
+
+C = TypeVar("C", bound=SwisperContext)
+
+
+class PipelineRun:
+    """A pipeline while it runs: set `result` and `metrics`, JSON values that are recorded with it."""
+
+    def __init__(self, name: str, input: Any) -> None:  # noqa: A002 - the field of the record has this name
+        self.name, self.input = name, input
+        self.result: Any = None
+        self.metrics: dict[str, Any] = {}
+        self.started_at = datetime.now(UTC)
+        self._clock = time.perf_counter()
+
+    def finish(self, error: BaseException | None) -> PipelineExecution:
+        """The record of this run."""
+        details = {"input": self.input, "result": self.result, "metrics": self.metrics or None}
+        if error is not None:
+            # Only the class: the text of an error may hold what the user said.
+            details["error"] = {"type": type(error).__name__}
+        return PipelineExecution(
+            pipeline_name=self.name,
+            status="completed" if error is None else "failed",
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC),
+            duration_ms=round((time.perf_counter() - self._clock) * 1000, 3),
+            **{name: value for name, value in details.items() if value is not None},
+        )
+
+
+class PipelineSessionManager(Generic[C]):
+    """Sessions of one store, as contexts of one class."""
+
+    def __init__(
+        self,
+        session_store: SessionStore,
+        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
+    ) -> None:
+        self.session_store, self.context_class = session_store, context_class
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
+    ) -> Self:
+        """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
+
+        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
+        """
+        return cls(open_store(url), context_class)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Finish what was begun and close the store."""
+        await self.session_store.aclose()
+
+    async def create_session(self, *, user_id: str, session_id: str | None = None, **fields: Any) -> C:
+        """A new session, stored. `session_id` is 128 random bits unless it is given; `fields` start its context.
+
+        Raises ConflictError if there is a session of that id.
+        """
+        context = self.context_class(session_id=session_id, user_id=user_id, **fields)
+        await self.session_store.save_session(context)
+        return context
+
+    async def load_session_context(self, session_id: str, *, user_id: str | None = None) -> C | None:
+        """The context of a session, None if there is none or `user_id` is given and it is another user's."""
+        return await self.session_store.load_session(session_id, user_id=user_id, context_class=self.context_class)
+
+    async def save(self, context: C, *, change_id: str | None = None) -> None:
+        """Write what changed since the last save; see `SessionStore.save_session`."""
+        await self.session_store.save_session(context, change_id=change_id)
+
+    @asynccontextmanager
+    async def session(self, session_id: str, *, user_id: str | None = None) -> AsyncGenerator[C]:
+        """Load a session, and save it at the end; nothing is saved if the body raises.
+
+        Raises SessionNotFoundError.
+        """
+        context = await self.load_session_context(session_id, user_id=user_id)
+        if context is None:
+            raise SessionNotFoundError(f"no session {session_id}")
+        yield context
+        await self.save(context)
+
+    @asynccontextmanager
+    async def pipeline(self, context: C, name: str, input: Any = None) -> AsyncGenerator[PipelineRun]:  # noqa: A002
+        """Time a pipeline and record it in `context.pipeline_executions`.
+
+        The record of one that succeeds is saved with the context; that of one that raises is saved at once and
+        alone, and the exception goes on.
+        """
+        run = PipelineRun(name, input)
+        try:
+            yield run
+        except BaseException as error:
+            await self._record_failure(context, run.finish(error))
+            raise
+        context.pipeline_executions.append(run.finish(None))
+
+    async def _record_failure(self, context: C, execution: PipelineExecution) -> None:
+        try:
+            await self.session_store.save_record(context, "pipeline_executions", execution)
+        except StoreError as error:
+            log.warning("a failed pipeline run stays unsaved in its context: %s", type(error).__name__)
+
+    async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
+        """Record a run of a pipeline in a session that need not be loaded; the execution_id.
+
+        Fields of PipelineExecution are taken from `execution_data`; its other keys are kept beside them. Raises
+        SessionNotFoundError, and EncodeError for a value that JSON cannot hold.
+        """
+        made = PipelineExecution(pipeline_name=pipeline_name)
+        execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
+        await self.session_store.append_record(session_id, "pipeline_executions", execution)
+        return str(execution.execution_id)
+
+    async def delete_session(self, session_id: str) -> bool:
+        """Delete a session with everything it has; whether there was one."""
+        return await self.session_store.delete_session(session_id)
+
+    async def sessions(
+        self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> SessionPage:
+        """A page of the sessions, newest first; `page.cursor` asks for the next one."""
+        return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)

@@ -1,0 +1,186 @@
+"""What a session store is: the operations on bytes that each implements, and those on contexts that all share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+from swisper_ctx._core import PipelineExecution
+from swisper_ctx.context import Position, SwisperContext
+from swisper_ctx.errors import ConflictError, SessionNotFoundError
+from swisper_ctx.log import (
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    SessionPage,
+    StoredSession,
+)
+from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
+from swisper_ctx.stores.committer import Committer
+from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
+
+__all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
+
+C = TypeVar("C", bound=SwisperContext)
+NEWEST = Etag(2**62, b"")
+APPEND_ATTEMPTS = 20
+
+
+class SessionStore(ABC):
+    """Keeps the logs of sessions. A subclass implements the operations on bytes; what works on contexts is shared.
+
+    `clock` gives the time; `failpoint` is called where a process may die.
+    """
+
+    def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
+        self._clock, self._failpoint = clock, failpoint
+
+    @abstractmethod
+    async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
+        """The current etags of those sessions that exist."""
+
+    @abstractmethod
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None:
+        """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
+
+        `tail` asks for at least so many of the last records of each list; a store may give more.
+        """
+
+    @abstractmethod
+    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
+        """The frames still kept with a version above `after`, oldest first."""
+
+    @abstractmethod
+    async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        """Write a group of changes, at most one for each session; a result for each, in their order.
+
+        Each is a compare-and-set of its own: refused when the session is not at `expected`, exists already (a
+        create), or holds a frame with the same `change_id`. One that fails leaves the others committed.
+        """
+
+    @abstractmethod
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        """Write a new head and its blocks; False if another head was written in the meantime."""
+
+    @abstractmethod
+    async def delete(self, session_ids: Collection[str]) -> int:
+        """Delete those sessions with everything they have; how many there were."""
+
+    @abstractmethod
+    async def sessions(
+        self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what was begun and let go of files, threads and connections."""
+
+    # -- on contexts
+
+    @cached_property
+    def _committer(self) -> Committer:
+        return Committer(self.commit, self._refused)
+
+    async def load_session(
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
+    ) -> C | None:
+        """The context of a session; None if there is none, or `user_id` is given and it is another user's.
+
+        Raises CorruptSessionError for bytes that are damaged or foreign.
+        """
+        stored = await self.read(session_id)
+        if stored is None or user_id not in (None, stored.user_id):
+            return None
+        return opened(stored, context_class)
+
+    async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
+        """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
+
+        When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
+        the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
+        cancel the write. Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a
+        value that JSON cannot hold.
+        """
+        position = context._position
+        oversized(session_id=position.session_id, change_id=change_id)
+        before = position.snapshot
+        delta = context._freeze()
+        if delta is not None:
+            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock))
+        if position.saves:
+            await position.saves[-1].future
+
+    async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
+        """Append one record to a list of a context and write that alone; other edits stay for the next save."""
+        position = context._position
+        getattr(context, field)
+        before = position.snapshot
+        delta = before.append(field, record)
+        delta.adopt(context.__dict__)
+        position.snapshot = delta.snapshot
+        save = ContextSave(context, delta, before, None, self._clock)
+        self._committer.submit(save)
+        await save.future
+
+    async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
+        """Append one record to a list of a session without loading it. Raises SessionNotFoundError, ConflictError."""
+        for attempt in range(APPEND_ATTEMPTS):
+            stored = await self.read(session_id, after=NEWEST)
+            if stored is None:
+                raise SessionNotFoundError(f"no session {session_id}")
+            append = RecordAppend(stored, field, record, self._clock)
+            self._committer.submit(append)
+            try:
+                return await append.future
+            except ConflictError:
+                if attempt == APPEND_ATTEMPTS - 1:
+                    raise
+        return None
+
+    async def delete_session(self, session_id: str) -> bool:
+        """Delete a session with everything it has; whether there was one."""
+        return await self.delete([session_id]) > 0
+
+    async def _refused(self, change: Change) -> int:
+        """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""
+        stored = await self.read(change.session_id, after=change.expected or Etag(0, b""))
+        if stored is None:
+            raise ConflictError("the session is gone", expected=change.expected)
+        for frame in stored.frames:
+            if frame.token == change.etag.token:
+                return frame.time
+        held = change.change_id is not None and any(f.change_id == change.change_id for f in stored.frames)
+        reason = "this change_id is in the log already" if held else "somebody else saved first"
+        if change.expected is None:
+            reason = "the session exists already"
+        raise ConflictError(reason, expected=change.expected, actual=stored.etag)
+
+
+def opened(stored: StoredSession, context_class: type[C]) -> C:
+    """The context that a whole read stands for. Raises CorruptSessionError."""
+    head = stored.head
+    snapshot = context_class._unopened.open(
+        stored.session_id,
+        stored.user_id,
+        stored.epoch,
+        stored.created_at,
+        stored.etag,
+        (head.base, head.body) if head else (0, b""),
+        stored.blocks,
+        [(frame.version, frame.body or b"") for frame in stored.frames],
+    )
+    position = Position(stored.session_id, stored.user_id, snapshot)
+    position.etag, position.epoch, position.version = stored.etag, stored.epoch, stored.etag.version
+    position.created_at, position.updated_at = stored.created_at, stored.updated_at
+    return context_class._at(position)

@@ -1,0 +1,117 @@
+"""The two kinds of writes: what changed in a context, and one record for a session that nobody has loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
+from swisper_ctx.context import ContextBase, Position
+from swisper_ctx.errors import StoreError
+from swisper_ctx.log import Change, Etag, Head, StoredSession
+from swisper_ctx.stores.clock import Clock
+
+NO_TOKEN = bytes(16)
+
+
+class ContextSave:
+    """What one `save` of a context hands over, frozen before the first await."""
+
+    __slots__ = ("before", "change_id", "clock", "context", "delta", "done", "etag", "future", "session_id")
+
+    def __init__(self, context: ContextBase, delta: Delta, before: Snapshot, change_id: str | None, clock: Clock) -> None:
+        position = context._position
+        self.context, self.delta, self.before = context, delta, before
+        self.change_id, self.clock, self.session_id = change_id, clock, position.session_id
+        self.etag = Etag(0, token())
+        self.done = False
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        position.saves.append(self)
+
+    def change(self) -> Change:
+        """Write what follows on the state that the saves before this one have led to."""
+        position, now = self.context._position, self.clock()
+        expected = position.etag
+        self.etag = Etag(expected.version + 1 if expected else 1, self.etag.token)
+        parent = expected.token if expected else NO_TOKEN
+        frame = self.delta.frame(self.session_id, position.epoch, parent, self.etag, self.change_id, now)
+        head = None if expected else first_head(position, self.before, now)
+        messages = self.delta.snapshot.count("conversation_history")
+        return Change(
+            self.session_id, position.user_id, expected, self.etag, frame, self.change_id, messages, head, None, position.epoch
+        )
+
+    def committed(self, time: int) -> None:
+        """The context now stands at this version."""
+        position = self.context._position
+        position.saves.remove(self)
+        if position.etag is None:
+            position.created_at = time
+        position.etag, position.version, position.updated_at = self.etag, self.etag.version, time
+        settle(self.future, None)
+        self.done = True
+
+    def failed(self, error: Exception) -> None:
+        """Give the edits back to the context; the saves that were to follow this one fail with it."""
+        position = self.context._position
+        at = position.saves.index(self)
+        fallen, position.saves = position.saves[at:], position.saves[:at]
+        for save in reversed(fallen):
+            save.delta.restore(self.context.__dict__)
+            save.done = True
+            settle(save.future, error)
+        position.snapshot = self.before
+
+
+def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
+    """The head that a session is created with: version 0, nothing in it."""
+    stamp = token()
+    body, _, _ = empty.checkpoint(
+        position.session_id, position.user_id, position.epoch, created_at, (0, NO_TOKEN), stamp, []
+    )
+    return Head(0, stamp, body)
+
+
+class RecordAppend:
+    """One record at the end of a list, written without loading the session."""
+
+    __slots__ = ("clock", "done", "etag", "field", "future", "record", "session_id", "stored")
+
+    def __init__(self, stored: StoredSession, field: str, record: PipelineExecution, clock: Clock) -> None:
+        self.stored, self.field, self.record, self.clock = stored, field, record, clock
+        self.session_id = stored.session_id
+        self.etag = Etag(stored.etag.version + 1, token())
+        self.done = False
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def change(self) -> Change:
+        stored = self.stored
+        frame = append_frame(
+            self.session_id, stored.epoch, stored.etag.token, self.etag, None, self.clock(), self.field, self.record
+        )
+        return Change(self.session_id, stored.user_id, stored.etag, self.etag, frame, epoch=stored.epoch)
+
+    def committed(self, time: int) -> None:
+        self.done = True
+        settle(self.future, None)
+
+    def failed(self, error: Exception) -> None:
+        self.done = True
+        settle(self.future, error)
+
+
+def settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    """Answer a caller, unless it was cancelled or its event loop is gone."""
+    if future.done() or future.get_loop().is_closed():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def oversized(**texts: Any) -> None:
+    """Raise StoreError for a name that no store takes: empty, over 255 bytes, or with a NUL."""
+    for name, text in texts.items():
+        if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= 255 and "\0" not in text):
+            raise StoreError(f"{name} must be a str of 1 to 255 bytes without NUL")

@@ -1,0 +1,457 @@
+//! From a state to the blocks of a checkpoint, and back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::envelope::{self, BlockId, Kind, Place};
+use crate::error::{Error, Result};
+use crate::frame::{self, Token};
+use crate::head::{FieldInfo, Head, Shape, digest};
+use crate::hex;
+use crate::json::{members, slice};
+use crate::list::List;
+use crate::patch;
+use crate::segment::{Segment, Spot, Stored};
+use crate::state::{Field, Home, State, Value};
+use crate::text;
+
+/// A value of this size has a block of its own.
+pub const OWN_BLOCK: usize = 16 * 1024;
+/// Room left between the positions of neighbours, so that a segment can be divided without moving the others.
+const STRIDE: i64 = 1 << 20;
+
+/// Which session and which of its states.
+#[derive(Debug, Clone)]
+pub struct About {
+    pub session_id: Arc<str>,
+    pub user_id: String,
+    pub epoch: u32,
+    pub created_at: i64,
+    pub version: u64,
+    pub token: Token,
+}
+
+/// A block as a store keeps it.
+#[derive(Debug, Clone)]
+pub struct Block {
+    pub id: BlockId,
+    pub field: String,
+    pub position: i64,
+    pub records: usize,
+    pub body: Vec<u8>,
+}
+
+/// What a checkpoint writes.
+#[derive(Debug)]
+pub struct Parts {
+    pub head: Vec<u8>,
+    pub added: Vec<Block>,
+    pub dropped: Vec<BlockId>,
+}
+
+struct Builder<'a> {
+    about: &'a About,
+    stored: HashSet<BlockId>,
+    fresh: &'a mut dyn FnMut() -> BlockId,
+    added: Vec<Block>,
+    order: Vec<(String, BlockId)>,
+}
+
+/// The parts of a checkpoint of `state`, given the ids of the blocks in use; what has not changed is not written.
+pub fn parts(
+    state: &State,
+    about: &About,
+    stamp: [u8; 16],
+    stored: &[BlockId],
+    fresh: &mut dyn FnMut() -> BlockId,
+) -> Result<Parts> {
+    let stored_set = stored.iter().copied().collect();
+    let mut builder = Builder { about, stored: stored_set, fresh, added: Vec::new(), order: Vec::new() };
+    let mut fields = Vec::new();
+    builder.small_values(state)?;
+    for (name, field) in state.iter() {
+        let (shape, total) = match field {
+            Field::Value(value) => {
+                builder.large_value(name, value)?;
+                (Shape::Value, 1)
+            }
+            Field::Records(list) => {
+                builder.records(name, list)?;
+                (Shape::Records, list.len())
+            }
+        };
+        fields.push(FieldInfo { name: name.into(), shape, total });
+    }
+    let head = Head {
+        version: about.version,
+        token: hex::encode(&about.token),
+        stamp: hex::encode(&stamp),
+        user_id: about.user_id.clone(),
+        created_at: about.created_at,
+        fields,
+        digest: digest(builder.order.iter().map(|(field, id)| (field.as_str(), *id))),
+    };
+    let used: HashSet<_> = builder.order.iter().map(|(_, id)| *id).collect();
+    let dropped = stored.iter().copied().filter(|id| !used.contains(id)).collect();
+    Ok(Parts { head: head.seal(&about.session_id, about.epoch)?, added: builder.added, dropped })
+}
+
+fn is_small(field: &Field) -> Option<&Arc<Value>> {
+    match field {
+        Field::Value(value) if value.text().len() < OWN_BLOCK => Some(value),
+        _ => None,
+    }
+}
+
+impl Builder<'_> {
+    fn small_values(&mut self, state: &State) -> Result<()> {
+        let small: Vec<_> = state.iter().filter_map(|(name, f)| is_small(f).map(|value| (name, value))).collect();
+        if small.is_empty() {
+            return Ok(());
+        }
+        self.values("", &small)
+    }
+
+    fn large_value(&mut self, name: &str, value: &Arc<Value>) -> Result<()> {
+        if value.text().len() < OWN_BLOCK {
+            return Ok(());
+        }
+        self.values(name, &[(name, value)])
+    }
+
+    /// One block for these values: the one they came from if it holds just them, else a new one.
+    fn values(&mut self, field: &str, values: &[(&str, &Arc<Value>)]) -> Result<()> {
+        let home = values.first().and_then(|(_, value)| value.home());
+        let kept = home.filter(|home| {
+            let all_here = values.iter().all(|(_, value)| value.home() == Some(*home));
+            all_here && home.members == values.len() && self.stored.contains(&home.id)
+        });
+        if let Some(home) = kept {
+            self.order.push((field.into(), home.id));
+            return Ok(());
+        }
+        let mut only = State::default();
+        for (name, value) in values {
+            only.set(name, Field::Value(Arc::clone(value)));
+        }
+        let mut payload = Vec::new();
+        only.encode(&mut payload)?;
+        let id = (self.fresh)();
+        let place = Place { session_id: &self.about.session_id, epoch: self.about.epoch, kind: Kind::Fields, id };
+        self.add(Block { id, field: field.into(), position: 0, records: 0, body: envelope::seal(&place, &payload) });
+        for (_, value) in values {
+            value.set_home(Home { id, members: values.len() });
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, name: &str, list: &List) -> Result<()> {
+        let segments = list.freeze()?;
+        let mut spots = self.spots(&segments);
+        if !spots.is_sorted_by(|a, b| a.position < b.position) {
+            // No room between two neighbours: give all of them new places.
+            for (n, spot) in (1..).zip(&mut spots) {
+                *spot = Spot { id: (self.fresh)(), position: n * STRIDE };
+            }
+        }
+        for (segment, spot) in segments.iter().zip(spots) {
+            if self.stored.contains(&spot.id) {
+                self.order.push((name.into(), spot.id));
+                continue;
+            }
+            let body = segment.seal(&self.about.session_id, self.about.epoch, spot.id)?;
+            let records = segment.count();
+            self.add(Block { id: spot.id, field: name.into(), position: spot.position, records, body });
+            segment.set_spot(spot);
+        }
+        Ok(())
+    }
+
+    /// Where each segment is to stand: the stored ones where they are, new ones evenly between those.
+    fn spots(&mut self, segments: &[Arc<Segment>]) -> Vec<Spot> {
+        let kept: Vec<_> =
+            segments.iter().map(|segment| segment.spot().filter(|spot| self.stored.contains(&spot.id))).collect();
+        let (mut spots, mut last) = (Vec::with_capacity(kept.len()), 0);
+        for (n, spot) in kept.iter().enumerate() {
+            let spot = spot.unwrap_or_else(|| {
+                let rest = kept.get(n..).unwrap_or_default();
+                let step = match rest.iter().position(Option::is_some) {
+                    None => STRIDE,
+                    Some(new) => {
+                        let next = rest.get(new).copied().flatten().map_or(last, |spot| spot.position);
+                        (next - last) / (i64::try_from(new).unwrap_or(i64::MAX - 1) + 1)
+                    }
+                };
+                Spot { id: (self.fresh)(), position: last + step }
+            });
+            last = spot.position;
+            spots.push(spot);
+        }
+        spots
+    }
+
+    fn add(&mut self, block: Block) {
+        self.order.push((block.field.clone(), block.id));
+        self.added.push(block);
+    }
+}
+
+/// The state that a head and its blocks stand for. Segments are not opened; `is_records` as in `State::apply`.
+pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dyn Fn(&str) -> bool) -> Result<State> {
+    let mut blocks = order(head, blocks);
+    if digest(blocks.iter().map(|block| (block.field.as_str(), block.id))) != head.digest {
+        return Err(Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with"));
+    }
+    let mut values = State::default();
+    for block in blocks.extract_if(.., |block| block.records == 0) {
+        open_values(about, &block, &mut values)?;
+    }
+    let mut state = State::default();
+    for info in &head.fields {
+        let field = match info.shape {
+            Shape::Records => open_records(about, info, &mut blocks)?,
+            Shape::Value => values.get(&info.name).cloned().ok_or_else(|| missing(&info.name))?,
+        };
+        state.set(&info.name, as_declared(field, is_records(&info.name))?);
+    }
+    Ok(state)
+}
+
+/// A value that is declared as records by now becomes a list.
+fn as_declared(field: Field, records: bool) -> Result<Field> {
+    match field {
+        Field::Value(value) if records => crate::state::field(value.text(), true),
+        other => Ok(other),
+    }
+}
+
+/// The blocks in the order of the digest: the small values, then field by field.
+fn order(head: &Head, mut blocks: Vec<Block>) -> Vec<Block> {
+    let rank = |block: &Block| head.fields.iter().position(|info| info.name == block.field).map_or(0, |n| n + 1);
+    blocks.sort_by_key(|block| (rank(block), block.position));
+    blocks
+}
+
+fn missing(field: &str) -> Error {
+    Error::corrupt(format!("field {field}"), "its block is missing")
+}
+
+fn open_values(about: &About, block: &Block, into: &mut State) -> Result<()> {
+    let place = Place { session_id: &about.session_id, epoch: about.epoch, kind: Kind::Fields, id: block.id };
+    let payload = envelope::open(&place, &block.body)?;
+    let found: Vec<_> =
+        members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
+    for (key, value) in &found {
+        let value = Value::new(slice(&payload, value.clone())?);
+        value.set_home(Home { id: block.id, members: found.len() });
+        into.set(&text::unescape(slice(&payload, key.clone())?)?, Field::Value(value));
+    }
+    Ok(())
+}
+
+fn open_records(about: &About, info: &FieldInfo, blocks: &mut Vec<Block>) -> Result<Field> {
+    let own = blocks.extract_if(.., |block| block.field == info.name);
+    let list = List::from_segments(
+        own.map(|block| {
+            let stored = Stored {
+                session_id: Arc::clone(&about.session_id),
+                epoch: about.epoch,
+                id: block.id,
+                body: block.body.into_boxed_slice(),
+            };
+            Arc::new(Segment::lazy(block.records, block.position, stored))
+        })
+        .collect(),
+    );
+    if list.len() == info.total { Ok(Field::Records(list)) } else { Err(missing(&info.name)) }
+}
+
+/// The state at `about`'s version: the head's, then each frame after it, checked to be one chain.
+pub fn open(
+    about: &About,
+    base: u64,
+    head: &[u8],
+    blocks: Vec<Block>,
+    frames: &[(u64, Vec<u8>)],
+    is_records: &dyn Fn(&str) -> bool,
+) -> Result<State> {
+    let head = Head::open(&about.session_id, about.epoch, base, head)?;
+    if head.user_id != about.user_id {
+        return Err(Error::corrupt(format!("head {base}"), "it belongs to another user"));
+    }
+    let shapes = |name: &str| {
+        is_records(name) || head.fields.iter().any(|info| info.name == name && info.shape == Shape::Records)
+    };
+    let mut state = open_head(about, &head, blocks, &shapes)?;
+    let (mut version, mut token) = (base, head.token().unwrap_or_default());
+    for (number, body) in frames {
+        (state, token) = follow(about, &state, (version, token), *number, body, &shapes)?;
+        version = *number;
+    }
+    if (version, token) == (about.version, about.token) {
+        Ok(state)
+    } else {
+        Err(Error::corrupt(format!("frame {version}"), "the log does not end at the session's etag"))
+    }
+}
+
+/// The state after one more frame, which must name the state before it as its parent.
+pub fn follow(
+    about: &About,
+    state: &State,
+    parent: (u64, Token),
+    version: u64,
+    body: &[u8],
+    is_records: &dyn Fn(&str) -> bool,
+) -> Result<(State, Token)> {
+    let name = format!("frame {version}");
+    let payload = frame::open(&about.session_id, about.epoch, version, body)?;
+    let frame = frame::parse(version, &payload)?;
+    if (version, frame.parent) != (parent.0 + 1, parent.1) {
+        return Err(Error::corrupt(name, "it does not follow the state before it"));
+    }
+    let next = patch::parse(frame.patch).and_then(|ops| state.apply(&ops, is_records));
+    next.map(|state| (state, frame.token)).map_err(|error| error.inside(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::{Change, Delta};
+    use crate::edits::Tracked;
+    use crate::frame::Frame;
+
+    fn about(version: u64) -> About {
+        let token = [u8::try_from(version).unwrap(); 16];
+        About { session_id: "s".into(), user_id: "u".into(), epoch: 0, created_at: 1, version, token }
+    }
+
+    fn encoded(state: &State) -> String {
+        let mut out = Vec::new();
+        state.encode(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    struct Counter(u8);
+
+    impl Counter {
+        fn next(&mut self) -> BlockId {
+            self.0 += 1;
+            [self.0; 16]
+        }
+    }
+
+    fn records(name: &str) -> bool {
+        name == "history"
+    }
+
+    fn history(tracked: &mut Tracked, range: std::ops::Range<usize>) -> Change {
+        for n in range {
+            tracked.push(format!(r#"{{"message_id":"{n}","content":"{}"}}"#, "lorem ipsum ".repeat(40)).as_bytes());
+        }
+        Change::Records("history".into(), tracked.freeze(), "message_id")
+    }
+
+    fn value(name: &str, text: &str) -> Change {
+        Change::Value(name.into(), text.into())
+    }
+
+    /// A state, the parts of its checkpoint, and the blocks that are then in use.
+    fn checkpoint(state: &State, version: u64, used: &[Block], ids: &mut Counter) -> (Parts, Vec<Block>) {
+        let stored: Vec<_> = used.iter().map(|block| block.id).collect();
+        let parts = parts(state, &about(version), [9; 16], &stored, &mut || ids.next()).unwrap();
+        let mut now: Vec<_> = used.iter().filter(|block| !parts.dropped.contains(&block.id)).cloned().collect();
+        now.extend(parts.added.iter().cloned());
+        (parts, now)
+    }
+
+    #[test]
+    fn a_checkpoint_and_the_frames_after_it_give_the_state() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let large = format!("{{\"memory\":\"{}\"}}", "m".repeat(20_000));
+        let first = Delta::new(
+            State::default(),
+            vec![
+                history(&mut tracked, 0..400),
+                value("query", "\"fridge\""),
+                value("buffer", &large),
+                value("refs", "[]"),
+            ],
+        );
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        assert_eq!(one.added.len(), 2 + 4, "small values, the large one, four segments");
+        let reopened = open(&about(1), 1, &one.head, used.clone(), &[], &records).unwrap();
+        assert_eq!(encoded(&reopened), encoded(first.next()));
+
+        let second = Delta::new(first.next().clone(), vec![history(&mut tracked, 400..402), value("refs", "[1]")]);
+        let patch = second.patch().unwrap();
+        let frame = Frame { version: 2, parent: [1; 16], token: [2; 16], change_id: "", time: 0, patch: &patch };
+        let frames = [(2, frame.seal("s", 0))];
+        let replayed = open(&about(2), 1, &one.head, used.clone(), &frames, &records).unwrap();
+        assert_eq!(encoded(&replayed), encoded(second.next()));
+
+        for state in [second.next(), &replayed] {
+            let (two, used) = checkpoint(state, 2, &used, &mut ids);
+            assert_eq!(two.added.len(), 2, "the small values and the last, short segment");
+            assert_eq!(two.dropped.len(), 2);
+            let reopened = open(&about(2), 2, &two.head, used.clone(), &[], &records).unwrap();
+            assert_eq!(encoded(&reopened), encoded(second.next()));
+            let (three, _) = checkpoint(&reopened, 2, &used, &mut ids);
+            assert_eq!((three.added.len(), three.dropped.len()), (0, 0), "nothing has changed");
+        }
+    }
+
+    #[test]
+    fn an_edit_in_the_middle_writes_one_segment() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..600)]);
+        let (_, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let long = format!("{{\"message_id\":\"x\",\"content\":\"{}\"}}", "y".repeat(70_000));
+        tracked.splice(200..201, &[long.as_bytes(), long.as_bytes()]).unwrap();
+        let second =
+            Delta::new(first.next().clone(), vec![Change::Records("history".into(), tracked.freeze(), "message_id")]);
+        let (two, used) = checkpoint(second.next(), 2, &used, &mut ids);
+        assert_eq!(two.dropped.len(), 2, "the edited segment, and the short one of the tail");
+        assert_eq!(two.added.len(), 4, "one segment became three between its neighbours");
+        let reopened = open(&about(2), 2, &two.head, used, &[], &records).unwrap();
+        assert_eq!(encoded(&reopened), encoded(second.next()));
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400), value("query", "\"x\"")]);
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let refused = |about: &About, blocks: Vec<Block>, frames: &[(u64, Vec<u8>)]| {
+            assert!(matches!(open(about, 1, &one.head, blocks, frames, &records), Err(Error::Corrupt { .. })));
+        };
+        let mut swapped = used.clone();
+        let (a, b) = (swapped[1].position, swapped[2].position);
+        (swapped[1].position, swapped[2].position) = (b, a);
+        refused(&about(1), swapped, &[]);
+        refused(&about(1), used[..used.len() - 1].to_vec(), &[]);
+        refused(&about(2), used.clone(), &[]);
+        refused(&About { user_id: "other".into(), ..about(1) }, used.clone(), &[]);
+        let frame = |parent, version| {
+            let patch = br#"[{"op":"add","path":"/query","value":1}]"#;
+            (version, Frame { version, parent, token: [2; 16], change_id: "", time: 0, patch }.seal("s", 0))
+        };
+        refused(&about(2), used.clone(), &[frame([7; 16], 2)]);
+        refused(&about(2), used.clone(), &[frame([1; 16], 3)]);
+        open(&about(2), 1, &one.head, used, &[frame([1; 16], 2)], &records).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_segment_is_found_when_it_is_touched() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400)]);
+        let (one, mut used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let last = used[1].body.len() - 1;
+        used[1].body[last] ^= 1;
+        let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();
+        let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
+        assert!(list.get(0).is_ok());
+        assert!(matches!(list.get(140), Err(Error::Corrupt { .. })));
+        assert!(list.get(399).is_ok());
+    }
+}

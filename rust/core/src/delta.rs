@@ -1,0 +1,147 @@
+//! The change from one state to the next, and its patch.
+
+use crate::diff;
+use crate::edits::Edits;
+use crate::error::Result;
+use crate::patch::Writer;
+use crate::state::{Field, State, Value};
+use crate::{pointer, write};
+
+/// Fields whose change is a transition: the patch first tests what it departs from.
+const TRANSITIONS: [&str; 1] = ["current_state"];
+
+/// A new value of one field.
+#[derive(Debug)]
+pub enum Change {
+    Value(String, Vec<u8>),
+    Records(String, Edits, &'static str),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Delta {
+    base: State,
+    next: State,
+    changes: Vec<Change>,
+}
+
+impl Delta {
+    #[must_use]
+    pub fn new(base: State, changes: Vec<Change>) -> Self {
+        let mut next = base.clone();
+        for change in &changes {
+            match change {
+                Change::Value(name, text) => next.set(name, Field::Value(Value::new(text))),
+                Change::Records(name, edits, _) => next.set(name, Field::Records(edits.list.clone())),
+            }
+        }
+        Self { base, next, changes }
+    }
+
+    #[must_use]
+    pub fn base(&self) -> &State {
+        &self.base
+    }
+
+    #[must_use]
+    pub fn next(&self) -> &State {
+        &self.next
+    }
+
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The JSON Patch that leads from the base to the next state; that of the first state adds the whole document.
+    pub fn patch(&self) -> Result<Vec<u8>> {
+        let mut out = Writer::default();
+        if self.base.is_empty() {
+            let mut document = Vec::new();
+            self.next.encode(&mut document)?;
+            out.add(b"", &document);
+            return Ok(out.finish());
+        }
+        for change in &self.changes {
+            self.write(change, &mut out)?;
+        }
+        Ok(out.finish())
+    }
+
+    fn write(&self, change: &Change, out: &mut Writer) -> Result<()> {
+        let (Change::Value(name, _) | Change::Records(name, ..)) = change;
+        let mut path = path_of(name);
+        match (change, self.base.get(name)) {
+            (Change::Value(_, text), None) => out.add(&path, text),
+            (Change::Value(_, text), Some(Field::Value(own))) => {
+                if TRANSITIONS.contains(&name.as_str()) {
+                    out.test(&path, own.text());
+                }
+                diff::value(out, &mut path, own.text(), text)?;
+            }
+            (Change::Value(_, text), Some(Field::Records(_))) => out.replace(&path, text),
+            (Change::Records(_, edits, id_key), Some(Field::Records(_))) => edits.write(out, &path, id_key)?,
+            (Change::Records(_, edits, _), own) => {
+                let mut text = Vec::new();
+                edits.list.encode(&mut text)?;
+                if own.is_some() { out.replace(&path, &text) } else { out.add(&path, &text) }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pointer to a field, as JSON text without quotes.
+fn path_of(name: &str) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(name.len() + 2);
+    write::string(&mut quoted, name);
+    let mut path = Vec::with_capacity(name.len() + 16);
+    pointer::push(&mut path, quoted.get(1..quoted.len() - 1).unwrap_or_default());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edits::Tracked;
+    use crate::list::List;
+    use crate::patch;
+
+    fn value(name: &str, text: &str) -> Change {
+        Change::Value(name.into(), text.as_bytes().to_vec())
+    }
+
+    fn replayed(delta: &Delta) -> String {
+        let patch = delta.patch().unwrap();
+        let state = delta.base().apply(&patch::parse(&patch).unwrap(), &|name| name == "history").unwrap();
+        let (mut replayed, mut next) = (Vec::new(), Vec::new());
+        state.encode(&mut replayed).unwrap();
+        delta.next().encode(&mut next).unwrap();
+        assert_eq!(replayed, next);
+        String::from_utf8(patch).unwrap()
+    }
+
+    #[test]
+    fn a_first_state_is_added_whole_and_the_next_one_says_what_changed() {
+        let mut list = Tracked::new(List::default(), "id");
+        let first = Delta::new(
+            State::default(),
+            vec![Change::Records("history".into(), list.freeze(), "id"), value("current_state", "\"idle\"")],
+        );
+        assert_eq!(replayed(&first), r#"[{"op":"add","path":"","value":{"history":[],"current_state":"idle"}}]"#);
+        list.push(br#"{"id":"1"}"#);
+        let changes = vec![
+            Change::Records("history".into(), list.freeze(), "id"),
+            value("current_state", "\"busy\""),
+            value("x", "{}"),
+        ];
+        assert_eq!(
+            replayed(&Delta::new(first.next().clone(), changes)),
+            concat!(
+                r#"[{"op":"add","path":"/history/-","value":{"id":"1"}},{"op":"test","path":"/current_state","#,
+                r#""value":"idle"},{"op":"replace","path":"/current_state","value":"busy"},"#,
+                r#"{"op":"add","path":"/x","value":{}}]"#
+            )
+        );
+    }
+}

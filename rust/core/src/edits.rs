@@ -1,0 +1,247 @@
+//! A list that remembers what was done to it since it was last saved.
+//!
+//! Records from `kept` on are new: what happens among them needs no edit, they are written as they stand. What
+//! happens before `kept` is remembered step by step, with the id of the record that each step met.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::json::member;
+use crate::list::{List, Record};
+use crate::patch::Writer;
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Insert { at: usize, record: Record },
+    Remove { at: usize, id: Option<Vec<u8>> },
+    Replace { at: usize, id: Option<Vec<u8>>, record: Record },
+    Clear,
+}
+
+/// What was done to a list, and the list that came of it.
+#[derive(Debug, Clone)]
+pub struct Edits {
+    pub list: List,
+    edits: Vec<Edit>,
+    kept: usize,
+}
+
+/// A list and its edits since the last `freeze`.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    list: List,
+    edits: Vec<Edit>,
+    kept: usize,
+    id_key: &'static str,
+}
+
+impl Tracked {
+    /// `id_key` is the member that identifies a record, "" if none does.
+    #[must_use]
+    pub fn new(list: List, id_key: &'static str) -> Self {
+        Self { edits: Vec::new(), kept: list.len(), list, id_key }
+    }
+
+    #[must_use]
+    pub fn list(&self) -> &List {
+        &self.list
+    }
+
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.kept < self.list.len() || !self.edits.is_empty()
+    }
+
+    pub fn push(&mut self, record: &[u8]) {
+        self.list.push(record);
+    }
+
+    /// Puts `records` in the place of a range.
+    pub fn splice(&mut self, range: Range<usize>, records: &[&[u8]]) -> Result<()> {
+        if range.start > range.end || range.end > self.list.len() {
+            return Err(Error::OutOfRange);
+        }
+        let (edits, kept) = self.plan(&range, records)?;
+        self.list.splice(range, records)?;
+        if matches!(edits.first(), Some(Edit::Clear)) {
+            self.edits.clear();
+        }
+        self.edits.extend(edits);
+        self.kept = kept;
+        Ok(())
+    }
+
+    /// The edits that a splice means, and what is kept after it.
+    fn plan(&self, range: &Range<usize>, records: &[&[u8]]) -> Result<(Vec<Edit>, usize)> {
+        let Range { start, end } = *range;
+        let own = |text: &&[u8]| Record::Own((*text).into());
+        if start >= self.kept {
+            return Ok((Vec::new(), self.kept));
+        }
+        if start == 0 && end >= self.kept && !range.is_empty() {
+            return Ok((vec![Edit::Clear], 0));
+        }
+        if end <= self.kept && records.len() == range.len() {
+            let replace = |(at, text)| Ok(Edit::Replace { at, id: self.id(at)?, record: own(text) });
+            return Ok(((start..end).zip(records).map(replace).collect::<Result<_>>()?, self.kept));
+        }
+        let removed = end.min(self.kept) - start;
+        let remove = |at| Ok(Edit::Remove { at: start, id: self.id(at)? });
+        let mut edits = (start..start + removed).map(remove).collect::<Result<Vec<_>>>()?;
+        let mut kept = self.kept - removed;
+        if start < kept {
+            edits.extend(records.iter().enumerate().map(|(n, text)| Edit::Insert { at: start + n, record: own(text) }));
+            kept += records.len();
+        }
+        Ok((edits, kept))
+    }
+
+    fn id(&self, at: usize) -> Result<Option<Vec<u8>>> {
+        let record = self.list.get(at)?;
+        let raw_key = format!("\"{}\"", self.id_key);
+        Ok(member(record.text(), raw_key.as_bytes())?.map(<[u8]>::to_vec))
+    }
+
+    /// Takes the edits out; what comes after belongs to the next change.
+    pub fn freeze(&mut self) -> Edits {
+        let kept = std::mem::replace(&mut self.kept, self.list.len());
+        Edits { list: self.list.clone(), edits: std::mem::take(&mut self.edits), kept }
+    }
+
+    /// Puts edits back that could not be saved, before those made since.
+    pub fn restore(&mut self, unsaved: &Edits) -> Result<()> {
+        let mut edits = unsaved.edits.clone();
+        if self.edits.is_empty() {
+            self.kept = unsaved.kept;
+        } else {
+            for at in unsaved.kept..unsaved.list.len() {
+                edits.push(Edit::Insert { at, record: unsaved.list.get(at)? });
+            }
+        }
+        edits.append(&mut self.edits);
+        self.edits = edits;
+        Ok(())
+    }
+
+    /// Takes in a record that was appended to the saved list by itself: it goes before all that is new here.
+    pub fn insert_saved(&mut self, record: &[u8]) -> Result<()> {
+        self.list.splice(self.kept..self.kept, &[record])?;
+        self.kept += 1;
+        Ok(())
+    }
+}
+
+impl Edits {
+    /// Writes them as operations on the array at `path` (JSON text without quotes).
+    pub fn write(&self, out: &mut Writer, path: &[u8], id_key: &str) -> Result<()> {
+        // Each edit costs about a record: past this many, the list as a whole is shorter.
+        if self.edits.len() > self.list.len() + 8 {
+            out.replace(path, b"[]");
+            return self.append(out, path, 0);
+        }
+        let mut place = path.to_vec();
+        for edit in &self.edits {
+            place.truncate(path.len());
+            edit.write(out, &mut place, id_key);
+        }
+        self.append(out, path, self.kept)
+    }
+
+    fn append(&self, out: &mut Writer, path: &[u8], from: usize) -> Result<()> {
+        let place = [path, b"/-"].concat();
+        for at in from..self.list.len() {
+            out.add(&place, self.list.get(at)?.text());
+        }
+        Ok(())
+    }
+}
+
+impl Edit {
+    fn write(&self, out: &mut Writer, place: &mut Vec<u8>, id_key: &str) {
+        let (Self::Insert { at, .. } | Self::Remove { at, .. } | Self::Replace { at, .. }) = self else {
+            return out.replace(place, b"[]");
+        };
+        place.push(b'/');
+        place.extend_from_slice(itoa::Buffer::new().format(*at).as_bytes());
+        if let Self::Remove { id: Some(id), .. } | Self::Replace { id: Some(id), .. } = self {
+            out.test(&[place.as_slice(), b"/", id_key.as_bytes()].concat(), id);
+        }
+        match self {
+            Self::Insert { record, .. } => out.add(place, record.text()),
+            Self::Remove { .. } => out.remove(place),
+            Self::Replace { record, .. } => out.replace(place, record.text()),
+            Self::Clear => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(n: usize) -> Vec<u8> {
+        format!(r#"{{"id":"{n}"}}"#).into_bytes()
+    }
+
+    fn tracked(count: usize) -> Tracked {
+        let mut list = List::default();
+        (0..count).for_each(|n| list.push(&record(n)));
+        Tracked::new(list, "id")
+    }
+
+    fn patch(edits: &Edits) -> String {
+        let mut out = Writer::default();
+        edits.write(&mut out, b"/h", "id").unwrap();
+        String::from_utf8(out.finish()).unwrap()
+    }
+
+    #[test]
+    fn edits_become_operations_with_tests_of_the_id() {
+        let mut list = tracked(3);
+        list.push(&record(3));
+        list.splice(1..2, &[&record(9)]).unwrap();
+        list.splice(0..1, &[]).unwrap();
+        list.splice(2..3, &[&record(8)]).unwrap();
+        assert_eq!(
+            patch(&list.freeze()),
+            concat!(
+                r#"[{"op":"test","path":"/h/1/id","value":"1"},{"op":"replace","path":"/h/1","value":{"id":"9"}},"#,
+                r#"{"op":"test","path":"/h/0/id","value":"0"},{"op":"remove","path":"/h/0"},"#,
+                r#"{"op":"add","path":"/h/-","value":{"id":"8"}}]"#
+            )
+        );
+        assert!(!list.is_changed());
+        list.splice(0..3, &[]).unwrap();
+        assert_eq!(patch(&list.freeze()), r#"[{"op":"replace","path":"/h","value":[]}]"#);
+    }
+
+    #[test]
+    fn what_could_not_be_saved_comes_back_before_later_edits() {
+        let mut list = tracked(2);
+        list.push(&record(2));
+        let unsaved = list.freeze();
+        list.push(&record(3));
+        list.restore(&unsaved).unwrap();
+        let both = r#"[{"op":"add","path":"/h/-","value":{"id":"2"}},{"op":"add","path":"/h/-","value":{"id":"3"}}]"#;
+        assert_eq!(patch(&list.clone().freeze()), both);
+        let unsaved = list.freeze();
+        list.splice(2..3, &[]).unwrap();
+        list.restore(&unsaved).unwrap();
+        assert_eq!(
+            patch(&list.freeze()),
+            concat!(
+                r#"[{"op":"add","path":"/h/2","value":{"id":"2"}},{"op":"add","path":"/h/3","value":{"id":"3"}},"#,
+                r#"{"op":"test","path":"/h/2/id","value":"2"},{"op":"remove","path":"/h/2"}]"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_record_saved_by_itself_goes_before_new_ones() {
+        let mut list = tracked(1);
+        list.push(&record(5));
+        list.insert_saved(&record(4)).unwrap();
+        assert_eq!(list.list().get(1).unwrap().text(), record(4));
+        assert_eq!(patch(&list.freeze()), r#"[{"op":"add","path":"/h/-","value":{"id":"5"}}]"#);
+    }
+}

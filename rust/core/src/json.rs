@@ -1,0 +1,203 @@
+//! Walking over compact JSON text without building a tree.
+//!
+//! The text is what the encoder of this project wrote: no white space, no needless escapes. Anything else is
+//! answered with an error, never with a panic, but is not searched for every fault: a decoder does that.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use crate::error::{Error, Kind, Result};
+
+/// How deep containers may be nested.
+pub const MAX_DEPTH: usize = 128;
+
+pub(crate) fn slice(src: &[u8], range: Range<usize>) -> Result<&[u8]> {
+    let end = range.end;
+    src.get(range).ok_or(Error::codec(Kind::UnexpectedEnd, end))
+}
+
+fn byte(src: &[u8], at: usize) -> Result<u8> {
+    src.get(at).copied().ok_or(Error::codec(Kind::UnexpectedEnd, at))
+}
+
+/// The index behind the value that starts at `at`.
+pub fn skip_value(src: &[u8], at: usize) -> Result<usize> {
+    match byte(src, at)? {
+        b'"' => skip_string(src, at),
+        b'{' | b'[' => skip_container(src, at),
+        b't' | b'n' => Ok(at + 4),
+        b'f' => Ok(at + 5),
+        b'-' | b'0'..=b'9' => Ok(skip_number(src, at)),
+        _ => Err(Error::codec(Kind::ExpectedValue, at)),
+    }
+    .and_then(|end| if end <= src.len() { Ok(end) } else { Err(Error::codec(Kind::UnexpectedEnd, src.len())) })
+}
+
+fn skip_number(src: &[u8], at: usize) -> usize {
+    let rest = src.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count()
+}
+
+/// The index behind the string whose opening quote is at `at`.
+pub fn skip_string(src: &[u8], at: usize) -> Result<usize> {
+    if byte(src, at)? != b'"' {
+        return Err(Error::codec(Kind::ExpectedString, at));
+    }
+    let mut from = at + 1;
+    loop {
+        let rest = src.get(from..).unwrap_or_default();
+        let found = from + memchr2(b'"', b'\\', rest).ok_or(Error::codec(Kind::UnexpectedEnd, src.len()))?;
+        if byte(src, found)? == b'"' {
+            return Ok(found + 1);
+        }
+        from = found + 2;
+    }
+}
+
+fn skip_container(src: &[u8], mut at: usize) -> Result<usize> {
+    let mut depth = 0_usize;
+    loop {
+        match byte(src, at)? {
+            b'"' => at = skip_string(src, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Error::codec(Kind::TooDeep, at));
+                }
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth -= 1;
+                at += 1;
+                if depth == 0 {
+                    return Ok(at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+#[derive(Debug)]
+/// Iterates over the members of an object: (raw key with its quotes, value), both as ranges.
+pub struct Members<'a> {
+    src: &'a [u8],
+    at: usize,
+}
+
+#[derive(Debug)]
+/// Iterates over the elements of an array, as ranges.
+pub struct Elements<'a> {
+    src: &'a [u8],
+    at: usize,
+}
+
+/// The members of the object that starts at `at`.
+pub fn members(src: &[u8], at: usize) -> Result<Members<'_>> {
+    if src.get(at) == Some(&b'{') {
+        Ok(Members { src, at: at + 1 })
+    } else {
+        Err(Error::codec(Kind::ExpectedObject, at))
+    }
+}
+
+/// The elements of the array that starts at `at`.
+pub fn elements(src: &[u8], at: usize) -> Result<Elements<'_>> {
+    if src.get(at) == Some(&b'[') {
+        Ok(Elements { src, at: at + 1 })
+    } else {
+        Err(Error::codec(Kind::ExpectedArray, at))
+    }
+}
+
+impl Members<'_> {
+    fn step(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>> {
+        match byte(self.src, self.at)? {
+            b'}' => return Ok(None),
+            b',' => self.at += 1,
+            _ => {}
+        }
+        let key = self.at..skip_string(self.src, self.at)?;
+        if byte(self.src, key.end)? != b':' {
+            return Err(Error::codec(Kind::ExpectedObject, key.end));
+        }
+        let value = key.end + 1..skip_value(self.src, key.end + 1)?;
+        self.at = value.end;
+        Ok(Some((key, value)))
+    }
+}
+
+impl Iterator for Members<'_> {
+    type Item = Result<(Range<usize>, Range<usize>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+impl Elements<'_> {
+    fn step(&mut self) -> Result<Option<Range<usize>>> {
+        match byte(self.src, self.at)? {
+            b']' => return Ok(None),
+            b',' => self.at += 1,
+            _ => {}
+        }
+        let value = self.at..skip_value(self.src, self.at)?;
+        self.at = value.end;
+        Ok(Some(value))
+    }
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Result<Range<usize>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+/// The value of one member of the object `src`; keys are compared as they are written.
+pub fn member<'a>(src: &'a [u8], raw_key: &[u8]) -> Result<Option<&'a [u8]>> {
+    for found in members(src, 0)? {
+        let (key, value) = found?;
+        if slice(src, key)? == raw_key {
+            return slice(src, value).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_members_and_elements() {
+        let src = br#"{"a":[1,"]",{"b":null}],"c\"":-1.5e3}"#;
+        let found: Vec<_> = members(src, 0).unwrap().map(Result::unwrap).collect();
+        assert_eq!(&src[found[0].1.clone()], br#"[1,"]",{"b":null}]"#);
+        assert_eq!(&src[found[1].0.clone()], br#""c\"""#);
+        assert_eq!(&src[found[1].1.clone()], b"-1.5e3");
+        let items: Vec<_> = elements(src, 5).unwrap().map(Result::unwrap).collect();
+        assert_eq!(items.len(), 3);
+        assert_eq!(member(src, b"\"a\"").unwrap().unwrap().len(), 18);
+        assert_eq!(member(src, b"\"x\"").unwrap(), None);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let src = br#"{"a":[1,"x",{"b":null}],"c":true}"#;
+        for end in 0..src.len() {
+            assert!(skip_value(&src[..end], 0).is_err(), "cut at {end}");
+        }
+        assert_eq!(skip_value(src, 0), Ok(src.len()));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = [vec![b'['; 129], vec![b']'; 129]].concat();
+        assert_eq!(skip_value(&deep, 0), Err(Error::codec(Kind::TooDeep, 128)));
+        assert_eq!(skip_value(&deep[1..258], 0), Ok(256));
+    }
+}

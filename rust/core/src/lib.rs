@@ -1,0 +1,22 @@
+//! The codec, patches and session log of `swisper_ctx`, without Python.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod delta;
+pub mod diff;
+pub mod edits;
+pub mod envelope;
+pub mod equal;
+pub mod error;
+pub mod frame;
+pub mod head;
+pub mod hex;
+pub mod json;
+pub mod list;
+pub mod patch;
+pub mod pointer;
+pub mod segment;
+pub mod segments;
+pub mod state;
+pub mod text;
+pub mod write;

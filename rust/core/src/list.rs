@@ -1,0 +1,293 @@
+//! A list of records that costs the same to append to, and to snapshot, at any length.
+//!
+//! Segments are shared between snapshots, and so is the open tail: it only grows, and each list knows how many of
+//! its records are its own. Who appends first after a snapshot goes on in the shared tail; the other copies it.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use crate::error::{Error, Result};
+use crate::segment::{Packed, SEGMENT_SIZE, Segment, lock};
+use crate::segments::Segments;
+
+#[derive(Debug)]
+enum Tail {
+    Open(Packed),
+    Sealed(Arc<Segment>),
+}
+
+/// The text of one record.
+#[derive(Debug, Clone)]
+pub enum Record {
+    Own(Arc<[u8]>),
+    Shared(Arc<Packed>, usize),
+}
+
+impl Record {
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(packed, index) => packed.get(*index).unwrap_or_default(),
+        }
+    }
+}
+
+/// See the module. A clone is a snapshot.
+#[derive(Debug, Clone)]
+pub struct List {
+    segments: Segments,
+    tail: Arc<Mutex<Tail>>,
+    tail_count: usize,
+    tail_size: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::with_segments(Segments::default(), Packed::default())
+    }
+}
+
+impl List {
+    fn with_segments(segments: Segments, tail: Packed) -> Self {
+        let (tail_count, tail_size) = (tail.len(), tail.size(tail.len()));
+        Self { segments, tail: Arc::new(Mutex::new(Tail::Open(tail))), tail_count, tail_size }
+    }
+
+    /// A list of segments that are stored already.
+    #[must_use]
+    pub fn from_segments(segments: Vec<Arc<Segment>>) -> Self {
+        Self::with_segments(segments.into_iter().collect(), Packed::default())
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.len() + self.tail_count
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The length of its JSON text.
+    #[must_use]
+    pub fn encoded_size(&self) -> usize {
+        2 + (self.segments.size() + self.tail_size).saturating_sub(1)
+    }
+
+    /// Appends one record: O(1).
+    pub fn push(&mut self, record: &[u8]) {
+        let mut tail = lock(&self.tail);
+        if !matches!(&*tail, Tail::Open(packed) if packed.len() == self.tail_count) {
+            let own = copy(&tail, self.tail_count);
+            drop(tail);
+            self.tail = Arc::new(Mutex::new(Tail::Open(own)));
+            tail = lock(&self.tail);
+        }
+        if let Tail::Open(packed) = &mut *tail {
+            packed.push(record);
+        }
+        self.tail_count += 1;
+        self.tail_size += record.len() + 1;
+        if self.tail_size >= SEGMENT_SIZE {
+            let sealed = seal(&mut tail);
+            drop(tail);
+            self.segments.push(sealed);
+            // After the first segment more are to be expected: give the next one its room at once.
+            let next = Packed::with_capacity(SEGMENT_SIZE + SEGMENT_SIZE / 8, self.tail_count);
+            *self = Self::with_segments(std::mem::take(&mut self.segments), next);
+        }
+    }
+
+    pub fn get(&self, index: usize) -> Result<Record> {
+        if let Some((segment, at)) = self.segments.find(index) {
+            return Ok(Record::Shared(Arc::clone(segment.records()?), at));
+        }
+        let at = index - self.segments.len();
+        if at >= self.tail_count {
+            return Err(Error::OutOfRange);
+        }
+        match &*lock(&self.tail) {
+            Tail::Open(packed) => packed.get(at).map(|text| Record::Own(text.into())).ok_or(Error::OutOfRange),
+            Tail::Sealed(segment) => Ok(Record::Shared(Arc::clone(segment.records()?), at)),
+        }
+    }
+
+    /// Puts `records` in the place of a range.
+    pub fn splice(&mut self, range: Range<usize>, records: &[&[u8]]) -> Result<()> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(Error::OutOfRange);
+        }
+        let sealed = self.segments.len();
+        let tail = copy(&lock(&self.tail), self.tail_count);
+        let (mut segments, mut rest) = (self.segments.clone(), Packed::default());
+        let inner = range.start.min(sealed)..range.end.min(sealed);
+        let tail_range = range.start.saturating_sub(sealed)..range.end.saturating_sub(sealed);
+        // What starts at the end of the segments belongs to the tail.
+        let (in_segments, in_tail) =
+            if range.start < sealed { (records, [].as_slice()) } else { ([].as_slice(), records) };
+        if range.start < sealed {
+            segments.splice(inner, in_segments)?;
+        }
+        let texts = |r: Range<usize>| r.filter_map(|n| tail.get(n));
+        for text in texts(0..tail_range.start).chain(in_tail.iter().copied()).chain(texts(tail_range.end..tail.len())) {
+            rest.push(text);
+        }
+        *self = Self::with_segments(segments, rest);
+        Ok(())
+    }
+
+    /// Appends the JSON text of the whole list.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.reserve(self.encoded_size());
+        out.push(b'[');
+        let start = out.len();
+        for segment in self.segments.iter() {
+            out.extend_from_slice(segment.records()?.text(segment.count()));
+        }
+        match &*lock(&self.tail) {
+            Tail::Open(packed) => out.extend_from_slice(packed.text(self.tail_count)),
+            Tail::Sealed(segment) => out.extend_from_slice(segment.records()?.text(self.tail_count)),
+        }
+        if out.len() > start {
+            out.pop();
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    /// The segments this list is made of, the tail as the last ones; a short last segment is joined with the tail.
+    pub fn freeze(&self) -> Result<Vec<Arc<Segment>>> {
+        let mut segments: Vec<_> = self.segments.iter().cloned().collect();
+        if self.tail_count == 0 {
+            return Ok(segments);
+        }
+        let tail = copy(&lock(&self.tail), self.tail_count);
+        let short = segments.pop_if(|last| last.size() < SEGMENT_SIZE);
+        let before = short.as_ref().map(|segment| segment.records()).transpose()?;
+        let texts = before.into_iter().flat_map(|b| (0..b.len()).filter_map(|n| b.get(n)));
+        segments.extend(pack(texts.chain((0..tail.len()).filter_map(|n| tail.get(n)))));
+        Ok(segments)
+    }
+
+    #[must_use]
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+}
+
+/// Records as segments of the usual size.
+pub(crate) fn pack<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Vec<Arc<Segment>> {
+    let (mut out, mut open) = (Vec::new(), Packed::default());
+    for text in texts {
+        open.push(text);
+        if open.size(open.len()) >= SEGMENT_SIZE {
+            out.push(Arc::new(Segment::new(std::mem::take(&mut open))));
+        }
+    }
+    if !open.is_empty() {
+        out.push(Arc::new(Segment::new(open)));
+    }
+    out
+}
+
+fn copy(tail: &Tail, count: usize) -> Packed {
+    match tail {
+        Tail::Open(packed) => packed.prefix(count),
+        Tail::Sealed(segment) => segment.records().map_or_else(|_| Packed::default(), |packed| packed.prefix(count)),
+    }
+}
+
+fn seal(tail: &mut Tail) -> Arc<Segment> {
+    let packed = match tail {
+        Tail::Open(packed) => std::mem::take(packed),
+        Tail::Sealed(segment) => return Arc::clone(segment),
+    };
+    let segment = Arc::new(Segment::new(packed));
+    *tail = Tail::Sealed(Arc::clone(&segment));
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(n: usize) -> Vec<u8> {
+        format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(n % 700)).into_bytes()
+    }
+
+    fn texts(list: &List) -> Vec<Vec<u8>> {
+        (0..list.len()).map(|n| list.get(n).unwrap().text().to_vec()).collect()
+    }
+
+    fn check(list: &List, model: &[Vec<u8>]) {
+        assert_eq!(texts(list), model);
+        let mut encoded = Vec::new();
+        list.encode(&mut encoded).unwrap();
+        assert_eq!(encoded, [b"[".as_slice(), &model.join(&b','), b"]"].concat());
+        assert_eq!(list.encoded_size(), encoded.len());
+        let frozen = List::from_segments(list.freeze().unwrap());
+        assert_eq!(texts(&frozen), model);
+    }
+
+    #[test]
+    fn appends_through_many_segments_and_keeps_snapshots() {
+        let (mut list, mut model, mut snapshots) = (List::default(), Vec::new(), Vec::new());
+        for n in 0..3000 {
+            if n % 97 == 0 {
+                snapshots.push((list.clone(), n));
+            }
+            list.push(&record(n));
+            model.push(record(n));
+        }
+        check(&list, &model);
+        assert!(list.segments().len() > 2500);
+        for (snapshot, length) in snapshots {
+            check(&snapshot, &model[..length]);
+        }
+    }
+
+    #[test]
+    fn two_lists_of_one_snapshot_do_not_meet() {
+        let mut base = List::default();
+        (0..10).for_each(|n| base.push(&record(n)));
+        let (mut a, mut b) = (base.clone(), base.clone());
+        for n in 10..400 {
+            a.push(&record(n));
+            b.push(&record(n + 1000));
+        }
+        check(&base, &(0..10).map(record).collect::<Vec<_>>());
+        check(&a, &(0..400).map(record).collect::<Vec<_>>());
+        check(&b, &(0..10).chain(1010..1400).map(record).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn splices_like_a_vector() {
+        let mut seed = 7_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % below.max(1)
+        };
+        let (mut list, mut model) = (List::default(), Vec::new());
+        for n in 0..900 {
+            list.push(&record(n));
+            model.push(record(n));
+        }
+        for round in 0..300 {
+            let start = random(model.len() + 1);
+            let end = (start + random(if round % 10 == 0 { 400 } else { 4 })).min(model.len());
+            let new: Vec<_> = (0..random(5)).map(|n| record(round * 10 + n)).collect();
+            let before = (list.clone(), model.clone());
+            list.splice(start..end, &new.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            model.splice(start..end, new);
+            list.push(&record(round));
+            model.push(record(round));
+            check(&list, &model);
+            if round % 50 == 0 {
+                check(&before.0, &before.1);
+            }
+        }
+        assert_eq!(list.splice(model.len()..model.len() + 1, &[]), Err(Error::OutOfRange));
+    }
+}

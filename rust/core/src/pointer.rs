@@ -1,0 +1,81 @@
+//! JSON Pointer (RFC 6901).
+
+use std::borrow::Cow;
+
+/// The tokens of a pointer, unescaped; None if it is malformed.
+#[must_use]
+pub fn tokens(pointer: &str) -> Option<Vec<Cow<'_, str>>> {
+    if pointer.is_empty() {
+        return Some(Vec::new());
+    }
+    pointer.strip_prefix('/')?.split('/').map(unescape).collect()
+}
+
+fn unescape(token: &str) -> Option<Cow<'_, str>> {
+    if !token.contains('~') {
+        return Some(Cow::Borrowed(token));
+    }
+    let mut out = String::with_capacity(token.len());
+    let mut parts = token.split('~');
+    out.push_str(parts.next()?);
+    for part in parts {
+        match part.as_bytes().first()? {
+            b'0' => out.push('~'),
+            b'1' => out.push('/'),
+            _ => return None,
+        }
+        out.push_str(part.get(1..)?);
+    }
+    Some(Cow::Owned(out))
+}
+
+/// Appends one token, escaped, with its slash. `raw` may be JSON text, which has no escape for `~` or `/`.
+pub fn push(out: &mut Vec<u8>, raw: &[u8]) {
+    out.push(b'/');
+    for &byte in raw {
+        match byte {
+            b'~' => out.extend_from_slice(b"~0"),
+            b'/' => out.extend_from_slice(b"~1"),
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// An array index as RFC 6901 writes it: no sign, no leading zero.
+#[must_use]
+pub fn index(token: &str) -> Option<usize> {
+    let plain = token.bytes().all(|b| b.is_ascii_digit()) && (token.len() == 1 || !token.starts_with('0'));
+    if plain { token.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_the_rfc() {
+        assert_eq!(tokens("").unwrap(), Vec::<Cow<str>>::new());
+        assert_eq!(tokens("/").unwrap(), [""]);
+        assert_eq!(tokens("/a~1b/m~0n/ ").unwrap(), ["a/b", "m~n", " "]);
+        assert_eq!(tokens("/~01").unwrap(), ["~1"]);
+        assert_eq!(tokens("a"), None);
+        assert_eq!(tokens("/a~"), None);
+        assert_eq!(tokens("/a~2"), None);
+    }
+
+    #[test]
+    fn push_is_the_inverse_of_tokens() {
+        let mut out = Vec::new();
+        push(&mut out, b"#W2/~x");
+        assert_eq!(tokens(std::str::from_utf8(&out).unwrap()).unwrap(), ["#W2/~x"]);
+    }
+
+    #[test]
+    fn indexes() {
+        assert_eq!(index("0"), Some(0));
+        assert_eq!(index("10"), Some(10));
+        for bad in ["", "01", "-1", "+1", "1.0", "-", "99999999999999999999999"] {
+            assert_eq!(index(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A run of records, about 64 kB: packed in memory, or still as it was stored until somebody looks inside.
+//!
+//! Payload of a stored segment: count (u32), the end of each record (u32, its comma included), the records as JSON
+//! text, each with a trailing comma; numbers little-endian. So an encode of a segment is one copy, and opening it
+//! parses nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::envelope::{self, BlockId, Kind, Place};
+use crate::error::{Error, Result};
+
+/// A segment is complete when its records have this many bytes.
+pub const SEGMENT_SIZE: usize = 64 * 1024;
+
+/// Records one after the other, each with a trailing comma.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Packed {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Packed {
+    #[must_use]
+    pub fn with_capacity(bytes: usize, records: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(records) }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of the first `count` records, commas included.
+    #[must_use]
+    pub fn size(&self, count: usize) -> usize {
+        count.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |&end| end as usize)
+    }
+
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.bytes.push(b',');
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)? as usize;
+        self.bytes.get(self.size(index)..end.checked_sub(1)?)
+    }
+
+    /// The text of the first `count` records, commas included.
+    #[must_use]
+    pub fn text(&self, count: usize) -> &[u8] {
+        self.bytes.get(..self.size(count)).unwrap_or_default()
+    }
+
+    /// A copy of the first `count` records, with room for more.
+    #[must_use]
+    pub fn prefix(&self, count: usize) -> Self {
+        let mut out = Self::with_capacity(SEGMENT_SIZE, count);
+        out.bytes.extend_from_slice(self.text(count));
+        out.ends.extend_from_slice(self.ends.get(..count).unwrap_or_default());
+        out
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(4 + 4 * self.ends.len() + self.bytes.len());
+        out.extend_from_slice(&u32::try_from(self.ends.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend(self.ends.iter().flat_map(|end| end.to_le_bytes()));
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    fn from_payload(payload: &[u8]) -> Option<Self> {
+        let (count, rest) = payload.split_first_chunk::<4>()?;
+        let (ends, bytes) = rest.split_at_checked(4 * u32::from_le_bytes(*count) as usize)?;
+        let ends: Vec<u32> = ends.as_chunks::<4>().0.iter().map(|end| u32::from_le_bytes(*end)).collect();
+        let mut last = 0;
+        for &end in &ends {
+            if end < last + 2 || bytes.get(end as usize - 1) != Some(&b',') {
+                return None;
+            }
+            last = end;
+        }
+        (last as usize == bytes.len()).then(|| Self { bytes: bytes.to_vec(), ends })
+    }
+}
+
+/// A segment as it stands in a store.
+#[derive(Debug)]
+pub struct Stored {
+    pub session_id: Arc<str>,
+    pub epoch: u32,
+    pub id: BlockId,
+    pub body: Box<[u8]>,
+}
+
+impl Stored {
+    fn place(&self) -> Place<'_> {
+        Place { session_id: &self.session_id, epoch: self.epoch, kind: Kind::Segment, id: self.id }
+    }
+}
+
+/// Where a segment stands among the blocks of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    pub id: BlockId,
+    pub position: i64,
+}
+
+/// An immutable run of records, shared between snapshots.
+#[derive(Debug)]
+pub struct Segment {
+    count: usize,
+    size: usize,
+    packed: OnceLock<Arc<Packed>>,
+    stored: Mutex<Option<Stored>>,
+    spot: Mutex<Option<Spot>>,
+}
+
+impl Segment {
+    #[must_use]
+    pub fn new(packed: Packed) -> Self {
+        Self {
+            count: packed.len(),
+            size: packed.size(packed.len()),
+            packed: OnceLock::from(Arc::new(packed)),
+            stored: Mutex::new(None),
+            spot: Mutex::new(None),
+        }
+    }
+
+    /// A segment that is opened when it is first touched.
+    #[must_use]
+    pub fn lazy(count: usize, position: i64, stored: Stored) -> Self {
+        Self {
+            count,
+            size: envelope::raw_length(&stored.body).saturating_sub(4 + 4 * count),
+            packed: OnceLock::new(),
+            spot: Mutex::new(Some(Spot { id: stored.id, position })),
+            stored: Mutex::new(Some(stored)),
+        }
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The bytes of its records, commas included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Its records; opened, checked and kept on the first call.
+    pub fn records(&self) -> Result<&Arc<Packed>> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed);
+        }
+        let mut stored = lock(&self.stored);
+        if let Some(waiting) = stored.as_ref() {
+            let packed = open(waiting, self.count)?;
+            drop(self.packed.set(Arc::new(packed)));
+            *stored = None;
+        }
+        self.packed.get().ok_or(Error::OutOfRange)
+    }
+
+    #[must_use]
+    pub fn spot(&self) -> Option<Spot> {
+        *lock(&self.spot)
+    }
+
+    pub fn set_spot(&self, spot: Spot) {
+        *lock(&self.spot) = Some(spot);
+    }
+
+    /// The envelope of this segment under a new id.
+    pub fn seal(&self, session_id: &str, epoch: u32, id: BlockId) -> Result<Vec<u8>> {
+        let place = Place { session_id, epoch, kind: Kind::Segment, id };
+        Ok(envelope::seal(&place, &self.records()?.payload()))
+    }
+}
+
+fn open(stored: &Stored, count: usize) -> Result<Packed> {
+    let place = stored.place();
+    let payload = envelope::open(&place, &stored.body)?;
+    let packed = Packed::from_payload(&payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
+    if packed.len() == count {
+        Ok(packed)
+    } else {
+        Err(Error::corrupt(place.name(), format!("{} records instead of {count}", packed.len())))
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds one of these locks can leave its content half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(records: &[&str]) -> Packed {
+        let mut out = Packed::default();
+        records.iter().for_each(|r| out.push(r.as_bytes()));
+        out
+    }
+
+    #[test]
+    fn pinned_payload() {
+        let payload = packed(&[r#"{"a":1}"#, "{}"]).payload();
+        assert_eq!(crate::hex::encode(&payload), "02000000080000000b0000007b2261223a317d2c7b7d2c");
+        assert_eq!(Packed::from_payload(&payload).unwrap(), packed(&[r#"{"a":1}"#, "{}"]));
+    }
+
+    #[test]
+    fn a_stored_segment_opens_when_touched_and_only_at_its_place() {
+        let segment = Segment::new(packed(&[r#"{"a":1}"#, "{}"]));
+        let body = segment.seal("s", 0, [1; 16]).unwrap().into_boxed_slice();
+        let lazy =
+            |id, count| Segment::lazy(count, 5, Stored { session_id: "s".into(), epoch: 0, id, body: body.clone() });
+        let opened = lazy([1; 16], 2);
+        assert_eq!((opened.size(), opened.count()), (segment.size(), 2));
+        assert_eq!(opened.records().unwrap(), segment.records().unwrap());
+        assert_eq!(opened.spot(), Some(Spot { id: [1; 16], position: 5 }));
+        assert!(lazy([2; 16], 2).records().is_err());
+        assert!(lazy([1; 16], 3).records().is_err());
+    }
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused() {
+        let payload = packed(&[r#"{"a":1}"#, "{}"]).payload();
+        for at in 0..12 {
+            let mut wrong = payload.clone();
+            wrong[at] ^= 5;
+            assert_eq!(Packed::from_payload(&wrong), None, "byte {at}");
+        }
+        for end in 0..payload.len() {
+            assert_eq!(Packed::from_payload(&payload[..end]), None, "cut at {end}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A persistent vector of segments in two levels, so that neither a snapshot nor the next append copies it whole.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::list::pack;
+use crate::segment::Segment;
+
+/// Segments in one chunk: at a million messages both levels have about a hundred entries.
+const CHUNK: usize = 64;
+
+#[derive(Debug, Clone, Default)]
+struct Chunk {
+    segments: Arc<Vec<Arc<Segment>>>,
+    /// Records in all chunks up to this one.
+    end: usize,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Segments {
+    chunks: Arc<Vec<Chunk>>,
+    size: usize,
+}
+
+impl Segments {
+    /// How many records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |chunk| chunk.end)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of all records, commas included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.chunks.iter().flat_map(|chunk| chunk.segments.iter())
+    }
+
+    pub fn push(&mut self, segment: Arc<Segment>) {
+        self.size += segment.size();
+        let end = self.len() + segment.count();
+        let chunks = Arc::make_mut(&mut self.chunks);
+        match chunks.last_mut().filter(|chunk| chunk.segments.len() < CHUNK) {
+            Some(chunk) => {
+                Arc::make_mut(&mut chunk.segments).push(segment);
+                chunk.end = end;
+            }
+            None => chunks.push(Chunk { segments: Arc::new(vec![segment]), end }),
+        }
+    }
+
+    /// The segment that holds a record, and the record's index in it.
+    #[must_use]
+    pub fn find(&self, index: usize) -> Option<(&Arc<Segment>, usize)> {
+        let at = self.chunks.partition_point(|chunk| chunk.end <= index);
+        let chunk = self.chunks.get(at)?;
+        let before = at.checked_sub(1).and_then(|n| self.chunks.get(n)).map_or(0, |chunk| chunk.end);
+        let mut rest = index - before;
+        for segment in chunk.segments.iter() {
+            if rest < segment.count() {
+                return Some((segment, rest));
+            }
+            rest -= segment.count();
+        }
+        None
+    }
+
+    /// Puts `records` in the place of a range; only the segments that it touches are written anew.
+    pub fn splice(&mut self, range: Range<usize>, records: &[&[u8]]) -> Result<()> {
+        let (mut out, mut at, mut touched) = (Self::default(), 0, Vec::new());
+        let mut done = false;
+        for segment in self.iter() {
+            let (start, end) = (at, at + segment.count());
+            at = end;
+            let inside = start <= range.start && range.start < end || start < range.end && range.start < end;
+            if inside {
+                touched.push((start, segment));
+                continue;
+            }
+            if !done && start >= range.end && !touched.is_empty() {
+                out.extend(rewrite(&touched, &range, records)?);
+                done = true;
+            }
+            out.push(Arc::clone(segment));
+        }
+        if !done {
+            if touched.is_empty() {
+                return Err(Error::OutOfRange);
+            }
+            out.extend(rewrite(&touched, &range, records)?);
+        }
+        *self = out;
+        Ok(())
+    }
+}
+
+fn rewrite(touched: &[(usize, &Arc<Segment>)], range: &Range<usize>, records: &[&[u8]]) -> Result<Vec<Arc<Segment>>> {
+    let mut texts = Vec::new();
+    for (start, segment) in touched {
+        let packed = segment.records()?;
+        for n in 0..packed.len() {
+            let index = start + n;
+            if index == range.start {
+                texts.extend_from_slice(records);
+            }
+            if !range.contains(&index) {
+                texts.push(packed.get(n).ok_or(Error::OutOfRange)?);
+            }
+        }
+    }
+    Ok(pack(texts.into_iter()))
+}
+
+impl Extend<Arc<Segment>> for Segments {
+    fn extend<I: IntoIterator<Item = Arc<Segment>>>(&mut self, segments: I) {
+        segments.into_iter().for_each(|segment| self.push(segment));
+    }
+}
+
+impl FromIterator<Arc<Segment>> for Segments {
+    fn from_iter<I: IntoIterator<Item = Arc<Segment>>>(segments: I) -> Self {
+        let mut out = Self::default();
+        out.extend(segments);
+        out
+    }
+}

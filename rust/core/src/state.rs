@@ -1,0 +1,345 @@
+//! The content of a session at one version: its fields, each a JSON text or a list of records.
+
+use std::sync::{Arc, Mutex};
+
+use crate::envelope::BlockId;
+use crate::error::{Error, Result};
+use crate::json::{elements, members, slice};
+use crate::list::List;
+use crate::patch::{self, Operation, Verb};
+use crate::segment::lock;
+use crate::{equal, pointer, text, write};
+
+/// Which stored block holds a value, and how many values that block has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    pub id: BlockId,
+    pub members: usize,
+}
+
+/// The JSON text of one field.
+#[derive(Debug)]
+pub struct Value {
+    text: Box<[u8]>,
+    home: Mutex<Option<Home>>,
+}
+
+impl Value {
+    #[must_use]
+    pub fn new(text: &[u8]) -> Arc<Self> {
+        Arc::new(Self { text: text.into(), home: Mutex::new(None) })
+    }
+
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    #[must_use]
+    pub fn home(&self) -> Option<Home> {
+        *lock(&self.home)
+    }
+
+    pub fn set_home(&self, home: Home) {
+        *lock(&self.home) = Some(home);
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum Field {
+    Value(Arc<Value>),
+    Records(List),
+}
+
+impl Field {
+    /// Appends its JSON text.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Value(value) => out.extend_from_slice(value.text()),
+            Self::Records(list) => list.encode(out)?,
+        }
+        Ok(())
+    }
+}
+
+/// See the module. Immutable; a clone shares everything.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    names: Arc<Vec<Arc<str>>>,
+    fields: Vec<Field>,
+}
+
+/// A text as a field: a list of records if it is to be one and is an array.
+pub fn field(text: &[u8], records: bool) -> Result<Field> {
+    if !records || text.first() != Some(&b'[') {
+        return Ok(Field::Value(Value::new(text)));
+    }
+    let mut list = List::default();
+    for range in elements(text, 0)? {
+        list.push(slice(text, range?)?);
+    }
+    Ok(Field::Records(list))
+}
+
+impl State {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
+        self.names.iter().map(|name| &**name).zip(&self.fields)
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Field> {
+        self.iter().find(|(own, _)| *own == name).map(|(_, field)| field)
+    }
+
+    /// Puts a field in its place, or behind the others if it is new.
+    pub fn set(&mut self, name: &str, field: Field) {
+        match self.names.iter().position(|own| &**own == name) {
+            Some(at) => {
+                if let Some(place) = self.fields.get_mut(at) {
+                    *place = field;
+                }
+            }
+            None => {
+                Arc::make_mut(&mut self.names).push(name.into());
+                self.fields.push(field);
+            }
+        }
+    }
+
+    fn unset(&mut self, name: &str) {
+        if let Some(at) = self.names.iter().position(|own| &**own == name) {
+            Arc::make_mut(&mut self.names).remove(at);
+            self.fields.remove(at);
+        }
+    }
+
+    /// Appends the JSON object of all fields.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.push(b'{');
+        for (number, (name, field)) in self.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            write::string(out, name);
+            out.push(b':');
+            field.encode(out)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// The state after a patch; `is_records` tells which fields are lists of records when they first appear.
+    pub fn apply(&self, operations: &[Operation<'_>], is_records: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let mut state = self.clone();
+        for (number, op) in operations.iter().enumerate() {
+            state.apply_one(op, is_records).map_err(|error| match error {
+                Error::Patch { problem, path, .. } => Error::Patch { problem, operation: number, path },
+                other => other,
+            })?;
+        }
+        Ok(state)
+    }
+
+    fn apply_one(&mut self, op: &Operation<'_>, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
+        if let (Verb::Move | Verb::Copy, Some(from)) = (op.verb, &op.from) {
+            let text = self.text_at(from)?;
+            if op.verb == Verb::Move {
+                self.apply_one(
+                    &Operation { verb: Verb::Remove, path: from.clone(), from: None, value: None },
+                    is_records,
+                )?;
+            }
+            let add = Operation { verb: Verb::Add, path: op.path.clone(), from: None, value: Some(&text) };
+            return self.apply_one(&add, is_records);
+        }
+        let tokens = pointer::tokens(&op.path).ok_or_else(|| misfit(op, "malformed pointer"))?;
+        match tokens.as_slice() {
+            [] => self.apply_to_all(op, is_records),
+            [name] => self.apply_to_field(op, name, is_records(name)),
+            [name, rest @ ..] => match self.get(name).cloned() {
+                None => Err(misfit(op, "the parent does not exist")),
+                Some(Field::Value(value)) => {
+                    let mut text = value.text().to_vec();
+                    patch::apply(&mut text, &[below(op, 1)])?;
+                    if op.verb != Verb::Test {
+                        self.set(name, Field::Value(Value::new(&text)));
+                    }
+                    Ok(())
+                }
+                Some(Field::Records(mut list)) => {
+                    let is_own_place = rest.len() == 1 && op.verb != Verb::Test;
+                    let index = rest.first().map_or("", |token| token);
+                    if is_own_place {
+                        place_record(&mut list, op, index)?
+                    } else {
+                        patch_record(&mut list, op, index)?
+                    }
+                    self.set(name, Field::Records(list));
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn apply_to_all(&mut self, op: &Operation<'_>, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
+        let given = op.value.unwrap_or_default();
+        match op.verb {
+            Verb::Add | Verb::Replace => {
+                let mut state = Self::default();
+                for found in members(given, 0)? {
+                    let (key, value) = found?;
+                    let name = text::unescape(slice(given, key)?)?;
+                    state.set(&name, field(slice(given, value)?, is_records(&name))?);
+                }
+                *self = state;
+                Ok(())
+            }
+            Verb::Test => {
+                let mut own = Vec::new();
+                self.encode(&mut own)?;
+                holds(op, &own)
+            }
+            _ => Err(misfit(op, "the whole document cannot be removed")),
+        }
+    }
+
+    fn apply_to_field(&mut self, op: &Operation<'_>, name: &str, records: bool) -> Result<()> {
+        let own = self.get(name);
+        if own.is_none() && op.verb != Verb::Add {
+            return Err(misfit(op, "nothing stands there"));
+        }
+        let records = records || matches!(own, Some(Field::Records(_)));
+        match op.verb {
+            Verb::Test => {
+                let mut text = Vec::new();
+                own.map(|field| field.encode(&mut text)).transpose()?;
+                holds(op, &text)?;
+            }
+            Verb::Remove => self.unset(name),
+            _ => self.set(name, field(op.value.unwrap_or_default(), records)?),
+        }
+        Ok(())
+    }
+
+    fn text_at(&self, path: &str) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.encode(&mut all)?;
+        patch::at(&all, path)?.map(<[u8]>::to_vec).ok_or_else(|| Error::Patch {
+            problem: "nothing stands there",
+            operation: 0,
+            path: path.to_owned(),
+        })
+    }
+}
+
+fn misfit(op: &Operation<'_>, problem: &'static str) -> Error {
+    Error::Patch { problem, operation: 0, path: op.path.clone().into_owned() }
+}
+
+fn holds(op: &Operation<'_>, own: &[u8]) -> Result<()> {
+    if equal::json(own, op.value.unwrap_or_default())? { Ok(()) } else { Err(misfit(op, "the test does not hold")) }
+}
+
+/// The operation with the first tokens of its path left out.
+fn below<'a>(op: &Operation<'a>, tokens: usize) -> Operation<'a> {
+    let start = op.path.match_indices('/').nth(tokens).map_or(op.path.len(), |(at, _)| at);
+    Operation { path: op.path.get(start..).unwrap_or_default().to_owned().into(), ..op.clone() }
+}
+
+/// An operation on a record as a whole.
+fn place_record(list: &mut List, op: &Operation<'_>, token: &str) -> Result<()> {
+    let given = op.value.unwrap_or_default();
+    if op.verb == Verb::Add && token == "-" {
+        list.push(given);
+        return Ok(());
+    }
+    let index = pointer::index(token).ok_or_else(|| misfit(op, "no such place in the array"))?;
+    let (range, new): (_, &[&[u8]]) = match op.verb {
+        Verb::Add => (index..index, &[given]),
+        Verb::Remove => (index..index + 1, &[]),
+        _ => (index..index + 1, &[given]),
+    };
+    list.splice(range, new).map_err(|error| match error {
+        Error::OutOfRange => misfit(op, "no such place in the array"),
+        other => other,
+    })
+}
+
+/// An operation inside a record, or a test of one.
+fn patch_record(list: &mut List, op: &Operation<'_>, token: &str) -> Result<()> {
+    let index = pointer::index(token).filter(|&n| n < list.len()).ok_or_else(|| misfit(op, "nothing stands there"))?;
+    let mut text = list.get(index)?.text().to_vec();
+    patch::apply(&mut text, &[below(op, 2)])?;
+    if op.verb == Verb::Test {
+        return Ok(());
+    }
+    list.splice(index..index + 1, &[&text])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = r#"{"h":[{"id":"a","n":1},{"id":"b"}],"d":{"x":{"y":1}},"s":"idle"}"#;
+
+    fn state(document: &str) -> State {
+        let patch = format!(r#"[{{"op":"add","path":"","value":{document}}}]"#);
+        State::default().apply(&patch::parse(patch.as_bytes()).unwrap(), &|name| name == "h").unwrap()
+    }
+
+    fn encoded(state: &State) -> String {
+        let mut out = Vec::new();
+        state.encode(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// A list of records takes the same patches as the text of the same document.
+    #[test]
+    fn applies_like_the_text_of_the_document() {
+        assert_eq!(encoded(&state(START)), START);
+        for ops in [
+            r#"{"op":"add","path":"/h/-","value":{"id":"c"}}"#,
+            r#"{"op":"add","path":"/h/0","value":{"id":"c"}}"#,
+            r#"{"op":"add","path":"/h/2","value":{"id":"c"}}"#,
+            r#"{"op":"add","path":"/h/3","value":{"id":"c"}}"#,
+            r#"{"op":"remove","path":"/h/1"}"#,
+            r#"{"op":"remove","path":"/h/2"}"#,
+            r#"{"op":"test","path":"/h/0/id","value":"a"},{"op":"replace","path":"/h/0","value":{}}"#,
+            r#"{"op":"test","path":"/h/0/id","value":"b"}"#,
+            r#"{"op":"replace","path":"/h/0/n","value":1.0}"#,
+            r#"{"op":"replace","path":"/h","value":[]}"#,
+            r#"{"op":"add","path":"/new","value":[1]}"#,
+            r#"{"op":"replace","path":"/new","value":[1]}"#,
+            r#"{"op":"replace","path":"/d/x/y","value":[]}"#,
+            r#"{"op":"remove","path":"/d"}"#,
+            r#"{"op":"move","from":"/h/0","path":"/d/x/z"}"#,
+            r#"{"op":"copy","from":"/d","path":"/h/0"}"#,
+            r#"{"op":"test","path":"/s","value":"busy"}"#,
+            r#"{"op":"test","path":"/d","value":{"x":{"y":1}}}"#,
+            r#"{"op":"add","path":"/gone/x","value":1}"#,
+        ] {
+            let patch = format!("[{ops}]");
+            let operations = patch::parse(patch.as_bytes()).unwrap();
+            let mut document = START.as_bytes().to_vec();
+            let expected = patch::apply(&mut document, &operations).map(|()| String::from_utf8(document).unwrap());
+            let found = state(START).apply(&operations, &|_| false).map(|state| encoded(&state));
+            assert_eq!(found.is_ok(), expected.is_ok(), "{ops}");
+            if let Ok(found) = found {
+                assert_eq!(found, expected.unwrap(), "{ops}");
+            }
+        }
+    }
+
+    #[test]
+    fn applying_leaves_the_state_before_as_it_was() {
+        let before = state(START);
+        let patch = br#"[{"op":"add","path":"/h/-","value":{}},{"op":"replace","path":"/s","value":"x"}]"#;
+        before.apply(&patch::parse(patch).unwrap(), &|_| false).unwrap();
+        assert_eq!(encoded(&before), START);
+    }
+}

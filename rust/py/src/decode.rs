@@ -1,0 +1,186 @@
+//! JSON text to Python values (RFC 8259), strictly: every deviation is an error with its byte.
+
+use num_bigint::BigInt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString};
+use swisper_core::json::{MAX_DEPTH, skip_string};
+use swisper_core::text;
+
+use crate::error::decode_error;
+
+struct Decoder<'a, 'py> {
+    py: Python<'py>,
+    src: &'a [u8],
+    at: usize,
+}
+
+/// The value that the whole of `src` stands for.
+pub fn value<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let mut decoder = Decoder { py, src, at: 0 };
+    decoder.space();
+    let value = decoder.value(0)?;
+    decoder.space();
+    if decoder.at == src.len() { Ok(value) } else { Err(decoder.fail("bytes after the value")) }
+}
+
+impl<'py> Decoder<'_, 'py> {
+    fn fail(&self, kind: &str) -> PyErr {
+        decode_error(self.py, kind, self.at)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.src.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        match self.peek() {
+            Some(b'"') => Ok(self.string()?.into_any()),
+            Some(b'{') => self.object(depth + 1),
+            Some(b'[') => self.array(depth + 1),
+            Some(b't') => self.word("true", PyBool::new(py, true).to_owned().into_any()),
+            Some(b'f') => self.word("false", PyBool::new(py, false).to_owned().into_any()),
+            Some(b'n') => self.word("null", py.None().into_bound(py)),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) => Err(self.fail("a value was expected")),
+            None => Err(self.fail("unexpected end")),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.src.get(self.at..self.at + word.len()) == Some(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(value);
+        }
+        Err(self.fail("a value was expected"))
+    }
+
+    fn string(&mut self) -> PyResult<Bound<'py, PyString>> {
+        let end = skip_string(self.src, self.at).map_err(|_| self.fail("unexpected end"))?;
+        let raw = self.src.get(self.at..end).unwrap_or_default();
+        if raw.iter().any(|&byte| byte < 0x20) {
+            return Err(self.fail("a control character in a string"));
+        }
+        let content = text::unescape(raw).map_err(|_| self.fail("invalid string"))?;
+        self.at = end;
+        Ok(PyString::new(self.py, &content))
+    }
+
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        self.at - start
+    }
+
+    fn number(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        let leading_zero = self.peek() == Some(b'0');
+        let digits = self.digits();
+        if digits == 0 || leading_zero && digits > 1 {
+            return Err(self.fail("invalid number"));
+        }
+        let mut is_float = false;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            is_float = self.digits() > 0;
+            if !is_float {
+                return Err(self.fail("invalid number"));
+            }
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            is_float = self.digits() > 0;
+            if !is_float {
+                return Err(self.fail("invalid number"));
+            }
+        }
+        let text = std::str::from_utf8(self.src.get(start..self.at).unwrap_or_default()).unwrap_or_default();
+        if is_float { self.float(text) } else { self.integer(text) }
+    }
+
+    fn float(&self, text: &str) -> PyResult<Bound<'py, PyAny>> {
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(PyFloat::new(self.py, number).into_any()),
+            _ => Err(self.fail("a number that no float can hold")),
+        }
+    }
+
+    fn integer(&self, text: &str) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(small) = text.parse::<i64>() {
+            return Ok(small.into_pyobject(self.py)?.into_any());
+        }
+        let large: BigInt = text.parse().map_err(|_| self.fail("invalid number"))?;
+        large.into_pyobject(self.py).map(Bound::into_any)
+    }
+
+    fn enter(&mut self, depth: usize) -> PyResult<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.fail("nested deeper than 128"));
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// Behind an element: whether another one follows.
+    fn more(&mut self, close: u8) -> PyResult<bool> {
+        self.space();
+        let found = self.peek();
+        if found == Some(b',') || found == Some(close) {
+            self.at += 1;
+            self.space();
+            return Ok(found == Some(b','));
+        }
+        Err(self.fail(if found.is_none() { "unexpected end" } else { "a comma or the end was expected" }))
+    }
+
+    fn array(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.enter(depth)?;
+        let list = PyList::empty(self.py);
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(list.into_any());
+        }
+        loop {
+            list.append(self.value(depth)?)?;
+            if !self.more(b']')? {
+                return Ok(list.into_any());
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.enter(depth)?;
+        let dict = PyDict::new(self.py);
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(dict.into_any());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.fail("a key was expected"));
+            }
+            let key = self.string()?;
+            self.space();
+            if self.peek() != Some(b':') {
+                return Err(self.fail("a colon was expected"));
+            }
+            self.at += 1;
+            self.space();
+            dict.set_item(key, self.value(depth)?)?;
+            if !self.more(b'}')? {
+                return Ok(dict.into_any());
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Python values to JSON text, strictly: exact builtins only, so that what is read back is equal by value and type.
+
+use num_bigint::BigInt;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+use swisper_core::json::MAX_DEPTH;
+use swisper_core::{pointer, write};
+
+use crate::error::encode_error;
+
+/// Why a value cannot be encoded, and the way to it, innermost token first.
+#[derive(Debug)]
+pub struct Refusal {
+    kind: String,
+    path: Vec<String>,
+}
+
+impl Refusal {
+    pub fn new(kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), path: Vec::new() }
+    }
+
+    pub fn at(mut self, token: impl Into<String>) -> Self {
+        self.path.push(token.into());
+        self
+    }
+
+    pub fn raise(&self, py: Python<'_>) -> PyErr {
+        let mut path = Vec::new();
+        for token in self.path.iter().rev() {
+            pointer::push(&mut path, token.as_bytes());
+        }
+        encode_error(py, &self.kind, &String::from_utf8_lossy(&path))
+    }
+}
+
+pub type Outcome = Result<(), Refusal>;
+
+/// Appends the JSON text of `value`.
+pub fn value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+    nested(out, value, 0)
+}
+
+fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return string(out, text);
+    }
+    if value.is_none() {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    }
+    if let Ok(dict) = value.cast_exact::<PyDict>() {
+        return object(out, dict, depth + 1);
+    }
+    if let Ok(list) = value.cast_exact::<PyList>() {
+        return array(out, list, depth + 1);
+    }
+    number(out, value)
+}
+
+fn number(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+    if let Ok(flag) = value.cast_exact::<PyBool>() {
+        out.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
+    } else if let Ok(number) = value.cast_exact::<PyInt>() {
+        integer(out, number)?;
+    } else if let Ok(number) = value.cast_exact::<PyFloat>() {
+        let number = number.value();
+        if !number.is_finite() {
+            return Err(Refusal::new("JSON has no NaN and no infinity"));
+        }
+        write::float(out, number);
+    } else {
+        let name = value.get_type().name().map_or_else(|_| String::from("object"), |name| name.to_string());
+        return Err(Refusal::new(format!("a {name} is not a JSON type: str, int, float, bool, None, list, dict are")));
+    }
+    Ok(())
+}
+
+fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Outcome {
+    if let Ok(small) = number.extract::<i64>() {
+        write::integer(out, small);
+    } else {
+        let large: BigInt = number.extract().map_err(|_| Refusal::new("an integer that cannot be read"))?;
+        out.extend_from_slice(large.to_string().as_bytes());
+    }
+    Ok(())
+}
+
+/// Appends a string; one with lone surrogates has no UTF-8.
+pub fn string(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Outcome {
+    let text = text.to_str().map_err(|_| Refusal::new("a string with a lone surrogate"))?;
+    write::string(out, text);
+    Ok(())
+}
+
+fn array(out: &mut Vec<u8>, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
+    check(depth)?;
+    out.push(b'[');
+    for (index, item) in list.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        nested(out, &item, depth).map_err(|refusal| refusal.at(index.to_string()))?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
+    check(depth)?;
+    out.push(b'{');
+    for (index, (key, item)) in dict.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let Ok(key) = key.cast_exact::<PyString>() else {
+            return Err(Refusal::new("a key that is not a str"));
+        };
+        string(out, key)?;
+        out.push(b':');
+        nested(out, &item, depth).map_err(|refusal| refusal.at(key.to_string_lossy()))?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn check(depth: usize) -> Outcome {
+    if depth > MAX_DEPTH { Err(Refusal::new("nested deeper than 128")) } else { Ok(()) }
+}

@@ -1,0 +1,60 @@
+//! From the core's errors to the classes of `swisper_ctx.errors`.
+
+use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use swisper_core::error::Error;
+
+/// A class of `swisper_ctx.errors`.
+fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || py.import("swisper_ctx.errors").map(|m| m.into_any().unbind()))?;
+    module.bind(py).getattr(name)
+}
+
+fn build(py: Python<'_>, name: &str, message: &str, details: &[(&str, Py<PyAny>)]) -> PyResult<PyErr> {
+    let kwargs = PyDict::new(py);
+    for (key, value) in details {
+        kwargs.set_item(key, value)?;
+    }
+    let class = class(py, name)?;
+    Ok(PyErr::from_value(class.cast::<PyType>()?.call((message,), Some(&kwargs))?))
+}
+
+/// The Python exception for a failure of the core. `session_id` is named where stored bytes are at fault.
+pub fn raise(py: Python<'_>, error: &Error, session_id: Option<&str>) -> PyErr {
+    let none = || py.None();
+    let text = |s: &str| s.into_pyobject(py).map_or_else(|_| none(), |s| s.into_any().unbind());
+    let number = |n: usize| n.into_pyobject(py).map_or_else(|_| none(), |n| n.into_any().unbind());
+    let built = match error {
+        Error::Codec { kind, index } => build(py, "DecodeError", kind.text(), &[("index", number(*index))]),
+        Error::Patch { problem, operation, path } => {
+            build(py, "PatchError", problem, &[("operation", number(*operation)), ("path", text(path))])
+        }
+        Error::Corrupt { block, problem } => {
+            let session = session_id.map_or_else(none, text);
+            build(py, "CorruptSessionError", problem, &[("session_id", session), ("block", text(block))])
+        }
+        Error::OutOfRange => Ok(PyIndexError::new_err("list index out of range")),
+    };
+    built.unwrap_or_else(|error| error)
+}
+
+/// An `EncodeError` whose pointer leads to the value at fault.
+pub fn encode_error(py: Python<'_>, kind: &str, pointer: &str) -> PyErr {
+    let pointer = pointer.into_pyobject(py).map_or_else(|_| py.None(), |s| s.into_any().unbind());
+    build(py, "EncodeError", kind, &[("pointer", pointer)]).unwrap_or_else(|error| error)
+}
+
+/// A `DecodeError` at a byte.
+pub fn decode_error(py: Python<'_>, kind: &str, index: usize) -> PyErr {
+    let index = index.into_pyobject(py).map_or_else(|_| py.None(), |n| n.into_any().unbind());
+    build(py, "DecodeError", kind, &[("index", index)]).unwrap_or_else(|error| error)
+}
+
+/// A `TypeError` that says what was expected.
+pub fn wrong_type(expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    let name = found.get_type().name().map_or_else(|_| String::from("object"), |name| name.to_string());
+    PyTypeError::new_err(format!("{expected} was expected, not {name}"))
+}

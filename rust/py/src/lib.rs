@@ -1,0 +1,32 @@
+//! `swisper_ctx._core`: the core as Python sees it. Every public name is documented in `_core.pyi`.
+
+mod construct;
+mod decode;
+mod encode;
+mod error;
+mod random;
+mod record;
+mod record_list;
+mod schema;
+mod snapshot;
+mod time;
+
+use pyo3::prelude::*;
+
+// Records and lists are not yet tested without the GIL.
+#[pymodule(gil_used = true)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    record::install(module)?;
+    module.add_class::<record_list::RecordList>()?;
+    module.add_class::<snapshot::Snapshot>()?;
+    module.add_class::<snapshot::Delta>()?;
+    module.add_function(wrap_pyfunction!(random::token, module)?)?;
+    module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
+    module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;
+    module.add_function(wrap_pyfunction!(snapshot::patch_of, module)?)?;
+    let forget = wrap_pyfunction!(random::forget_random, module)?;
+    let kwargs = pyo3::types::PyDict::new(module.py());
+    kwargs.set_item("after_in_child", forget)?;
+    module.py().import("os")?.call_method("register_at_fork", (), Some(&kwargs))?;
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! The record classes. A record is its encoded JSON object; a field is decoded when it is read.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
+use swisper_core::error::Error;
+use swisper_core::json::member;
+use swisper_core::list::Record;
+use swisper_core::{equal, text};
+
+use crate::construct;
+use crate::decode;
+use crate::error::{decode_error, raise};
+use crate::schema::{ENTITY, EXECUTION, FieldSpec, Kind, MESSAGE, PRODUCT, Schema};
+use crate::time;
+
+/// Which record class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    Message,
+    Product,
+    Execution,
+    Entity,
+}
+
+impl Class {
+    pub fn schema(self) -> &'static Schema {
+        match self {
+            Self::Message => &MESSAGE,
+            Self::Product => &PRODUCT,
+            Self::Execution => &EXECUTION,
+            Self::Entity => &ENTITY,
+        }
+    }
+
+    /// The class that a Python type object is.
+    pub fn of(class: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = class.py();
+        [
+            (Self::Message, py.get_type::<Message>()),
+            (Self::Product, py.get_type::<Product>()),
+            (Self::Execution, py.get_type::<PipelineExecution>()),
+            (Self::Entity, py.get_type::<PIIEntity>()),
+        ]
+        .into_iter()
+        .find(|(_, own)| own.is(class))
+        .map(|(found, _)| found)
+        .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+    }
+
+    /// A Python object for a record.
+    pub fn wrap(self, py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny>> {
+        Ok(match self {
+            Self::Message => Bound::new(py, Message { record })?.into_any(),
+            Self::Product => Bound::new(py, Product { record })?.into_any(),
+            Self::Execution => Bound::new(py, PipelineExecution { record })?.into_any(),
+            Self::Entity => Bound::new(py, PIIEntity { record })?.into_any(),
+        })
+    }
+
+    /// The record in a Python object of this class.
+    pub fn unwrap(self, object: &Bound<'_, PyAny>) -> Option<Record> {
+        match self {
+            Self::Message => object.cast_exact::<Message>().ok().map(|o| o.get().record.clone()),
+            Self::Product => object.cast_exact::<Product>().ok().map(|o| o.get().record.clone()),
+            Self::Execution => object.cast_exact::<PipelineExecution>().ok().map(|o| o.get().record.clone()),
+            Self::Entity => object.cast_exact::<PIIEntity>().ok().map(|o| o.get().record.clone()),
+        }
+    }
+
+    /// The record that an item for a list stands for: one of this class, or a dict.
+    pub fn accept(self, item: &Bound<'_, PyAny>) -> PyResult<Record> {
+        match self.unwrap(item) {
+            Some(record) => Ok(record),
+            None => construct::from_dict(self.schema(), item),
+        }
+    }
+
+    fn from_json(self, py: Python<'_>, data: &[u8]) -> PyResult<Record> {
+        let decoded = decode::value(py, data)?;
+        let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", 0))?;
+        let again = construct::from_dict(self.schema(), dict.as_any())?;
+        // Text that needs no rewriting is kept byte for byte; doubled keys and white space need it.
+        if is_compact(data) && equal::json(again.text(), data) == Ok(true) {
+            return Ok(Record::Own(data.into()));
+        }
+        Ok(again)
+    }
+}
+
+/// Whether text has no white space outside of strings.
+fn is_compact(data: &[u8]) -> bool {
+    let mut inside = false;
+    let mut escaped = false;
+    for &byte in data {
+        if inside {
+            inside = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte == b'"' {
+            inside = true;
+        } else if byte.is_ascii_whitespace() {
+            return false;
+        }
+    }
+    true
+}
+
+fn raw_key(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+fn field(py: Python<'_>, record: &Record, spec: &FieldSpec, key: &str) -> PyResult<Py<PyAny>> {
+    let found = member(record.text(), key.as_bytes()).map_err(|error| raise(py, &error, None))?;
+    let Some(raw) = found else { return Ok(py.None()) };
+    let value = decode::value(py, raw)?;
+    if let (Kind::Time | Kind::Now, Ok(text)) = (spec.kind, value.cast::<PyString>()) {
+        let moment = time::parse(py, text.to_str()?)?;
+        return moment.map_or_else(
+            || Err(decode_error(py, "a time that is not RFC 3339", 0)),
+            |moment| Ok(moment.into_any().unbind()),
+        );
+    }
+    Ok(value.unbind())
+}
+
+fn extra<'py>(py: Python<'py>, record: &Record, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {
+    let all = decode::value(py, record.text())?.cast_into::<PyDict>()?;
+    for spec in schema.fields {
+        if all.contains(spec.name)? {
+            all.del_item(spec.name)?;
+        }
+    }
+    Ok(all)
+}
+
+fn hash(py: Python<'_>, record: &Record, schema: &Schema) -> PyResult<u64> {
+    let id = member(record.text(), raw_key(schema.id_key).as_bytes()).map_err(|error| raise(py, &error, None))?;
+    let mut hasher = DefaultHasher::new();
+    schema.name.hash(&mut hasher);
+    // Equal records have equal ids; one without an id is found by comparing.
+    if let Some(Ok(id)) = id.map(text::unescape) {
+        id.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+fn same(py: Python<'_>, a: &Record, b: &Record) -> PyResult<bool> {
+    equal::json(a.text(), b.text()).map_err(|error: Error| raise(py, &error, None))
+}
+
+fn frozen(schema: &Schema, name: &str) -> PyErr {
+    let class = schema.name;
+    PyAttributeError::new_err(format!(
+        "a {class} is frozen: put record.replace({name}=...) into the list in its place, history[i] = ..."
+    ))
+}
+
+macro_rules! record_class {
+    ($class:ident, $python:literal, $which:ident, $vectorcall:ident, [$($field:ident),*], $match_args:expr) => {
+        #[pyclass(frozen, name = $python, module = "swisper_ctx")]
+        #[derive(Debug)]
+        pub struct $class {
+            record: Record,
+        }
+
+        unsafe extern "C" fn $vectorcall(
+            _class: *mut ffi::PyObject,
+            args: *const *mut ffi::PyObject,
+            nargsf: usize,
+            kwnames: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
+            // SAFETY: passed on as the interpreter gave it.
+            unsafe { construct::vectorcall(Class::$which, args, nargsf, kwnames) }
+        }
+
+        #[pymethods]
+        impl $class {
+            #[new]
+            #[pyo3(signature = (*args, **kwargs))]
+            fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+                Ok(Self { record: construct::from_call(Class::$which, args, kwargs)? })
+            }
+
+            #[classattr]
+            #[allow(non_snake_case)]
+            fn __match_args__(py: Python<'_>) -> PyResult<Py<PyTuple>> {
+                let names: &[&str] = &$match_args;
+                Ok(PyTuple::new(py, names)?.unbind())
+            }
+
+            $(
+                #[getter]
+                fn $field(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                    let schema = Class::$which.schema();
+                    let spec = schema.fields.iter().find(|spec| spec.name == stringify!($field));
+                    spec.map_or_else(
+                        || Ok(py.None()),
+                        |spec| field(py, &self.record, spec, concat!("\"", stringify!($field), "\"")),
+                    )
+                }
+            )*
+
+            #[getter]
+            fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+                extra(py, &self.record, Class::$which.schema())
+            }
+
+            fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                decode::value(py, self.record.text())
+            }
+
+            fn to_json<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+                PyBytes::new(py, self.record.text())
+            }
+
+            #[classmethod]
+            fn from_dict(_cls: &Bound<'_, PyType>, source: &Bound<'_, PyAny>) -> PyResult<Self> {
+                Ok(Self { record: construct::from_dict(Class::$which.schema(), source)? })
+            }
+
+            #[classmethod]
+            fn from_json(_cls: &Bound<'_, PyType>, py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+                Ok(Self { record: Class::$which.from_json(py, data)? })
+            }
+
+            #[pyo3(signature = (**changes))]
+            fn replace(&self, py: Python<'_>, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+                let Some(changes) = changes else { return Ok(Self { record: self.record.clone() }) };
+                Ok(Self { record: construct::replaced(py, Class::$which.schema(), self.record.text(), changes)? })
+            }
+
+            fn __setattr__(&self, name: &str, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+                Err(frozen(Class::$which.schema(), name))
+            }
+
+            fn __delattr__(&self, name: &str) -> PyResult<()> {
+                Err(frozen(Class::$which.schema(), name))
+            }
+
+            fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+                match other.cast_exact::<Self>() {
+                    Ok(other) => Ok(same(py, &self.record, &other.get().record)?.into_pyobject(py)?.to_owned().into_any().unbind()),
+                    Err(_) => Ok(py.NotImplemented()),
+                }
+            }
+
+            fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {
+                hash(py, &self.record, Class::$which.schema())
+            }
+
+            fn __repr__(&self) -> String {
+                format!("<{} of {} bytes>", $python, self.record.text().len())
+            }
+
+            fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+                Ok((py.get_type::<Self>().getattr("from_json")?, (self.to_json(py),)))
+            }
+
+            fn __copy__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+                slf
+            }
+
+            fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+                slf
+            }
+        }
+    };
+}
+
+record_class!(
+    Message,
+    "Message",
+    Message,
+    vectorcall_message,
+    [message_id, role, content, timestamp, name, tool_calls, tool_call_id, metadata],
+    ["role", "content"]
+);
+record_class!(
+    Product,
+    "Product",
+    Product,
+    vectorcall_product,
+    [product_id, name, price, currency, url, attributes, score],
+    ["product_id", "name"]
+);
+record_class!(
+    PipelineExecution,
+    "PipelineExecution",
+    Execution,
+    vectorcall_execution,
+    [execution_id, pipeline_name, status, started_at, finished_at, duration_ms, input, result, error, metrics],
+    ["pipeline_name", "status"]
+);
+record_class!(
+    PIIEntity,
+    "PIIEntity",
+    Entity,
+    vectorcall_entity,
+    [entity_type, start, end, score, detector, message_id, path, placeholder, fingerprint],
+    ["entity_type", "start", "end"]
+);
+
+/// Gives each class its vectorcall function; to be called once, before the classes are used.
+pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_class::<Message>()?;
+    module.add_class::<Product>()?;
+    module.add_class::<PipelineExecution>()?;
+    module.add_class::<PIIEntity>()?;
+    for (class, function) in [
+        (py.get_type::<Message>(), vectorcall_message as ffi::vectorcallfunc),
+        (py.get_type::<Product>(), vectorcall_product),
+        (py.get_type::<PipelineExecution>(), vectorcall_execution),
+        (py.get_type::<PIIEntity>(), vectorcall_entity),
+    ] {
+        // SAFETY: the type object is alive and nobody has called it yet; `type` calls through this slot (PEP 590).
+        unsafe { (*class.as_type_ptr()).tp_vectorcall = Some(function) };
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! `RecordList`: a mutable sequence of records that remembers its edits.
+
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::slice::PySliceIndices;
+use pyo3::types::{PyList, PySlice, PyType};
+use swisper_core::edits::{Edits, Tracked};
+use swisper_core::error::Error;
+use swisper_core::list::{List, Record};
+
+use crate::decode;
+use crate::error::raise;
+use crate::record::Class;
+
+/// See `_core.pyi`.
+#[pyclass(module = "swisper_ctx", sequence)]
+#[derive(Debug)]
+pub struct RecordList {
+    tracked: Tracked,
+    class: Class,
+    session_id: Option<String>,
+}
+
+impl RecordList {
+    pub fn over(list: List, class: Class, session_id: Option<String>) -> Self {
+        Self { tracked: Tracked::new(list, class.schema().id_key), class, session_id }
+    }
+
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    pub fn is_changed(&self) -> bool {
+        self.tracked.is_changed()
+    }
+
+    pub fn freeze(&mut self) -> Edits {
+        self.tracked.freeze()
+    }
+
+    pub fn restore(&mut self, py: Python<'_>, edits: &Edits) -> PyResult<()> {
+        self.tracked.restore(edits).map_err(|error| self.raise(py, &error))
+    }
+
+    pub fn insert_saved(&mut self, py: Python<'_>, text: &[u8]) -> PyResult<()> {
+        self.tracked.insert_saved(text).map_err(|error| self.raise(py, &error))
+    }
+
+    /// Appends the JSON text of the list.
+    pub fn encode(&self, py: Python<'_>, out: &mut Vec<u8>) -> PyResult<()> {
+        self.tracked.list().encode(out).map_err(|error| self.raise(py, &error))
+    }
+
+    fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
+        raise(py, error, self.session_id.as_deref())
+    }
+
+    fn len(&self) -> usize {
+        self.tracked.list().len()
+    }
+
+    fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
+        let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
+        self.class.wrap(py, record)
+    }
+
+    fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Record]) -> PyResult<()> {
+        let texts: Vec<_> = records.iter().map(Record::text).collect();
+        self.tracked.splice(start..end, &texts).map_err(|error| self.raise(py, &error))
+    }
+
+    /// The place that an index means, counted from the end if negative.
+    fn place(&self, index: isize) -> PyResult<usize> {
+        let from_end = if index < 0 { self.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
+        from_end.filter(|&at| at < self.len()).ok_or_else(|| PyIndexError::new_err("list index out of range"))
+    }
+
+    fn indices(&self, slice: &Bound<'_, PySlice>) -> PyResult<PySliceIndices> {
+        slice.indices(isize::try_from(self.len()).unwrap_or(isize::MAX))
+    }
+}
+
+/// The places of a slice, in its order.
+fn places(range: &PySliceIndices) -> impl Iterator<Item = usize> + use<> {
+    let (start, step) = (range.start, range.step);
+    (0..range.slicelength).filter_map(move |n| usize::try_from(start + isize::try_from(n).ok()? * step).ok())
+}
+
+/// The records that an iterable gives, all taken before a list is changed: Python code runs meanwhile.
+fn collect(class: Class, items: &Bound<'_, PyAny>) -> PyResult<Vec<Record>> {
+    if let Ok(list) = items.cast_exact::<RecordList>() {
+        let list = list.borrow();
+        let all = 0..list.len();
+        return all.map(|n| list.tracked.list().get(n).map_err(|error| list.raise(items.py(), &error))).collect();
+    }
+    items.try_iter()?.map(|item| class.accept(&item?)).collect()
+}
+
+#[pymethods]
+impl RecordList {
+    #[new]
+    #[pyo3(signature = (record_class, records = None))]
+    fn new(record_class: &Bound<'_, PyAny>, records: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let class = Class::of(record_class)?;
+        let mut made = Self::over(List::default(), class, None);
+        for record in records.map(|items| collect(class, items)).transpose()?.unwrap_or_default() {
+            made.tracked.push(record.text());
+        }
+        Ok(made)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
+    }
+
+    fn __len__(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let record = self.class.accept(record)?;
+        self.tracked.push(record.text());
+        Ok(())
+    }
+
+    fn extend(slf: &Bound<'_, Self>, records: &Bound<'_, PyAny>) -> PyResult<()> {
+        let class = slf.borrow().class;
+        let records = collect(class, records)?;
+        let mut list = slf.borrow_mut();
+        records.iter().for_each(|record| list.tracked.push(record.text()));
+        Ok(())
+    }
+
+    fn __iadd__(slf: &Bound<'_, Self>, records: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::extend(slf, records)
+    }
+
+    fn insert(&mut self, py: Python<'_>, index: isize, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let record = self.class.accept(record)?;
+        let length = self.len();
+        let at = if index < 0 { length.saturating_add_signed(index) } else { index.unsigned_abs().min(length) };
+        self.splice(py, at, at, &[record])
+    }
+
+    #[pyo3(signature = (index = -1))]
+    fn pop<'py>(&mut self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let at = self.place(index)?;
+        let record = self.item(py, at)?;
+        self.splice(py, at, at + 1, &[])?;
+        Ok(record)
+    }
+
+    fn clear(&mut self, py: Python<'_>) -> PyResult<()> {
+        let length = self.len();
+        self.splice(py, 0, length, &[])
+    }
+
+    fn reverse(&mut self, py: Python<'_>) -> PyResult<()> {
+        let list = self.tracked.list();
+        let all: Result<Vec<_>, _> = (0..list.len()).rev().map(|n| list.get(n)).collect();
+        let (all, length) = (all.map_err(|error| self.raise(py, &error))?, self.len());
+        self.splice(py, 0, length, &all)
+    }
+
+    fn remove(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let at = Self::index(slf, record, 0, isize::MAX)?;
+        let mut list = slf.borrow_mut();
+        list.splice(slf.py(), at, at + 1, &[])
+    }
+
+    #[pyo3(signature = (record, start = 0, stop = isize::MAX))]
+    fn index(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        let length = slf.borrow().len();
+        let bound = |n: isize| if n < 0 { length.saturating_add_signed(n) } else { n.unsigned_abs().min(length) };
+        for at in bound(start)..bound(stop) {
+            let item = slf.borrow().item(slf.py(), at)?;
+            if item.eq(record)? {
+                return Ok(at);
+            }
+        }
+        Err(PyValueError::new_err("the record is not in the list"))
+    }
+
+    fn count(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let mut found = 0;
+        for item in slf.try_iter()? {
+            found += usize::from(item?.eq(record)?);
+        }
+        Ok(found)
+    }
+
+    fn __contains__(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(Self::index(slf, record, 0, isize::MAX).is_ok())
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(slice) = index.cast::<PySlice>() {
+            let items: PyResult<Vec<_>> = places(&self.indices(slice)?).map(|at| self.item(py, at)).collect();
+            return Ok(PyList::new(py, items?)?.into_any());
+        }
+        self.item(py, self.place(index.extract()?)?)
+    }
+
+    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, class) = (slf.py(), slf.borrow().class);
+        let Ok(slice) = index.cast::<PySlice>() else {
+            let record = class.accept(value)?;
+            let mut list = slf.borrow_mut();
+            let at = list.place(index.extract()?)?;
+            return list.splice(py, at, at + 1, &[record]);
+        };
+        let records = collect(class, value)?;
+        let mut list = slf.borrow_mut();
+        let range = list.indices(slice)?;
+        if range.step == 1 {
+            let start = usize::try_from(range.start).unwrap_or_default();
+            return list.splice(py, start, start + range.slicelength, &records);
+        }
+        if records.len() != range.slicelength {
+            let (have, need) = (records.len(), range.slicelength);
+            let problem = format!("attempt to assign sequence of size {have} to extended slice of size {need}");
+            return Err(PyValueError::new_err(problem));
+        }
+        places(&range).zip(records).try_for_each(|(at, record)| list.splice(py, at, at + 1, &[record]))
+    }
+
+    fn __delitem__(&mut self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(slice) = index.cast::<PySlice>() else {
+            let at = self.place(index.extract()?)?;
+            return self.splice(py, at, at + 1, &[]);
+        };
+        let range = self.indices(slice)?;
+        if range.step == 1 {
+            let start = usize::try_from(range.start).unwrap_or_default();
+            return self.splice(py, start, start + range.slicelength, &[]);
+        }
+        let mut places: Vec<_> = places(&range).collect();
+        places.sort_unstable();
+        places.into_iter().rev().try_for_each(|at| self.splice(py, at, at + 1, &[]))
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
+        RecordIterator { list: slf.unbind(), next: 0 }
+    }
+
+    fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if !other.is_exact_instance_of::<Self>() && !other.is_exact_instance_of::<PyList>() {
+            return Ok(py.NotImplemented());
+        }
+        let mut same = slf.borrow().len() == other.len()?;
+        let mut at = 0;
+        while same && at < slf.borrow().len() && at < other.len()? {
+            let own = slf.borrow().item(py, at)?;
+            same = own.eq(other.get_item(at)?)?;
+            at += 1;
+        }
+        Ok(same.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<RecordList of {} {} records>", self.len(), self.class.schema().name)
+    }
+
+    /// See `_core.pyi`.
+    fn to_dicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut text = Vec::new();
+        self.encode(py, &mut text)?;
+        decode::value(py, &text)
+    }
+}
+
+/// Iterates over the list as it is at each step, like an iterator over a `list`.
+#[pyclass(module = "swisper_ctx")]
+#[derive(Debug)]
+pub struct RecordIterator {
+    list: Py<RecordList>,
+    next: usize,
+}
+
+#[pymethods]
+impl RecordIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let list = self.list.bind(py).try_borrow().map_err(|_| PyTypeError::new_err("the list is being changed"))?;
+        if self.next >= list.len() {
+            return Ok(None);
+        }
+        let item = list.item(py, self.next)?;
+        self.next += 1;
+        Ok(Some(item))
+    }
+}

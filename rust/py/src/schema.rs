@@ -1,0 +1,173 @@
+//! The record classes: their fields, and what a constructor accepts for each.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString};
+
+use crate::encode::{self, Outcome, Refusal};
+use crate::{random, time};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A str; a random UUID if it is left out.
+    Id,
+    /// A time; the present if it is left out.
+    Now,
+    Text,
+    Time,
+    Number,
+    Integer,
+    /// str, list of parts, or None.
+    Content,
+    List,
+    Object,
+    Any,
+}
+
+#[derive(Debug)]
+pub struct FieldSpec {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+}
+
+/// One record class. Arguments are positional in the order of `positional`, the others by keyword.
+#[derive(Debug)]
+pub struct Schema {
+    pub name: &'static str,
+    pub fields: &'static [FieldSpec],
+    pub positional: &'static [usize],
+    /// The member that identifies a record, "" if none does.
+    pub id_key: &'static str,
+}
+
+const fn optional(name: &'static str, kind: Kind) -> FieldSpec {
+    FieldSpec { name, kind, required: false }
+}
+
+const fn required(name: &'static str, kind: Kind) -> FieldSpec {
+    FieldSpec { name, kind, required: true }
+}
+
+pub static MESSAGE: Schema = Schema {
+    name: "Message",
+    fields: &[
+        optional("message_id", Kind::Id),
+        required("role", Kind::Text),
+        optional("content", Kind::Content),
+        optional("timestamp", Kind::Now),
+        optional("name", Kind::Text),
+        optional("tool_calls", Kind::List),
+        optional("tool_call_id", Kind::Text),
+        optional("metadata", Kind::Object),
+    ],
+    positional: &[1, 2],
+    id_key: "message_id",
+};
+
+pub static PRODUCT: Schema = Schema {
+    name: "Product",
+    fields: &[
+        required("product_id", Kind::Text),
+        optional("name", Kind::Text),
+        optional("price", Kind::Number),
+        optional("currency", Kind::Text),
+        optional("url", Kind::Text),
+        optional("attributes", Kind::Object),
+        optional("score", Kind::Number),
+    ],
+    positional: &[0, 1],
+    id_key: "product_id",
+};
+
+pub static EXECUTION: Schema = Schema {
+    name: "PipelineExecution",
+    fields: &[
+        optional("execution_id", Kind::Id),
+        required("pipeline_name", Kind::Text),
+        optional("status", Kind::Text),
+        optional("started_at", Kind::Time),
+        optional("finished_at", Kind::Time),
+        optional("duration_ms", Kind::Number),
+        optional("input", Kind::Any),
+        optional("result", Kind::Any),
+        optional("error", Kind::Any),
+        optional("metrics", Kind::Object),
+    ],
+    positional: &[1, 2],
+    id_key: "execution_id",
+};
+
+pub static ENTITY: Schema = Schema {
+    name: "PIIEntity",
+    fields: &[
+        required("entity_type", Kind::Text),
+        optional("start", Kind::Integer),
+        optional("end", Kind::Integer),
+        optional("score", Kind::Number),
+        optional("detector", Kind::Text),
+        optional("message_id", Kind::Text),
+        optional("path", Kind::Text),
+        optional("placeholder", Kind::Text),
+        optional("fingerprint", Kind::Text),
+    ],
+    positional: &[0, 1, 2],
+    id_key: "",
+};
+
+impl FieldSpec {
+    /// Whether the record has this field although no argument was given for it.
+    pub fn is_filled_in(&self) -> bool {
+        matches!(self.kind, Kind::Id | Kind::Now)
+    }
+
+    pub fn fill_in(&self, out: &mut Vec<u8>) -> PyResult<()> {
+        if self.kind == Kind::Id {
+            return random::uuid(out);
+        }
+        time::now(out);
+        Ok(())
+    }
+
+    /// Appends an argument; None is null wherever a value may be missing.
+    pub fn encode(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+        let fits = match self.kind {
+            Kind::Id | Kind::Text => value.is_exact_instance_of::<PyString>(),
+            Kind::Content => value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyList>(),
+            Kind::List => value.is_exact_instance_of::<PyList>(),
+            Kind::Object => value.is_exact_instance_of::<PyDict>(),
+            Kind::Integer => value.is_exact_instance_of::<PyInt>(),
+            Kind::Number => value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>(),
+            Kind::Now | Kind::Time => return self.encode_time(out, value),
+            Kind::Any => true,
+        };
+        if fits || self.allows_none(value) { encode::value(out, value) } else { Err(self.misfit()) }
+            .map_err(|refusal| refusal.at(self.name))
+    }
+
+    fn encode_time(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+        match value.cast::<PyDateTime>() {
+            Ok(moment) => time::datetime(out, moment),
+            Err(_) if self.allows_none(value) => encode::value(out, value),
+            Err(_) => Err(self.misfit()),
+        }
+        .map_err(|refusal| refusal.at(self.name))
+    }
+
+    fn allows_none(&self, value: &Bound<'_, PyAny>) -> bool {
+        value.is_none() && !self.required && self.kind != Kind::Id
+    }
+
+    fn misfit(&self) -> Refusal {
+        let expected = match self.kind {
+            Kind::Id | Kind::Text => "a str",
+            Kind::Content => "a str, a list of parts or None",
+            Kind::List => "a list",
+            Kind::Object => "a dict",
+            Kind::Integer => "an int",
+            Kind::Number => "an int or a float",
+            Kind::Now | Kind::Time => "a datetime with a time zone",
+            Kind::Any => "a JSON value",
+        };
+        Refusal::new(format!("{expected} was expected"))
+    }
+}

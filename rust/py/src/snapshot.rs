@@ -1,0 +1,401 @@
+//! `Snapshot` and `Delta`: one version of a session, and the change to the next.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString};
+use swisper_core::checkpoint::{self, About, Block};
+use swisper_core::delta::{self, Change};
+use swisper_core::edits::Tracked;
+use swisper_core::error::Error;
+use swisper_core::frame::Frame;
+use swisper_core::list::List;
+use swisper_core::patch::{self, Writer};
+use swisper_core::state::{Field, State};
+
+use crate::construct::with_scratch;
+use crate::error::raise;
+use crate::record::Class;
+use crate::record_list::RecordList;
+use crate::{decode, encode, random, time};
+
+/// Which fields are lists of records, and of which class.
+type Records = Arc<Vec<(String, Class)>>;
+
+/// A block as Python passes it: (id, field, position, records, body).
+type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Bound<'py, PyBytes>);
+
+fn class_of(records: &Records, name: &str) -> Option<Class> {
+    records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
+}
+
+fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
+    bytes.try_into().map_err(|_| PyValueError::new_err(format!("{what} has {N} bytes")))
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "swisper_ctx._core")]
+#[derive(Debug)]
+pub struct Snapshot {
+    state: State,
+    records: Records,
+    session_id: Option<Arc<str>>,
+}
+
+impl Snapshot {
+    fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
+        raise(py, error, self.session_id.as_deref())
+    }
+
+    fn list(&self, name: &str) -> List {
+        match self.state.get(name) {
+            Some(Field::Records(list)) => list.clone(),
+            _ => List::default(),
+        }
+    }
+
+    /// The changes of the values among `touched`.
+    fn values(&self, touched: &Bound<'_, PyDict>) -> PyResult<Vec<Change>> {
+        let py = touched.py();
+        let mut changes = Vec::new();
+        for (key, value) in touched {
+            if value.is_exact_instance_of::<RecordList>() {
+                continue;
+            }
+            let name = key.cast::<PyString>()?.to_str()?;
+            with_scratch(|out| {
+                top_level(out, &value).map_err(|refusal| refusal.at(name).raise(py))?;
+                if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
+                    changes.push(Change::Value(name.to_owned(), out.clone()));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(changes)
+    }
+}
+
+/// A value field: JSON, or a time.
+fn top_level(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
+    match value.cast_exact::<PyDateTime>() {
+        Ok(moment) => time::datetime(out, moment),
+        Err(_) => encode::value(out, value),
+    }
+}
+
+#[pymethods]
+impl Snapshot {
+    #[new]
+    fn new(records: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<Self> {
+        let records: PyResult<Vec<_>> =
+            records.into_iter().map(|(name, class)| Ok((name, Class::of(&class)?))).collect();
+        Ok(Self { state: State::default(), records: Arc::new(records?), session_id: None })
+    }
+
+    /// `self` gives only the classes of the records.
+    #[allow(clippy::too_many_arguments)]
+    fn open(
+        &self,
+        py: Python<'_>,
+        session_id: &str,
+        user_id: &str,
+        epoch: u32,
+        created_at: i64,
+        etag: (u64, Bound<'_, PyBytes>),
+        head: (u64, Bound<'_, PyBytes>),
+        blocks: Vec<BlockTuple<'_>>,
+        frames: Vec<(u64, Bound<'_, PyBytes>)>,
+    ) -> PyResult<Self> {
+        let about = about(session_id, user_id, epoch, created_at, &etag)?;
+        let blocks: PyResult<Vec<_>> = blocks.into_iter().map(block).collect();
+        let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
+        let is_records = |name: &str| class_of(&self.records, name).is_some();
+        let state = checkpoint::open(&about, head.0, head.1.as_bytes(), blocks?, &frames, &is_records);
+        let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
+        Ok(Self { state, records: Arc::clone(&self.records), session_id: Some(about.session_id) })
+    }
+
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.state.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn __contains__(&self, name: &str) -> bool {
+        self.state.get(name).is_some()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Snapshot of {} fields>", self.state.iter().count())
+    }
+
+    fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let field = self.state.get(name);
+        if let Some(class) = class_of(&self.records, name) {
+            if !matches!(field, Some(Field::Value(_))) {
+                let session_id = self.session_id.as_deref().map(str::to_owned);
+                return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
+            }
+        }
+        let field = field.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        with_scratch(|out| {
+            field.encode(out).map_err(|error| self.raise(py, &error))?;
+            decode::value(py, out)
+        })
+    }
+
+    fn count(&self, name: &str) -> usize {
+        match self.state.get(name) {
+            Some(Field::Records(list)) => list.len(),
+            _ => 0,
+        }
+    }
+
+    fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut out = Vec::new();
+        self.state.encode(&mut out).map_err(|error| self.raise(py, &error))?;
+        Ok(PyBytes::new(py, &out))
+    }
+
+    fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
+        // Values first: one that cannot be encoded leaves the lists as they are.
+        let mut changes = self.values(touched)?;
+        for (key, value) in touched {
+            let Ok(list) = value.cast_exact::<RecordList>() else { continue };
+            let name = key.cast::<PyString>()?.to_str()?;
+            let mut list = list.borrow_mut();
+            if list.is_changed() || self.state.get(name).is_none() {
+                let id_key = list.class().schema().id_key;
+                changes.push(Change::Records(name.to_owned(), list.freeze(), id_key));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.delta(in_order(changes, touched))))
+    }
+
+    fn append(&self, py: Python<'_>, name: &str, record: &Bound<'_, PyAny>) -> PyResult<Delta> {
+        let class = class_of(&self.records, name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        let record = class.accept(record)?;
+        let id_key = class.schema().id_key;
+        let mut tracked = Tracked::new(self.list(name), id_key);
+        py.detach(|| tracked.push(record.text()));
+        Ok(self.delta(vec![Change::Records(name.to_owned(), tracked.freeze(), id_key)]))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn checkpoint<'py>(
+        &self,
+        py: Python<'py>,
+        session_id: &str,
+        user_id: &str,
+        epoch: u32,
+        created_at: i64,
+        etag: (u64, Bound<'py, PyBytes>),
+        stamp: &[u8],
+        stored: Vec<Bound<'py, PyBytes>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>)> {
+        let about = about(session_id, user_id, epoch, created_at, &etag)?;
+        let stored: PyResult<Vec<_>> = stored.iter().map(|id| array(id.as_bytes(), "a block id")).collect();
+        let (stored, stamp) = (stored?, array(stamp, "a stamp")?);
+        let state = self.state.clone();
+        let made = py.detach(|| {
+            let mut failed = None;
+            let mut fresh = || {
+                random::draw().unwrap_or_else(|error| {
+                    failed = Some(error);
+                    [0; 16]
+                })
+            };
+            let parts = checkpoint::parts(&state, &about, stamp, &stored, &mut fresh);
+            failed.map_or(Ok(parts), Err)
+        })?;
+        let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
+        let added = PyList::empty(py);
+        for block in parts.added {
+            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &block.body));
+            added.append((id, block.field, block.position, block.records, body))?;
+        }
+        let dropped = parts.dropped.iter().map(|id| PyBytes::new(py, id)).collect();
+        Ok((PyBytes::new(py, &parts.head), added, dropped))
+    }
+}
+
+impl Snapshot {
+    fn delta(&self, changes: Vec<Change>) -> Delta {
+        Delta {
+            delta: delta::Delta::new(self.state.clone(), changes),
+            records: Arc::clone(&self.records),
+            session_id: self.session_id.clone(),
+        }
+    }
+}
+
+/// Changes in the order in which their fields were given.
+fn in_order(changes: Vec<Change>, touched: &Bound<'_, PyDict>) -> Vec<Change> {
+    if changes.len() < 2 {
+        return changes;
+    }
+    let names: Vec<_> = touched.keys().iter().map(|key| key.to_string()).collect();
+    let mut changes = changes;
+    changes.sort_by_key(|change| {
+        let (Change::Value(own, _) | Change::Records(own, ..)) = change;
+        names.iter().position(|name| name == own)
+    });
+    changes
+}
+
+fn about(
+    session_id: &str,
+    user_id: &str,
+    epoch: u32,
+    created_at: i64,
+    etag: &(u64, Bound<'_, PyBytes>),
+) -> PyResult<About> {
+    let token = array(etag.1.as_bytes(), "a token")?;
+    Ok(About { session_id: session_id.into(), user_id: user_id.into(), epoch, created_at, version: etag.0, token })
+}
+
+fn block((id, field, position, records, body): BlockTuple<'_>) -> PyResult<Block> {
+    Ok(Block { id: array(id.as_bytes(), "a block id")?, field, position, records, body: body.as_bytes().to_vec() })
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "swisper_ctx._core")]
+#[derive(Debug)]
+pub struct Delta {
+    delta: delta::Delta,
+    records: Records,
+    session_id: Option<Arc<str>>,
+}
+
+#[pymethods]
+impl Delta {
+    #[getter]
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            state: self.delta.next().clone(),
+            records: Arc::clone(&self.records),
+            session_id: self.session_id.clone(),
+        }
+    }
+
+    fn patch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let made = self.delta.patch().map_err(|error| raise(py, &error, self.session_id.as_deref()))?;
+        Ok(PyBytes::new(py, &made))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn frame<'py>(
+        &self,
+        py: Python<'py>,
+        session_id: &str,
+        epoch: u32,
+        parent: &[u8],
+        etag: (u64, Bound<'py, PyBytes>),
+        change_id: Option<&str>,
+        time: i64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let patch = self.delta.patch().map_err(|error| raise(py, &error, Some(session_id)))?;
+        sealed_frame(py, session_id, epoch, parent, &etag, change_id, time, &patch)
+    }
+
+    fn restore(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
+        for change in self.delta.changes() {
+            let Change::Records(name, edits, _) = change else { continue };
+            if let Some(list) = touched.get_item(name)? {
+                list.cast::<RecordList>()?.borrow_mut().restore(touched.py(), edits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// See `_core.pyi`.
+    fn adopt(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = touched.py();
+        for change in self.delta.changes() {
+            let Change::Records(name, edits, _) = change else { continue };
+            let Some(list) = touched.get_item(name)? else { continue };
+            let last = edits.list.len().saturating_sub(1);
+            let record = edits.list.get(last).map_err(|error| raise(py, &error, None))?;
+            list.cast::<RecordList>()?.borrow_mut().insert_saved(py, record.text())?;
+        }
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Delta of {} fields>", self.delta.changes().len())
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn sealed_frame<'py>(
+    py: Python<'py>,
+    session_id: &str,
+    epoch: u32,
+    parent: &[u8],
+    etag: &(u64, Bound<'py, PyBytes>),
+    change_id: Option<&str>,
+    time: i64,
+    patch: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let frame = Frame {
+        version: etag.0,
+        parent: array(parent, "a token")?,
+        token: array(etag.1.as_bytes(), "a token")?,
+        change_id: change_id.unwrap_or_default(),
+        time,
+        patch,
+    };
+    Ok(PyBytes::new(py, &frame.seal(session_id, epoch)))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub fn append_frame<'py>(
+    py: Python<'py>,
+    session_id: &str,
+    epoch: u32,
+    parent: &[u8],
+    etag: (u64, Bound<'py, PyBytes>),
+    change_id: Option<&str>,
+    time: i64,
+    field: &str,
+    record: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let text = record.call_method0("to_json")?;
+    let mut out = Writer::default();
+    out.add(format!("/{field}/-").as_bytes(), text.cast::<PyBytes>()?.as_bytes());
+    sealed_frame(py, session_id, epoch, parent, &etag, change_id, time, &out.finish())
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if let Ok(list) = value.cast_exact::<RecordList>() {
+        return list.call_method0("to_dicts");
+    }
+    with_scratch(|out| {
+        top_level(out, value).map_err(|refusal| refusal.raise(py))?;
+        decode::value(py, out)
+    })
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn patch_of<'py>(
+    py: Python<'py>,
+    session_id: &str,
+    epoch: u32,
+    version: u64,
+    body: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let failed = |error: &Error| raise(py, error, Some(session_id));
+    let payload = swisper_core::frame::open(session_id, epoch, version, body).map_err(|error| failed(&error))?;
+    let frame = swisper_core::frame::parse(version, &payload).map_err(|error| failed(&error))?;
+    patch::parse(frame.patch).map_err(|error| failed(&error))?;
+    Ok(PyBytes::new(py, frame.patch))
+}
