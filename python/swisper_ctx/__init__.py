@@ -1,4 +1,4 @@
-"""What an AI assistant remembers between two turns: a turn costs what changed, not what the conversation has grown to."""
+"""What an AI assistant remembers between two turns; a turn costs what changed, not what there is."""
 
 from __future__ import annotations
 

@@ -3,7 +3,21 @@
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
-from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
+from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+
+__all__ = [
+    "Delta",
+    "Message",
+    "PIIEntity",
+    "PipelineExecution",
+    "Product",
+    "RecordList",
+    "Snapshot",
+    "append_frame",
+    "patch_of",
+    "plain",
+    "token",
+]
 
 _R = TypeVar("_R", bound=_Record)
 
@@ -251,7 +265,7 @@ class RecordList(MutableSequence[_R]):
 
     def __new__(cls, record_class: type[_R], records: Iterable[_R | dict[str, Any]] | None = None) -> Self: ...
     @classmethod
-    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[_R]: ...
     @overload
@@ -263,7 +277,7 @@ class RecordList(MutableSequence[_R]):
     @overload
     def __setitem__(self, index: slice, value: Iterable[_R | dict[str, Any]], /) -> None: ...
     def __delitem__(self, index: SupportsIndex | slice, /) -> None: ...
-    def __iadd__(self, records: Iterable[_R | dict[str, Any]], /) -> Self: ...  # type: ignore[override]
+    def __iadd__(self, records: Iterable[_R | dict[str, Any]], /) -> Self: ...
     def append(self, record: _R | dict[str, Any]) -> None: ...
     def extend(self, records: Iterable[_R | dict[str, Any]]) -> None: ...
     def insert(self, index: SupportsIndex, record: _R | dict[str, Any]) -> None: ...
@@ -278,8 +292,8 @@ class RecordList(MutableSequence[_R]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """All records as dicts of JSON types."""
 
-_Etag = tuple[int, bytes]
-_Block = tuple[bytes, str, int, int, bytes]
+_Etag: TypeAlias = tuple[int, bytes]
+_Block: TypeAlias = tuple[bytes, str, int, int, bytes]
 
 @final
 class Snapshot:
@@ -348,9 +362,7 @@ class Delta:
     def patch(self) -> bytes:
         """The change as a JSON Patch (RFC 6902)."""
 
-    def frame(
-        self, session_id: str, epoch: int, parent: bytes, etag: _Etag, change_id: str | None, time: int
-    ) -> bytes:
+    def frame(self, session_id: str, epoch: int, parent: bytes, etag: _Etag, change_id: str | None, time: int) -> bytes:
         """The envelope of the frame; `parent` is the token of the version before, `time` microseconds since 1970."""
 
     def restore(self, touched: dict[str, Any]) -> None:

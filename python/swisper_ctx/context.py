@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, overload
 
 from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
 from swisper_ctx.errors import InvalidTransitionError
@@ -58,12 +58,11 @@ class ContextBase:
         for name, spec in own.items():
             setattr(cls, name, FieldDescriptor(spec))
         for name in METADATA:
-            if name in cls.__dict__.get("__annotations__", {}):
-                setattr(cls, name, _metadata(name))
+            setattr(cls, name, _metadata(name))
         cls._unopened = Snapshot([(s.name, s.record_class) for s in cls._fields.values() if s.record_class])
 
     def __init__(self, **fields: Any) -> None:
-        session_id = fields.pop("session_id", None) or new_session_id()
+        session_id = fields.pop("session_id", "") or new_session_id()
         position = Position(session_id, fields.pop("user_id", ""), self._unopened)
         object.__setattr__(self, "_position", position)
         for name, value in fields.items():
@@ -168,10 +167,15 @@ def serialize_context(context: SwisperContext) -> dict[str, Any]:
         else:
             body[name] = plain(snapshot.get(name))
     times = {"created_at": plain(context.created_at), "updated_at": plain(context.updated_at)}
-    return {"session_id": position.session_id, "user_id": position.user_id, **body, **times, "version": position.version}
+    owner = {"session_id": position.session_id, "user_id": position.user_id}
+    return {**owner, **body, **times, "version": position.version}
 
 
-def deserialize_context(source: Mapping[str, Any], context_class: type[C] = SwisperContext) -> C:  # type: ignore[assignment]
+@overload
+def deserialize_context(source: Mapping[str, Any]) -> SwisperContext: ...
+@overload
+def deserialize_context(source: Mapping[str, Any], context_class: type[C]) -> C: ...
+def deserialize_context(source: Mapping[str, Any], context_class: type[Any] = SwisperContext) -> Any:
     """The context that `serialize_context` gave; it belongs to no store until it is saved as a new session.
 
     Keys that are not declared are kept. Raises EncodeError for a value that JSON cannot hold, DecodeError for a
@@ -196,5 +200,5 @@ def _micros(source: Mapping[str, Any], name: str) -> int | None:
     text = source.get(name)
     if text is None:
         return None
-    time = FieldSpec(name, str, is_time=True).decode(text)
+    time: datetime = FieldSpec(name, str, is_time=True).decode(text)
     return (time - EPOCH) // timedelta(microseconds=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def declared_fields(cls: type[Any]) -> dict[str, FieldSpec]:
     """The fields that a class body declares, in order. Raises TypeError for a type that a context cannot hold."""
     hints = typing.get_type_hints(cls)
     specs = {}
-    for name in cls.__dict__.get("__annotations__", {}):
+    for name in inspect.get_annotations(cls):
         if get_origin(hints[name]) is not typing.ClassVar:
             specs[name] = _spec(cls, name, hints[name])
     return specs

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
-from swisper_ctx.context import SwisperContext
+from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
 from swisper_ctx.log import SessionPage
 from swisper_ctx.stores.base import SessionStore
@@ -20,12 +20,13 @@ from swisper_ctx.stores.registry import open_store
 log = logging.getLogger("swisper_ctx.manager")
 
 C = TypeVar("C", bound=SwisperContext)
+D = TypeVar("D", bound=SwisperContext)
 
 
 class PipelineRun:
     """A pipeline while it runs: set `result` and `metrics`, JSON values that are recorded with it."""
 
-    def __init__(self, name: str, input: Any) -> None:  # noqa: A002 - the field of the record has this name
+    def __init__(self, name: str, input: Any) -> None:
         self.name, self.input = name, input
         self.result: Any = None
         self.metrics: dict[str, Any] = {}
@@ -51,19 +52,22 @@ class PipelineRun:
 class PipelineSessionManager(Generic[C]):
     """Sessions of one store, as contexts of one class."""
 
-    def __init__(
-        self,
-        session_store: SessionStore,
-        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
-    ) -> None:
-        self.session_store, self.context_class = session_store, context_class
+    @overload
+    def __init__(self: PipelineSessionManager[SwisperContext], session_store: SessionStore) -> None: ...
+    @overload
+    def __init__(self, session_store: SessionStore, context_class: type[C]) -> None: ...
+    def __init__(self, session_store: SessionStore, context_class: type[Any] = SwisperContext) -> None:
+        self.session_store = session_store
+        self.context_class: type[C] = context_class
 
+    @overload
     @classmethod
-    def open(
-        cls,
-        url: str,
-        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
-    ) -> Self:
+    def open(cls, url: str) -> PipelineSessionManager[SwisperContext]: ...
+    @overload
+    @classmethod
+    def open(cls, url: str, context_class: type[D]) -> PipelineSessionManager[D]: ...
+    @classmethod
+    def open(cls, url: str, context_class: type[Any] = SwisperContext) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
         Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
@@ -87,7 +91,7 @@ class PipelineSessionManager(Generic[C]):
 
         Raises ConflictError if there is a session of that id.
         """
-        context = self.context_class(session_id=session_id, user_id=user_id, **fields)
+        context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
         await self.session_store.save_session(context)
         return context
 
@@ -112,7 +116,7 @@ class PipelineSessionManager(Generic[C]):
         await self.save(context)
 
     @asynccontextmanager
-    async def pipeline(self, context: C, name: str, input: Any = None) -> AsyncGenerator[PipelineRun]:  # noqa: A002
+    async def pipeline(self, context: C, name: str, input: Any = None) -> AsyncGenerator[PipelineRun]:
         """Time a pipeline and record it in `context.pipeline_executions`.
 
         The record of one that succeeds is saved with the context; that of one that raises is saved at once and
@@ -147,8 +151,6 @@ class PipelineSessionManager(Generic[C]):
         """Delete a session with everything it has; whether there was one."""
         return await self.session_store.delete_session(session_id)
 
-    async def sessions(
-        self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None
-    ) -> SessionPage:
+    async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)

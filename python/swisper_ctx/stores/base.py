@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
@@ -69,8 +69,11 @@ class SessionStore(ABC):
         """Write a new head and its blocks; False if another head was written in the meantime."""
 
     @abstractmethod
-    async def delete(self, session_ids: Collection[str]) -> int:
-        """Delete those sessions with everything they have; how many there were."""
+    async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
+        """Delete those sessions with everything they have; how many there were.
+
+        With `expired`, only those that have expired by the store's clock at the moment of their deletion.
+        """
 
     @abstractmethod
     async def sessions(
@@ -88,13 +91,15 @@ class SessionStore(ABC):
     def _committer(self) -> Committer:
         return Committer(self.commit, self._refused)
 
+    @overload
+    async def load_session(self, session_id: str, *, user_id: str | None = None) -> SwisperContext | None: ...
+    @overload
     async def load_session(
-        self,
-        session_id: str,
-        *,
-        user_id: str | None = None,
-        context_class: type[C] = SwisperContext,  # type: ignore[assignment]
-    ) -> C | None:
+        self, session_id: str, *, user_id: str | None = None, context_class: type[C]
+    ) -> C | None: ...
+    async def load_session(
+        self, session_id: str, *, user_id: str | None = None, context_class: type[Any] = SwisperContext
+    ) -> Any:
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
         Raises CorruptSessionError for bytes that are damaged or foreign.
@@ -160,11 +165,16 @@ class SessionStore(ABC):
         for frame in stored.frames:
             if frame.token == change.etag.token:
                 return frame.time
-        held = change.change_id is not None and any(f.change_id == change.change_id for f in stored.frames)
-        reason = "this change_id is in the log already" if held else "somebody else saved first"
         if change.expected is None:
             reason = "the session exists already"
+        elif change.change_id is not None and await self._holds(change.session_id, change.change_id):
+            reason = "the log holds this change_id already"
+        else:
+            reason = "somebody else saved first"
         raise ConflictError(reason, expected=change.expected, actual=stored.etag)
+
+    async def _holds(self, session_id: str, change_id: str) -> bool:
+        return any(frame.change_id == change_id for frame in await self.frames(session_id))
 
 
 def opened(stored: StoredSession, context_class: type[C]) -> C:

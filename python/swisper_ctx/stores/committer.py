@@ -116,7 +116,7 @@ class Committer:
             results = await self._commit([change for _, change in pending])
         except ContextError as error:
             self._fail(pending, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # The queue must outlive what nobody expected.
             unexpected = OutcomeUnknownError("the store failed in an unexpected way; see the cause")
             unexpected.__cause__ = error

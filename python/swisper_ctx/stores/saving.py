@@ -19,7 +19,9 @@ class ContextSave:
 
     __slots__ = ("before", "change_id", "clock", "context", "delta", "done", "etag", "future", "session_id")
 
-    def __init__(self, context: ContextBase, delta: Delta, before: Snapshot, change_id: str | None, clock: Clock) -> None:
+    def __init__(
+        self, context: ContextBase, delta: Delta, before: Snapshot, change_id: str | None, clock: Clock
+    ) -> None:
         position = context._position
         self.context, self.delta, self.before = context, delta, before
         self.change_id, self.clock, self.session_id = change_id, clock, position.session_id
@@ -38,7 +40,15 @@ class ContextSave:
         head = None if expected else first_head(position, self.before, now)
         messages = self.delta.snapshot.count("conversation_history")
         return Change(
-            self.session_id, position.user_id, expected, self.etag, frame, self.change_id, messages, head, None, position.epoch
+            self.session_id,
+            position.user_id,
+            expected,
+            self.etag,
+            frame,
+            self.change_id,
+            messages,
+            head,
+            epoch=position.epoch,
         )
 
     def committed(self, time: int) -> None:

@@ -70,10 +70,9 @@ impl<'a> Place<'a> {
     /// How errors call it.
     #[must_use]
     pub fn name(&self) -> String {
-        let [a, b, c, d, e, f, g, h, ..] = self.id;
         match self.kind {
             Kind::Head | Kind::Frame => {
-                format!("{} {}", self.kind.name(), u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+                format!("{} {}", self.kind.name(), u128::from_le_bytes(self.id))
             }
             Kind::Fields | Kind::Segment => format!("{} {}", self.kind.name(), crate::hex::encode(&self.id)),
         }

@@ -210,7 +210,9 @@ mod tests {
 
     fn packed(records: &[&str]) -> Packed {
         let mut out = Packed::default();
-        records.iter().for_each(|r| out.push(r.as_bytes()));
+        for record in records {
+            out.push(record.as_bytes());
+        }
         out
     }
 

@@ -82,7 +82,7 @@ impl Segments {
         for segment in self.iter() {
             let (start, end) = (at, at + segment.count());
             at = end;
-            let inside = start <= range.start && range.start < end || start < range.end && range.start < end;
+            let inside = range.start < end && (start <= range.start || start < range.end);
             if inside {
                 touched.push((start, segment));
                 continue;

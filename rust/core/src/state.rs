@@ -98,16 +98,12 @@ impl State {
 
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
-        match self.names.iter().position(|own| &**own == name) {
-            Some(at) => {
-                if let Some(place) = self.fields.get_mut(at) {
-                    *place = field;
-                }
-            }
-            None => {
-                Arc::make_mut(&mut self.names).push(name.into());
-                self.fields.push(field);
-            }
+        let place = self.names.iter().position(|own| &**own == name);
+        if let Some(place) = place.and_then(|at| self.fields.get_mut(at)) {
+            *place = field;
+        } else {
+            Arc::make_mut(&mut self.names).push(name.into());
+            self.fields.push(field);
         }
     }
 
@@ -174,11 +170,7 @@ impl State {
                 Some(Field::Records(mut list)) => {
                     let is_own_place = rest.len() == 1 && op.verb != Verb::Test;
                     let index = rest.first().map_or("", |token| token);
-                    if is_own_place {
-                        place_record(&mut list, op, index)?
-                    } else {
-                        patch_record(&mut list, op, index)?
-                    }
+                    (if is_own_place { place_record } else { patch_record })(&mut list, op, index)?;
                     self.set(name, Field::Records(list));
                     Ok(())
                 }

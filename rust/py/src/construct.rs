@@ -11,12 +11,11 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple};
-use swisper_core::list::Record;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::encode::{self, Refusal};
 use crate::error::wrong_type;
-use crate::record::Class;
+use crate::record::{Class, Text};
 use crate::schema::Schema;
 
 /// More fields than any record class has.
@@ -26,7 +25,7 @@ const MAX_SIZE: usize = 16 * 1024 * 1024;
 /// A scratch buffer that has grown larger is not kept.
 const KEPT: usize = 256 * 1024;
 
-type Slots<'py> = [Option<Bound<'py, PyAny>>; MOST];
+type Slots<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MOST];
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -44,15 +43,15 @@ pub fn with_scratch<T>(body: impl FnOnce(&mut Vec<u8>) -> PyResult<T>) -> PyResu
     result
 }
 
-fn sized(py: Python<'_>, text: &[u8]) -> PyResult<Record> {
+fn sized(py: Python<'_>, text: &[u8]) -> PyResult<Text> {
     if text.len() > MAX_SIZE {
         return Err(Refusal::new("a record larger than 16 MiB").raise(py));
     }
-    Ok(Record::Own(text.into()))
+    Ok(Text::Own(PyBytes::new(py, text).unbind()))
 }
 
 /// The record that these arguments make.
-fn from_slots(py: Python<'_>, schema: &Schema, slots: &Slots<'_>) -> PyResult<Record> {
+fn from_slots(py: Python<'_>, schema: &Schema, slots: &Slots<'_, '_>) -> PyResult<Text> {
     with_scratch(|out| {
         out.push(b'{');
         for (field, slot) in schema.fields.iter().zip(slots) {
@@ -62,9 +61,7 @@ fn from_slots(py: Python<'_>, schema: &Schema, slots: &Slots<'_>) -> PyResult<Re
                 }
                 continue;
             }
-            out.push(b'"');
-            out.extend_from_slice(field.name.as_bytes());
-            out.extend_from_slice(b"\":");
+            out.extend_from_slice(field.key.as_bytes());
             match slot {
                 Some(value) => field.encode(out, value).map_err(|refusal| refusal.raise(py))?,
                 None => field.fill_in(out)?,
@@ -78,7 +75,7 @@ fn from_slots(py: Python<'_>, schema: &Schema, slots: &Slots<'_>) -> PyResult<Re
 }
 
 /// The record that a dict stands for, with just its keys.
-pub fn from_dict(schema: &Schema, source: &Bound<'_, PyAny>) -> PyResult<Record> {
+pub fn from_dict(schema: &Schema, source: &Bound<'_, PyAny>) -> PyResult<Text> {
     let py = source.py();
     let dict = source.cast::<PyDict>().map_err(|_| wrong_type(&format!("a {} or a dict", schema.name), source))?;
     with_scratch(|out| {
@@ -88,7 +85,7 @@ pub fn from_dict(schema: &Schema, source: &Bound<'_, PyAny>) -> PyResult<Record>
 }
 
 /// The values for `replace`: the fields of a record as they are, with some changed.
-pub fn replaced(py: Python<'_>, schema: &Schema, text: &[u8], changes: &Bound<'_, PyDict>) -> PyResult<Record> {
+pub fn replaced(py: Python<'_>, schema: &Schema, text: &[u8], changes: &Bound<'_, PyDict>) -> PyResult<Text> {
     let members = crate::decode::value(py, text)?.cast_into::<PyDict>()?;
     for (key, value) in changes {
         let name = key.cast::<PyString>()?.to_str()?;
@@ -116,21 +113,27 @@ fn names(py: Python<'_>, class: Class) -> &'static [Py<PyString>] {
     })
 }
 
-/// Which field a keyword names; the search begins behind the last one found.
-fn position(py: Python<'_>, class: Class, key: &Bound<'_, PyAny>, hint: usize) -> PyResult<usize> {
-    let names = names(py, class);
-    for step in 0..names.len() {
-        let at = (hint + step) % names.len();
-        if names.get(at).is_some_and(|name| name.as_ptr() == key.as_ptr()) {
-            return Ok(at);
-        }
+/// Which field a keyword names; callers mostly keep the order of the fields, so the search begins at `next`.
+fn position(schema: &Schema, names: &[Py<PyString>], key: Borrowed<'_, '_, PyAny>, next: usize) -> PyResult<usize> {
+    let is_key = |name: &Py<PyString>| name.as_ptr() == key.as_ptr();
+    let (before, behind) = names.split_at_checked(next).unwrap_or((names, &[]));
+    if let Some(found) = behind.iter().position(is_key) {
+        return Ok(next + found);
     }
-    let name = key.cast::<PyString>()?.to_str()?;
-    let schema = class.schema();
+    if let Some(found) = before.iter().position(is_key) {
+        return Ok(found);
+    }
+    let key = key.cast::<PyString>()?;
+    let name = key.to_str()?;
     schema.fields.iter().position(|field| field.name == name).ok_or_else(|| unexpected(schema, name))
 }
 
-fn set<'py>(schema: &Schema, slots: &mut Slots<'py>, at: usize, value: Bound<'py, PyAny>) -> PyResult<()> {
+fn set<'a, 'py>(
+    schema: &Schema,
+    slots: &mut Slots<'a, 'py>,
+    at: usize,
+    value: Borrowed<'a, 'py, PyAny>,
+) -> PyResult<()> {
     match slots.get_mut(at) {
         Some(slot) if slot.is_none() => {
             *slot = Some(value);
@@ -143,26 +146,36 @@ fn set<'py>(schema: &Schema, slots: &mut Slots<'py>, at: usize, value: Bound<'py
     }
 }
 
-fn positional<'py>(class: Class, values: impl ExactSizeIterator<Item = Bound<'py, PyAny>>) -> PyResult<Slots<'py>> {
-    let (mut slots, schema) = (Slots::default(), class.schema());
-    if values.len() > schema.positional.len() {
+/// The record made of positional arguments and named ones.
+fn from_arguments<'a, 'py: 'a>(
+    py: Python<'py>,
+    class: Class,
+    given: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
+    named: impl Iterator<Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)>,
+) -> PyResult<Text> {
+    let (mut slots, schema, names) = (Slots::default(), class.schema(), names(py, class));
+    if given.len() > schema.positional.len() {
         let most = schema.positional.len();
         return Err(PyTypeError::new_err(format!("{}() takes at most {most} positional arguments", schema.name)));
     }
-    for (value, at) in values.zip(schema.positional) {
+    for (value, at) in given.zip(schema.positional) {
         set(schema, &mut slots, *at, value)?;
     }
-    Ok(slots)
+    let mut next = 0;
+    for (key, value) in named {
+        let at = position(schema, names, key, next)?;
+        next = at + 1;
+        set(schema, &mut slots, at, value)?;
+    }
+    from_slots(py, schema, &slots)
 }
 
 /// The record made by a call with a tuple and a dict.
-pub fn from_call(class: Class, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Record> {
-    let mut slots = positional(class, args.iter())?;
-    for (key, value) in kwargs.into_iter().flatten() {
-        let at = position(args.py(), class, &key, 0)?;
-        set(class.schema(), &mut slots, at, value)?;
-    }
-    from_slots(args.py(), class.schema(), &slots)
+pub fn from_call(class: Class, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Text> {
+    let given: Vec<_> = args.iter().collect();
+    let named: Vec<_> = kwargs.into_iter().flatten().collect();
+    let named = named.iter().map(|(key, value)| (key.as_borrowed(), value.as_borrowed()));
+    from_arguments(args.py(), class, given.iter().map(Bound::as_borrowed), named)
 }
 
 /// The body of the vectorcall functions of the record classes.
@@ -200,24 +213,18 @@ unsafe fn from_vector(
     args: *const *mut ffi::PyObject,
     nargsf: usize,
     kwnames: *mut ffi::PyObject,
-) -> PyResult<Record> {
+) -> PyResult<Text> {
     // SAFETY: `nargsf` is what the interpreter passed.
     let count = usize::try_from(unsafe { ffi::PyVectorcall_NARGS(nargsf) })?;
     // SAFETY: `kwnames` is null or a tuple.
-    let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, kwnames) };
+    let keywords = unsafe { Borrowed::from_ptr_or_opt(py, kwnames) };
     let keywords = keywords.as_ref().map(|names| names.cast::<PyTuple>()).transpose()?;
     let total = count + keywords.map_or(0, |names| names.len());
     // SAFETY: `args` holds so many borrowed references; it may be null only when there are none.
     let values = if total == 0 { &[] } else { unsafe { slice::from_raw_parts(args, total) } };
     // SAFETY: each is a live object for the time of the call.
-    let value = |at: &*mut ffi::PyObject| unsafe { Bound::from_borrowed_ptr(py, *at) };
-    let (given, named) = values.split_at_checked(count).unwrap_or_default();
-    let mut slots = positional(class, given.iter().map(value))?;
-    let mut next = 0;
-    for (key, item) in keywords.into_iter().flatten().zip(named) {
-        let at = position(py, class, &key, next)?;
-        next = at + 1;
-        set(class.schema(), &mut slots, at, value(item))?;
-    }
-    from_slots(py, class.schema(), &slots)
+    let value = |at: &*mut ffi::PyObject| unsafe { Borrowed::from_ptr(py, *at) };
+    let (given, rest) = values.split_at_checked(count).unwrap_or_default();
+    let keys = keywords.iter().flat_map(|names| names.iter_borrowed());
+    from_arguments(py, class, given.iter().map(value), keys.zip(rest.iter().map(value)))
 }

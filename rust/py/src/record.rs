@@ -1,6 +1,7 @@
 //! The record classes. A record is its encoded JSON object; a field is decoded when it is read.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::ffi;
@@ -9,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use swisper_core::error::Error;
 use swisper_core::json::member;
 use swisper_core::list::Record;
+use swisper_core::segment::Packed;
 use swisper_core::{equal, text};
 
 use crate::construct;
@@ -16,6 +18,44 @@ use crate::decode;
 use crate::error::{decode_error, raise};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, Kind, MESSAGE, PRODUCT, Schema};
 use crate::time;
+
+/// The text of a record: bytes of its own, or a place in a segment.
+#[derive(Debug)]
+pub enum Text {
+    Own(Py<PyBytes>),
+    Shared(Arc<Packed>, usize),
+}
+
+impl Text {
+    /// Takes over what a list gives.
+    pub fn from_list(py: Python<'_>, record: Record) -> Self {
+        match record {
+            Record::Own(bytes) => Self::Own(PyBytes::new(py, &bytes).unbind()),
+            Record::Shared(packed, index) => Self::Shared(packed, index),
+        }
+    }
+
+    pub fn get<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        match self {
+            Self::Own(bytes) => bytes.as_bytes(py),
+            Self::Shared(packed, index) => packed.get(*index).unwrap_or_default(),
+        }
+    }
+
+    pub fn share(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Own(bytes) => Self::Own(bytes.clone_ref(py)),
+            Self::Shared(packed, index) => Self::Shared(Arc::clone(packed), *index),
+        }
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        match self {
+            Self::Own(bytes) => bytes.bind(py).clone(),
+            Self::Shared(..) => PyBytes::new(py, self.get(py)),
+        }
+    }
+}
 
 /// Which record class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +92,7 @@ impl Class {
     }
 
     /// A Python object for a record.
-    pub fn wrap(self, py: Python<'_>, record: Record) -> PyResult<Bound<'_, PyAny>> {
+    pub fn wrap(self, py: Python<'_>, record: Text) -> PyResult<Bound<'_, PyAny>> {
         Ok(match self {
             Self::Message => Bound::new(py, Message { record })?.into_any(),
             Self::Product => Bound::new(py, Product { record })?.into_any(),
@@ -61,31 +101,32 @@ impl Class {
         })
     }
 
-    /// The record in a Python object of this class.
-    pub fn unwrap(self, object: &Bound<'_, PyAny>) -> Option<Record> {
+    /// The text of a Python object of this class.
+    pub fn unwrap(self, object: &Bound<'_, PyAny>) -> Option<Text> {
+        let py = object.py();
         match self {
-            Self::Message => object.cast_exact::<Message>().ok().map(|o| o.get().record.clone()),
-            Self::Product => object.cast_exact::<Product>().ok().map(|o| o.get().record.clone()),
-            Self::Execution => object.cast_exact::<PipelineExecution>().ok().map(|o| o.get().record.clone()),
-            Self::Entity => object.cast_exact::<PIIEntity>().ok().map(|o| o.get().record.clone()),
+            Self::Message => object.cast_exact::<Message>().ok().map(|o| o.get().record.share(py)),
+            Self::Product => object.cast_exact::<Product>().ok().map(|o| o.get().record.share(py)),
+            Self::Execution => object.cast_exact::<PipelineExecution>().ok().map(|o| o.get().record.share(py)),
+            Self::Entity => object.cast_exact::<PIIEntity>().ok().map(|o| o.get().record.share(py)),
         }
     }
 
     /// The record that an item for a list stands for: one of this class, or a dict.
-    pub fn accept(self, item: &Bound<'_, PyAny>) -> PyResult<Record> {
+    pub fn accept(self, item: &Bound<'_, PyAny>) -> PyResult<Text> {
         match self.unwrap(item) {
             Some(record) => Ok(record),
             None => construct::from_dict(self.schema(), item),
         }
     }
 
-    fn from_json(self, py: Python<'_>, data: &[u8]) -> PyResult<Record> {
+    fn parse(self, py: Python<'_>, data: &[u8]) -> PyResult<Text> {
         let decoded = decode::value(py, data)?;
         let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", 0))?;
         let again = construct::from_dict(self.schema(), dict.as_any())?;
         // Text that needs no rewriting is kept byte for byte; doubled keys and white space need it.
-        if is_compact(data) && equal::json(again.text(), data) == Ok(true) {
-            return Ok(Record::Own(data.into()));
+        if is_compact(data) && equal::json(again.get(py), data) == Ok(true) {
+            return Ok(Text::Own(PyBytes::new(py, data).unbind()));
         }
         Ok(again)
     }
@@ -112,8 +153,8 @@ fn raw_key(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn field(py: Python<'_>, record: &Record, spec: &FieldSpec, key: &str) -> PyResult<Py<PyAny>> {
-    let found = member(record.text(), key.as_bytes()).map_err(|error| raise(py, &error, None))?;
+fn field(py: Python<'_>, record: &Text, spec: &FieldSpec, key: &str) -> PyResult<Py<PyAny>> {
+    let found = member(record.get(py), key.as_bytes()).map_err(|error| raise(py, &error, None))?;
     let Some(raw) = found else { return Ok(py.None()) };
     let value = decode::value(py, raw)?;
     if let (Kind::Time | Kind::Now, Ok(text)) = (spec.kind, value.cast::<PyString>()) {
@@ -126,8 +167,8 @@ fn field(py: Python<'_>, record: &Record, spec: &FieldSpec, key: &str) -> PyResu
     Ok(value.unbind())
 }
 
-fn extra<'py>(py: Python<'py>, record: &Record, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {
-    let all = decode::value(py, record.text())?.cast_into::<PyDict>()?;
+fn extra<'py>(py: Python<'py>, record: &Text, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {
+    let all = decode::value(py, record.get(py))?.cast_into::<PyDict>()?;
     for spec in schema.fields {
         if all.contains(spec.name)? {
             all.del_item(spec.name)?;
@@ -136,8 +177,8 @@ fn extra<'py>(py: Python<'py>, record: &Record, schema: &Schema) -> PyResult<Bou
     Ok(all)
 }
 
-fn hash(py: Python<'_>, record: &Record, schema: &Schema) -> PyResult<u64> {
-    let id = member(record.text(), raw_key(schema.id_key).as_bytes()).map_err(|error| raise(py, &error, None))?;
+fn hash(py: Python<'_>, record: &Text, schema: &Schema) -> PyResult<u64> {
+    let id = member(record.get(py), raw_key(schema.id_key).as_bytes()).map_err(|error| raise(py, &error, None))?;
     let mut hasher = DefaultHasher::new();
     schema.name.hash(&mut hasher);
     // Equal records have equal ids; one without an id is found by comparing.
@@ -147,8 +188,8 @@ fn hash(py: Python<'_>, record: &Record, schema: &Schema) -> PyResult<u64> {
     Ok(hasher.finish())
 }
 
-fn same(py: Python<'_>, a: &Record, b: &Record) -> PyResult<bool> {
-    equal::json(a.text(), b.text()).map_err(|error: Error| raise(py, &error, None))
+fn same(py: Python<'_>, a: &Text, b: &Text) -> PyResult<bool> {
+    equal::json(a.get(py), b.get(py)).map_err(|error: Error| raise(py, &error, None))
 }
 
 fn frozen(schema: &Schema, name: &str) -> PyErr {
@@ -163,7 +204,7 @@ macro_rules! record_class {
         #[pyclass(frozen, name = $python, module = "swisper_ctx")]
         #[derive(Debug)]
         pub struct $class {
-            record: Record,
+            record: Text,
         }
 
         unsafe extern "C" fn $vectorcall(
@@ -209,11 +250,11 @@ macro_rules! record_class {
             }
 
             fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-                decode::value(py, self.record.text())
+                decode::value(py, self.record.get(py))
             }
 
             fn to_json<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-                PyBytes::new(py, self.record.text())
+                self.record.to_bytes(py)
             }
 
             #[classmethod]
@@ -223,13 +264,13 @@ macro_rules! record_class {
 
             #[classmethod]
             fn from_json(_cls: &Bound<'_, PyType>, py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-                Ok(Self { record: Class::$which.from_json(py, data)? })
+                Ok(Self { record: Class::$which.parse(py, data)? })
             }
 
             #[pyo3(signature = (**changes))]
             fn replace(&self, py: Python<'_>, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-                let Some(changes) = changes else { return Ok(Self { record: self.record.clone() }) };
-                Ok(Self { record: construct::replaced(py, Class::$which.schema(), self.record.text(), changes)? })
+                let Some(changes) = changes else { return Ok(Self { record: self.record.share(py) }) };
+                Ok(Self { record: construct::replaced(py, Class::$which.schema(), self.record.get(py), changes)? })
             }
 
             fn __setattr__(&self, name: &str, _value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -251,15 +292,15 @@ macro_rules! record_class {
                 hash(py, &self.record, Class::$which.schema())
             }
 
-            fn __repr__(&self) -> String {
-                format!("<{} of {} bytes>", $python, self.record.text().len())
+            fn __repr__(&self, py: Python<'_>) -> String {
+                format!("<{} of {} bytes>", $python, self.record.get(py).len())
             }
 
             fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
                 Ok((py.get_type::<Self>().getattr("from_json")?, (self.to_json(py),)))
             }
 
-            fn __copy__<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+            fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
                 slf
             }
 

@@ -6,11 +6,11 @@ use pyo3::types::slice::PySliceIndices;
 use pyo3::types::{PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
-use swisper_core::list::{List, Record};
+use swisper_core::list::List;
 
 use crate::decode;
 use crate::error::raise;
-use crate::record::Class;
+use crate::record::{Class, Text};
 
 /// See `_core.pyi`.
 #[pyclass(module = "swisper_ctx", sequence)]
@@ -59,13 +59,17 @@ impl RecordList {
         self.tracked.list().len()
     }
 
-    fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
         let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
-        self.class.wrap(py, record)
+        Ok(Text::from_list(py, record))
     }
 
-    fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Record]) -> PyResult<()> {
-        let texts: Vec<_> = records.iter().map(Record::text).collect();
+    fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.class.wrap(py, self.text(py, index)?)
+    }
+
+    fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Text]) -> PyResult<()> {
+        let texts: Vec<_> = records.iter().map(|record| record.get(py)).collect();
         self.tracked.splice(start..end, &texts).map_err(|error| self.raise(py, &error))
     }
 
@@ -87,11 +91,11 @@ fn places(range: &PySliceIndices) -> impl Iterator<Item = usize> + use<> {
 }
 
 /// The records that an iterable gives, all taken before a list is changed: Python code runs meanwhile.
-fn collect(class: Class, items: &Bound<'_, PyAny>) -> PyResult<Vec<Record>> {
+fn collect(class: Class, items: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
     if let Ok(list) = items.cast_exact::<RecordList>() {
         let list = list.borrow();
         let all = 0..list.len();
-        return all.map(|n| list.tracked.list().get(n).map_err(|error| list.raise(items.py(), &error))).collect();
+        return all.map(|n| list.text(items.py(), n)).collect();
     }
     items.try_iter()?.map(|item| class.accept(&item?)).collect()
 }
@@ -104,7 +108,7 @@ impl RecordList {
         let class = Class::of(record_class)?;
         let mut made = Self::over(List::default(), class, None);
         for record in records.map(|items| collect(class, items)).transpose()?.unwrap_or_default() {
-            made.tracked.push(record.text());
+            made.tracked.push(record.get(record_class.py()));
         }
         Ok(made)
     }
@@ -119,8 +123,8 @@ impl RecordList {
     }
 
     fn append(&mut self, record: &Bound<'_, PyAny>) -> PyResult<()> {
-        let record = self.class.accept(record)?;
-        self.tracked.push(record.text());
+        let text = self.class.accept(record)?;
+        self.tracked.push(text.get(record.py()));
         Ok(())
     }
 
@@ -128,7 +132,9 @@ impl RecordList {
         let class = slf.borrow().class;
         let records = collect(class, records)?;
         let mut list = slf.borrow_mut();
-        records.iter().for_each(|record| list.tracked.push(record.text()));
+        for record in &records {
+            list.tracked.push(record.get(slf.py()));
+        }
         Ok(())
     }
 
@@ -143,7 +149,7 @@ impl RecordList {
         self.splice(py, at, at, &[record])
     }
 
-    #[pyo3(signature = (index = -1))]
+    #[pyo3(signature = (index = -1), text_signature = "($self, index=-1)")]
     fn pop<'py>(&mut self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
         let at = self.place(index)?;
         let record = self.item(py, at)?;
@@ -157,10 +163,9 @@ impl RecordList {
     }
 
     fn reverse(&mut self, py: Python<'_>) -> PyResult<()> {
-        let list = self.tracked.list();
-        let all: Result<Vec<_>, _> = (0..list.len()).rev().map(|n| list.get(n)).collect();
-        let (all, length) = (all.map_err(|error| self.raise(py, &error))?, self.len());
-        self.splice(py, 0, length, &all)
+        let length = self.len();
+        let all: PyResult<Vec<_>> = (0..length).rev().map(|n| self.text(py, n)).collect();
+        self.splice(py, 0, length, &all?)
     }
 
     fn remove(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -191,7 +196,10 @@ impl RecordList {
     }
 
     fn __contains__(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(Self::index(slf, record, 0, isize::MAX).is_ok())
+        match Self::index(slf, record, 0, isize::MAX) {
+            Err(error) if !error.is_instance_of::<PyValueError>(slf.py()) => Err(error),
+            found => Ok(found.is_ok()),
+        }
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

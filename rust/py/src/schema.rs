@@ -26,6 +26,8 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct FieldSpec {
     pub name: &'static str,
+    /// The name as it stands in the record, with quotes and colon.
+    pub key: &'static str,
     pub kind: Kind,
     pub required: bool,
 }
@@ -40,25 +42,29 @@ pub struct Schema {
     pub id_key: &'static str,
 }
 
-const fn optional(name: &'static str, kind: Kind) -> FieldSpec {
-    FieldSpec { name, kind, required: false }
+macro_rules! optional {
+    ($name:literal, $kind:ident) => {
+        FieldSpec { name: $name, key: concat!("\"", $name, "\":"), kind: Kind::$kind, required: false }
+    };
 }
 
-const fn required(name: &'static str, kind: Kind) -> FieldSpec {
-    FieldSpec { name, kind, required: true }
+macro_rules! required {
+    ($name:literal, $kind:ident) => {
+        FieldSpec { name: $name, key: concat!("\"", $name, "\":"), kind: Kind::$kind, required: true }
+    };
 }
 
 pub static MESSAGE: Schema = Schema {
     name: "Message",
     fields: &[
-        optional("message_id", Kind::Id),
-        required("role", Kind::Text),
-        optional("content", Kind::Content),
-        optional("timestamp", Kind::Now),
-        optional("name", Kind::Text),
-        optional("tool_calls", Kind::List),
-        optional("tool_call_id", Kind::Text),
-        optional("metadata", Kind::Object),
+        optional!("message_id", Id),
+        required!("role", Text),
+        optional!("content", Content),
+        optional!("timestamp", Now),
+        optional!("name", Text),
+        optional!("tool_calls", List),
+        optional!("tool_call_id", Text),
+        optional!("metadata", Object),
     ],
     positional: &[1, 2],
     id_key: "message_id",
@@ -67,13 +73,13 @@ pub static MESSAGE: Schema = Schema {
 pub static PRODUCT: Schema = Schema {
     name: "Product",
     fields: &[
-        required("product_id", Kind::Text),
-        optional("name", Kind::Text),
-        optional("price", Kind::Number),
-        optional("currency", Kind::Text),
-        optional("url", Kind::Text),
-        optional("attributes", Kind::Object),
-        optional("score", Kind::Number),
+        required!("product_id", Text),
+        optional!("name", Text),
+        optional!("price", Number),
+        optional!("currency", Text),
+        optional!("url", Text),
+        optional!("attributes", Object),
+        optional!("score", Number),
     ],
     positional: &[0, 1],
     id_key: "product_id",
@@ -82,16 +88,16 @@ pub static PRODUCT: Schema = Schema {
 pub static EXECUTION: Schema = Schema {
     name: "PipelineExecution",
     fields: &[
-        optional("execution_id", Kind::Id),
-        required("pipeline_name", Kind::Text),
-        optional("status", Kind::Text),
-        optional("started_at", Kind::Time),
-        optional("finished_at", Kind::Time),
-        optional("duration_ms", Kind::Number),
-        optional("input", Kind::Any),
-        optional("result", Kind::Any),
-        optional("error", Kind::Any),
-        optional("metrics", Kind::Object),
+        optional!("execution_id", Id),
+        required!("pipeline_name", Text),
+        optional!("status", Text),
+        optional!("started_at", Time),
+        optional!("finished_at", Time),
+        optional!("duration_ms", Number),
+        optional!("input", Any),
+        optional!("result", Any),
+        optional!("error", Any),
+        optional!("metrics", Object),
     ],
     positional: &[1, 2],
     id_key: "execution_id",
@@ -100,15 +106,15 @@ pub static EXECUTION: Schema = Schema {
 pub static ENTITY: Schema = Schema {
     name: "PIIEntity",
     fields: &[
-        required("entity_type", Kind::Text),
-        optional("start", Kind::Integer),
-        optional("end", Kind::Integer),
-        optional("score", Kind::Number),
-        optional("detector", Kind::Text),
-        optional("message_id", Kind::Text),
-        optional("path", Kind::Text),
-        optional("placeholder", Kind::Text),
-        optional("fingerprint", Kind::Text),
+        required!("entity_type", Text),
+        optional!("start", Integer),
+        optional!("end", Integer),
+        optional!("score", Number),
+        optional!("detector", Text),
+        optional!("message_id", Text),
+        optional!("path", Text),
+        optional!("placeholder", Text),
+        optional!("fingerprint", Text),
     ],
     positional: &[0, 1, 2],
     id_key: "",
@@ -130,15 +136,19 @@ impl FieldSpec {
 
     /// Appends an argument; None is null wherever a value may be missing.
     pub fn encode(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+        let is_text = matches!(self.kind, Kind::Id | Kind::Text | Kind::Content);
+        if let (true, Ok(text)) = (is_text, value.cast_exact::<PyString>()) {
+            return encode::string(out, text).map_err(|refusal| refusal.at(self.name));
+        }
+        if matches!(self.kind, Kind::Now | Kind::Time) {
+            return self.encode_time(out, value);
+        }
         let fits = match self.kind {
-            Kind::Id | Kind::Text => value.is_exact_instance_of::<PyString>(),
-            Kind::Content => value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyList>(),
-            Kind::List => value.is_exact_instance_of::<PyList>(),
+            Kind::Content | Kind::List => value.is_exact_instance_of::<PyList>(),
             Kind::Object => value.is_exact_instance_of::<PyDict>(),
             Kind::Integer => value.is_exact_instance_of::<PyInt>(),
             Kind::Number => value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>(),
-            Kind::Now | Kind::Time => return self.encode_time(out, value),
-            Kind::Any => true,
+            other => other == Kind::Any,
         };
         if fits || self.allows_none(value) { encode::value(out, value) } else { Err(self.misfit()) }
             .map_err(|refusal| refusal.at(self.name))

@@ -26,6 +26,9 @@ type Records = Arc<Vec<(String, Class)>>;
 /// A block as Python passes it: (id, field, position, records, body).
 type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Bound<'py, PyBytes>);
 
+/// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
+type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
+
 fn class_of(records: &Records, name: &str) -> Option<Class> {
     records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
 }
@@ -131,11 +134,9 @@ impl Snapshot {
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let field = self.state.get(name);
-        if let Some(class) = class_of(&self.records, name) {
-            if !matches!(field, Some(Field::Value(_))) {
-                let session_id = self.session_id.as_deref().map(str::to_owned);
-                return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
-            }
+        if let (Some(class), None | Some(Field::Records(_))) = (class_of(&self.records, name), field) {
+            let session_id = self.session_id.as_deref().map(str::to_owned);
+            return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
         }
         let field = field.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
         with_scratch(|out| {
@@ -180,7 +181,7 @@ impl Snapshot {
         let record = class.accept(record)?;
         let id_key = class.schema().id_key;
         let mut tracked = Tracked::new(self.list(name), id_key);
-        py.detach(|| tracked.push(record.text()));
+        tracked.push(record.get(py));
         Ok(self.delta(vec![Change::Records(name.to_owned(), tracked.freeze(), id_key)]))
     }
 
@@ -195,7 +196,7 @@ impl Snapshot {
         etag: (u64, Bound<'py, PyBytes>),
         stamp: &[u8],
         stored: Vec<Bound<'py, PyBytes>>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>)> {
+    ) -> PyResult<CheckpointTuple<'py>> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
         let stored: PyResult<Vec<_>> = stored.iter().map(|id| array(id.as_bytes(), "a block id")).collect();
         let (stored, stamp) = (stored?, array(stamp, "a stamp")?);

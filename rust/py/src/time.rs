@@ -13,30 +13,39 @@ struct Civil {
     micros: u32,
 }
 
+/// The numbers below 100, two digits each.
+const PAIRS: &[u8; 200] =
+    b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
+    5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
 fn write(out: &mut Vec<u8>, civil: &Civil) {
     let ((year, month, day), (hour, minute, second)) = (civil.date, civil.time);
-    let year = u16::try_from(year).unwrap_or_default();
-    let century = |n: u16| u8::try_from(n).unwrap_or_default();
-    let mut two = |n: u8, after: &[u8]| {
-        out.extend_from_slice(&[b'0' + n / 10, b'0' + n % 10]);
-        out.extend_from_slice(after);
-    };
-    two(century(year / 100), b"");
-    two(century(year % 100), b"-");
-    two(month, b"-");
-    two(day, b"T");
-    two(hour, b":");
-    two(minute, b":");
-    two(second, b"");
-    if civil.micros > 0 {
-        out.push(b'.');
-        let mut unit = 100_000;
-        while unit > 0 {
-            out.push(b'0' + u8::try_from(civil.micros / unit % 10).unwrap_or_default());
-            unit /= 10;
+    let (year, micros) = (u32::try_from(year).unwrap_or_default(), civil.micros);
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (place, number) in [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month.into()),
+        (8, day.into()),
+        (11, hour.into()),
+        (14, minute.into()),
+        (17, second.into()),
+        (20, micros / 10_000),
+        (22, micros / 100 % 100),
+        (24, micros % 100),
+    ] {
+        let digits = PAIRS.as_chunks::<2>().0.get(number as usize);
+        if let (Some(to), Some(digits)) = (text.get_mut(place..place + 2), digits) {
+            to.copy_from_slice(digits);
         }
     }
-    out.push(b'Z');
+    let (whole, _) = text.split_at(19);
+    if micros > 0 {
+        out.extend_from_slice(&text);
+    } else {
+        out.extend_from_slice(whole);
+        out.push(b'Z');
+    }
 }
 
 /// Appends the current time as a JSON string.

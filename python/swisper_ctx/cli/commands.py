@@ -1,0 +1,48 @@
+"""The click group behind `swisper-ctx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+
+from swisper_ctx.cli.conversations import SourceError, load_source
+from swisper_ctx.cli.demo import run_demo
+
+SQLITE = "sqlite:///"
+
+
+def store_path(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
+    """The file that the store is kept in, given bare or as `sqlite:///path`; any other kind of store is refused."""
+    if value is None:
+        return None
+    text = unquote(value.removeprefix(SQLITE)) if value.startswith(SQLITE) else value
+    if "://" in text or not text:
+        raise click.BadParameter("the demo writes an SQLite file: give its path, or sqlite:///path")
+    path = Path(text).absolute()
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}")
+    return path
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """What an AI assistant remembers between two turns, kept safe."""
+
+
+@commands.command()
+@click.option("--users", type=click.IntRange(min=1), help="How many users, longest conversations first (default: all).")
+@click.option("--store", metavar="URL", callback=store_path, help="The SQLite file to use (default: a temporary one).")
+def demo(users: int | None, store: Path | None) -> None:
+    """Replay real conversations into SQLite, kill the writer halfway, recover, and show what a turn cost.
+
+    The conversations come from the directory or file that SWISPER_DATA names, else from ../shared/data, else from a
+    sample in the package. The exit code is 1 if anything stored differs from them.
+    """
+    try:
+        source = load_source(users)
+    except SourceError as problem:
+        raise click.ClickException(str(problem)) from problem
+    if not run_demo(source, store):
+        raise SystemExit(1)

@@ -1,0 +1,278 @@
+"""The session log in plain dicts and tuples: what every other store is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from swisper_ctx.errors import StoreError
+from swisper_ctx.log import (
+    GRACE_TIME,
+    GRACE_VERSIONS,
+    RETRY_WINDOW,
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Head,
+    SessionInfo,
+    SessionPage,
+    StoredSession,
+)
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
+
+
+class _HeadRow(NamedTuple):
+    head: Head
+    written_at: int
+
+
+class _BlockRow(NamedTuple):
+    block: Block
+    used_from: int
+    dropped_at: int | None
+    """The base of the first head that does without it."""
+
+
+class _Session(NamedTuple):
+    key: int
+    user_id: str
+    etag: Etag
+    epoch: int
+    messages: int
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    heads: tuple[_HeadRow, ...]
+    blocks: tuple[_BlockRow, ...]
+    frames: tuple[Frame, ...]
+
+
+class MemorySessionStore(SessionStore):
+    """Sessions in the memory of this process, for tests and trials: nothing outlives it.
+
+    No method awaits anything, so each is one step to every other task of the event loop.
+    """
+
+    def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
+        super().__init__(clock=clock, failpoint=failpoint)
+        self._sessions: dict[str, _Session] = {}
+        self._created = 0
+        self._closed = False
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> MemorySessionStore:
+        """A new and empty store; `memory://` has no place to name."""
+        if url != "memory://":
+            raise StoreError("the URL of a memory store is memory://, with nothing after it")
+        return cls(**options)
+
+    async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
+        self._check_open()
+        return {id_: self._sessions[id_].etag for id_ in session_ids if id_ in self._sessions}
+
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None:
+        self._check_open()
+        now = self._sessions.get(session_id)
+        if now is None:
+            return None
+        head = now.heads[-1].head if after is None else None
+        blocks = _last(_in_use(now), tail) if head else ()
+        version = head.base if head else after.version if after else 0
+        frames = tuple(frame for frame in now.frames if frame.version > version)
+        times = now.created_at, now.updated_at, now.expires_at
+        return StoredSession(session_id, now.user_id, now.etag, now.epoch, *times, head, blocks, frames)
+
+    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
+        self._check_open()
+        now = self._sessions.get(session_id)
+        return tuple(frame for frame in now.frames if frame.version > after)[:limit] if now else ()
+
+    async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        self._check_open()
+        self._failpoint("commit.begin")
+        time, written = self._clock(), dict[str, _Session]()
+        results = []
+        for change in changes:
+            before = written.get(change.session_id) or self._sessions.get(change.session_id)
+            try:
+                after = self._create(before, change, time) if change.expected is None else _append(before, change, time)
+            except StoreError as error:
+                results.append(CommitResult(None, error))
+                continue
+            if after is not None:
+                written[change.session_id] = after
+            results.append(CommitResult(time if after else None))
+        self._failpoint("commit.applied")
+        self._sessions |= written
+        self._failpoint("commit.done")
+        return results
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        self._check_open()
+        self._failpoint("checkpoint.begin")
+        now = self._sessions.get(checkpoint.session_id)
+        if now is None or now.heads[-1].head.stamp != checkpoint.expected_stamp:
+            return False
+        time = self._clock()
+        after = _purged(_moved(now, checkpoint, time), time)
+        self._failpoint("checkpoint.applied")
+        self._sessions[checkpoint.session_id] = after
+        self._failpoint("checkpoint.done")
+        return True
+
+    async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
+        self._check_open()
+        self._failpoint("delete.begin")
+        time = self._clock()
+        gone = {id_ for id_ in session_ids if id_ in self._sessions}
+        if expired:
+            gone = {id_ for id_ in gone if _has_expired(self._sessions[id_], time)}
+        self._failpoint("delete.applied")
+        for session_id in gone:
+            del self._sessions[session_id]
+        self._failpoint("delete.done")
+        return len(gone)
+
+    async def sessions(
+        self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        self._check_open()
+        time, before = self._clock(), _key(cursor)
+        found = [
+            (id_, session)
+            for id_, session in sorted(self._sessions.items(), key=lambda item: -item[1].key)
+            if (before is None or session.key < before)
+            and (user_id is None or session.user_id == user_id)
+            and (not expired or _has_expired(session, time))
+        ]
+        page = tuple(_info(id_, session) for id_, session in found[:limit])
+        return SessionPage(page, str(found[limit - 1][1].key) if len(found) > limit else None)
+
+    async def aclose(self) -> None:
+        self._closed = True
+
+    def _create(self, before: _Session | None, change: Change, time: int) -> _Session | None:
+        if change.head is None:
+            raise StoreError("a change that creates a session needs its first head")
+        if before is not None:
+            return None
+        self._created += 1
+        heads = (_HeadRow(change.head, time),)
+        row = (change.user_id, change.etag, change.epoch, change.messages or 0, time, time, change.expires_at)
+        return _Session(self._created, *row, heads, (), (_frame(change, time),))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("this memory store is closed")
+
+
+def _append(before: _Session | None, change: Change, time: int) -> _Session | None:
+    if before is None or before.etag != change.expected:
+        return None
+    if change.change_id is not None and any(frame.change_id == change.change_id for frame in before.frames):
+        return None
+    return before._replace(
+        etag=change.etag,
+        messages=before.messages if change.messages is None else change.messages,
+        updated_at=time,
+        expires_at=before.expires_at if change.expires_at is None else change.expires_at,
+        frames=(*before.frames, _frame(change, time)),
+    )
+
+
+def _frame(change: Change, time: int) -> Frame:
+    return Frame(change.etag.version, change.etag.token, change.change_id, time, change.frame)
+
+
+def _in_use(session: _Session) -> list[Block]:
+    blocks = [row.block for row in session.blocks if row.dropped_at is None]
+    return sorted(blocks, key=lambda block: (block.field, block.position))
+
+
+def _last(blocks: Sequence[Block], tail: int | None) -> tuple[Block, ...]:
+    """Without the blocks that have, after them, `tail` records or more of their list."""
+    if tail is None:
+        return tuple(blocks)
+    after: dict[str, int] = {}
+    kept = []
+    for block in reversed(blocks):
+        if block.records == 0 or after.setdefault(block.field, 0) < tail:
+            kept.append(block)
+        after[block.field] = after.get(block.field, 0) + block.records
+    return tuple(reversed(kept))
+
+
+def _moved(now: _Session, checkpoint: Checkpoint, time: int) -> _Session:
+    """With the new head; one of the same base gives way to it, with the blocks that only it used."""
+    base, last, version = checkpoint.head.base, now.heads[-1].head.base, now.etag.version
+    if not last <= base <= version:
+        raise StoreError(f"a head at {base} is not between the last one ({last}) and now ({version})")
+    if not set(checkpoint.dropped) <= {block.block_id for block in _in_use(now)}:
+        raise StoreError("a checkpoint drops a block that is not in use")
+    older = tuple(row for row in now.heads if row.head.base < base)
+    dropped = (row._replace(dropped_at=base) if row.block.block_id in checkpoint.dropped else row for row in now.blocks)
+    kept = tuple(row for row in dropped if row.dropped_at is None or row.used_from < row.dropped_at)
+    added = tuple(_BlockRow(block, base, None) for block in checkpoint.added)
+    after = now._replace(heads=(*older, _HeadRow(checkpoint.head, time)), blocks=kept + added)
+    if not _are_distinct(row.block.block_id for row in after.blocks):
+        raise StoreError("a checkpoint adds a block under the id of another")
+    if not _are_distinct((block.field, block.position) for block in _in_use(after)):
+        raise StoreError("a checkpoint adds a block in the place of another")
+    return after
+
+
+def _are_distinct(values: Iterable[object]) -> bool:
+    every = list(values)
+    return len(set(every)) == len(every)
+
+
+def _purged(now: _Session, time: int) -> _Session:
+    """Without what the grace period no longer protects: see GRACE_VERSIONS and GRACE_TIME.
+
+    The newest head that is past it becomes the oldest one kept. Patches up to its base go at once, their frames
+    stay for RETRY_WINDOW.
+    """
+    version = now.etag.version
+    past = [
+        row.head.base
+        for row in now.heads
+        if row.head.base <= version - GRACE_VERSIONS and row.written_at <= time - GRACE_TIME
+    ]
+    if not past:
+        return now
+    return now._replace(
+        heads=tuple(row for row in now.heads if row.head.base >= past[-1]),
+        blocks=tuple(row for row in now.blocks if row.dropped_at is None or row.dropped_at > past[-1]),
+        frames=tuple(_remembered(now.frames, past[-1], time)),
+    )
+
+
+def _remembered(frames: Iterable[Frame], bound: int, time: int) -> Iterable[Frame]:
+    for frame in frames:
+        if frame.version > bound:
+            yield frame
+        elif frame.time > time - RETRY_WINDOW:
+            yield frame._replace(body=None)
+
+
+def _key(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isdecimal():
+        raise StoreError("this cursor comes from elsewhere")
+    return int(cursor)
+
+
+def _has_expired(session: _Session, time: int) -> bool:
+    return session.expires_at is not None and session.expires_at <= time
+
+
+def _info(session_id: str, session: _Session) -> SessionInfo:
+    times = session.created_at, session.updated_at, session.expires_at
+    return SessionInfo(session_id, session.user_id, session.etag.version, session.messages, *times)

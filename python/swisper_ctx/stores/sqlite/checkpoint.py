@@ -1,0 +1,110 @@
+"""Moving the head of a log, purging what the grace period no longer protects, and deleting sessions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import suppress
+
+from swisper_ctx.errors import StoreError
+from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
+from swisper_ctx.stores.sqlite.commit import ADD_HEAD
+from swisper_ctx.stores.sqlite.connection import Writer
+
+NEWEST_HEAD = """
+    SELECT key, version, base FROM sessions JOIN heads ON session = key
+    WHERE session_id = ? AND stamp = ? AND base = (SELECT max(base) FROM heads WHERE session = key)
+"""
+REPLACE_HEAD = "DELETE FROM heads WHERE session = ? AND base = ?"
+DROP_BLOCK = "UPDATE blocks SET dropped_at = ? WHERE session = ? AND block_id = ? AND dropped_at IS NULL"
+REMOVE_UNUSED = "DELETE FROM blocks WHERE session = ? AND dropped_at <= ? AND used_from >= dropped_at"
+ADD_BLOCK = """
+    INSERT INTO blocks (session, block_id, field, position, records, used_from, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+OLDEST_HEAD = "SELECT min(base) FROM heads WHERE session = ?"
+OLDEST_PROTECTED = "SELECT max(base) FROM heads WHERE session = ? AND base <= ? AND written_at <= ?"
+PURGE_HEADS = "DELETE FROM heads WHERE session = ? AND base < ?"
+PURGE_BLOCKS = "DELETE FROM blocks WHERE session = ? AND dropped_at <= ?"
+# With both bounds it is a range of the index: the stubs of a day are not walked again.
+PURGE_PATCHES = "UPDATE frames SET body = NULL WHERE session = ? AND version > ? AND version <= ?"
+FIRST_REMEMBERED = """
+    SELECT version FROM frames WHERE session = ? AND version <= ? AND time > ? ORDER BY version LIMIT 1
+"""
+FORGET = "DELETE FROM frames WHERE session = ? AND version < ?"
+
+KEY = "SELECT key FROM sessions WHERE session_id = ? AND (? IS NULL OR expires_at <= ?)"
+DELETE = (
+    "DELETE FROM blocks WHERE session = ?",
+    "DELETE FROM frames WHERE session = ?",
+    "DELETE FROM heads WHERE session = ?",
+    "DELETE FROM sessions WHERE key = ?",
+)
+
+
+def write_checkpoint(writer: Writer, checkpoint: Checkpoint) -> bool:
+    """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
+    with writer.transaction("checkpoint") as cursor:
+        row = cursor.execute(NEWEST_HEAD, (checkpoint.session_id, checkpoint.expected_stamp)).fetchone()
+        if row is None:
+            return False
+        key, version, base = row
+        if not base <= checkpoint.head.base <= version:
+            raise StoreError(
+                f"a head at {checkpoint.head.base} is not between the last one ({base}) and now ({version})"
+            )
+        time = writer.clock()
+        _move_head(cursor, key, checkpoint, time)
+        _purge(cursor, key, version, time)
+    return True
+
+
+def _move_head(cursor: sqlite3.Cursor, key: int, checkpoint: Checkpoint, time: int) -> None:
+    """A head of the same base gives way to the new one, with the blocks that only it used."""
+    base, stamp, body = checkpoint.head
+    cursor.execute(REPLACE_HEAD, (key, base))
+    cursor.execute(ADD_HEAD, (key, base, stamp, time, body))
+    cursor.executemany(DROP_BLOCK, [(base, key, block_id) for block_id in checkpoint.dropped])
+    if checkpoint.dropped and cursor.rowcount != len(checkpoint.dropped):
+        raise StoreError("a checkpoint drops a block that is not in use")
+    cursor.execute(REMOVE_UNUSED, (key, base))
+    cursor.executemany(ADD_BLOCK, [(key, *block[:4], base, block.body) for block in checkpoint.added])
+
+
+def _purge(cursor: sqlite3.Cursor, key: int, version: int, time: int) -> None:
+    """Remove what the grace period no longer protects: see GRACE_VERSIONS and GRACE_TIME.
+
+    The newest head that is past it becomes the oldest one kept. Patches up to its base go at once, their frames
+    stay for RETRY_WINDOW.
+    """
+    (last,) = cursor.execute(OLDEST_HEAD, (key,)).fetchone()
+    (bound,) = cursor.execute(OLDEST_PROTECTED, (key, version - GRACE_VERSIONS, time - GRACE_TIME)).fetchone()
+    if bound is None:
+        return
+    cursor.execute(PURGE_HEADS, (key, bound))
+    cursor.execute(PURGE_BLOCKS, (key, bound))
+    cursor.execute(PURGE_PATCHES, (key, last, bound))
+    kept = cursor.execute(FIRST_REMEMBERED, (key, bound, time - RETRY_WINDOW)).fetchone()
+    cursor.execute(FORGET, (key, kept[0] if kept else bound + 1))
+
+
+def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> int:
+    """Those that exist (and have expired), with everything they have; how many they were."""
+    deleted = 0
+    with writer.transaction("delete") as cursor:
+        time = writer.clock() if expired else None
+        for session_id in session_ids:
+            row = cursor.execute(KEY, (session_id, time, time)).fetchone()
+            if row is not None:
+                for statement in DELETE:
+                    cursor.execute(statement, row)
+                deleted += 1
+    if deleted:
+        _overwrite_wal(writer.connection)
+    return deleted
+
+
+def _overwrite_wal(connection: sqlite3.Connection) -> None:
+    """Pages from before still stand in the WAL; cut it, unless somebody is reading there at this moment."""
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

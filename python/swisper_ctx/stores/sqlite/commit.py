@@ -1,0 +1,148 @@
+"""Committing a group of changes in one transaction: the statements that every turn runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+
+from swisper_ctx.log import Change, CommitResult, Etag
+from swisper_ctx.stores.sqlite.connection import Writer
+from swisper_ctx.stores.sqlite.errors import DRIVER_ERRORS, CommitFailedError, store_error
+
+SIZES = (64, 32, 16, 8, 4, 2, 1)
+"""A statement for so many changes is prepared once; a group is cut into these sizes."""
+
+MOVE = """
+    UPDATE sessions SET version = ?, token = ?, messages = coalesce(?, messages), updated_at = ?
+    WHERE session_id = ? AND version = ? AND token = ?
+    AND NOT EXISTS (SELECT 1 FROM frames WHERE session = key AND change_id = ?)
+"""
+MOVE_MANY = {
+    size: """
+    UPDATE sessions
+    SET version = change.column4, token = change.column5, messages = coalesce(change.column6, messages), updated_at = ?
+    FROM (VALUES ROWS) AS change
+    WHERE session_id = change.column1 AND version = change.column2 AND token = change.column3
+    """.replace("ROWS", ", ".join(["(?, ?, ?, ?, ?, ?)"] * size))
+    for size in SIZES
+}
+ADD_FRAMES = {
+    size: "INSERT INTO frames (session, version, token, change_id, time, body) VALUES ROWS".replace(
+        "ROWS", ", ".join(["((SELECT key FROM sessions WHERE session_id = ?), ?, ?, ?, ?, ?)"] * size)
+    )
+    for size in SIZES
+}
+EXPIRE = "UPDATE sessions SET expires_at = ? WHERE session_id = ?"
+CREATE = """
+    INSERT INTO sessions (session_id, user_id, version, token, messages, epoch, created_at, updated_at, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session_id) DO NOTHING
+"""
+ADD_HEAD = "INSERT INTO heads (session, base, stamp, written_at, body) VALUES (?, ?, ?, ?, ?)"
+"""Also of a checkpoint."""
+ETAG = "SELECT version, token FROM sessions WHERE session_id = ?"
+
+
+class _RefusedError(Exception):
+    """A change of a group that was written as a whole; which one, is found in a second attempt."""
+
+
+def commit_group(writer: Writer, changes: Sequence[Change]) -> list[CommitResult]:
+    """Each of them committed, refused or failed, in their order.
+
+    Together first, in few statements: each of them gives the interpreter lock away and, beside a busy event loop,
+    waits up to 5 ms to have it back. If a change is refused, once more one after the other; if one cannot be stored
+    at all, each in a transaction of its own.
+    """
+    try:
+        if len(changes) > 1:
+            try:
+                return _transact(writer, changes, _together)
+            except (_RefusedError, sqlite3.IntegrityError):
+                pass
+        return _transact(writer, changes, _one_by_one)
+    except DRIVER_ERRORS as error:
+        if len(changes) > 1 and not isinstance(error, sqlite3.OperationalError | CommitFailedError):
+            return [result for change in changes for result in commit_group(writer, [change])]
+        return [CommitResult(None, store_error(error, change.session_id)) for change in changes]
+
+
+def _transact(
+    writer: Writer, changes: Sequence[Change], write: Callable[[sqlite3.Cursor, Sequence[Change], int], list[bool]]
+) -> list[CommitResult]:
+    time, written = 0, list[bool]()
+    try:
+        with writer.transaction("commit") as cursor:
+            time = writer.clock()
+            written = write(cursor, changes, time)
+    except CommitFailedError:
+        if not _is_there(writer, changes, written):
+            raise
+    return [CommitResult(time if one else None) for one in written]
+
+
+def _is_there(writer: Writer, changes: Sequence[Change], written: Sequence[bool]) -> bool:
+    """Whether the transaction was committed: they stand or fall together, so one of them tells."""
+    wanted = next((change for change, one in zip(changes, written, strict=True) if one), None)
+    try:
+        return wanted is None or writer.connection.execute(ETAG, (wanted.session_id,)).fetchone() == wanted.etag
+    except sqlite3.Error:
+        return False
+
+
+def _together(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) -> list[bool]:
+    appends = [(change, change.expected) for change in changes if change.expected is not None]
+    for part in _parts(appends):
+        moves: list[object] = [time]
+        frames: list[object] = []
+        for change, expected in part:
+            moves += (change.session_id, *expected, *change.etag, change.messages)
+            frames += _frame(change, time)
+        cursor.execute(MOVE_MANY[len(part)], moves)
+        if cursor.rowcount != len(part):
+            raise _RefusedError
+        cursor.execute(ADD_FRAMES[len(part)], frames)
+    cursor.executemany(EXPIRE, [(c.expires_at, c.session_id) for c, _ in appends if c.expires_at is not None])
+    if not all(_create(cursor, change, time) for change in changes if change.expected is None):
+        raise _RefusedError
+    return [True] * len(changes)
+
+
+def _parts(appends: Sequence[tuple[Change, Etag]]) -> Iterator[Sequence[tuple[Change, Etag]]]:
+    start = 0
+    for size in SIZES:
+        while len(appends) - start >= size:
+            yield appends[start : start + size]
+            start += size
+
+
+def _one_by_one(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) -> list[bool]:
+    return [
+        _create(cursor, change, time) if change.expected is None else _append(cursor, change, change.expected, time)
+        for change in changes
+    ]
+
+
+def _append(cursor: sqlite3.Cursor, change: Change, expected: Etag, time: int) -> bool:
+    cursor.execute(MOVE, (*change.etag, change.messages, time, change.session_id, *expected, change.change_id))
+    if cursor.rowcount == 0:
+        return False
+    cursor.execute(ADD_FRAMES[1], _frame(change, time))
+    if change.expires_at is not None:
+        cursor.execute(EXPIRE, (change.expires_at, change.session_id))
+    return True
+
+
+def _create(cursor: sqlite3.Cursor, change: Change, time: int) -> bool:
+    if change.head is None:
+        raise ValueError("a change that creates a session needs its first head")
+    row = (change.session_id, change.user_id, *change.etag, change.messages or 0, change.epoch)
+    cursor.execute(CREATE, (*row, time, time, change.expires_at))
+    if cursor.rowcount == 0:
+        return False
+    cursor.execute(ADD_HEAD, (cursor.lastrowid, change.head.base, change.head.stamp, time, change.head.body))
+    cursor.execute(ADD_FRAMES[1], _frame(change, time))
+    return True
+
+
+def _frame(change: Change, time: int) -> tuple[str, int, bytes, str | None, int, bytes]:
+    return change.session_id, change.etag.version, change.etag.token, change.change_id, time, change.frame

@@ -1,0 +1,109 @@
+"""Reading sessions: each function is one snapshot of the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from itertools import starmap
+
+from swisper_ctx.errors import CorruptSessionError, StoreError
+from swisper_ctx.log import Block, Etag, Frame, Head, SessionInfo, SessionPage, StoredSession
+from swisper_ctx.stores.sqlite.commit import ETAG
+from swisper_ctx.stores.sqlite.connection import snapshot
+
+SESSION = """
+    SELECT key, user_id, version, token, epoch, created_at, updated_at, expires_at FROM sessions WHERE session_id = ?
+"""
+HEAD = "SELECT base, stamp, body FROM heads WHERE session = ? ORDER BY base DESC LIMIT 1"
+BLOCKS = """
+    SELECT block_id, field, position, records, body FROM blocks
+    WHERE session = ? AND dropped_at IS NULL ORDER BY field, position
+"""
+# Without the blocks that have `tail` records of their list after them; their bodies, the last column, are not read.
+LAST_BLOCKS = """
+    SELECT block_id, field, position, records, body FROM blocks WHERE id IN (
+        SELECT id FROM (
+            SELECT id, records, sum(records) OVER (PARTITION BY field ORDER BY position DESC) AS reached
+            FROM blocks WHERE session = ? AND dropped_at IS NULL
+        ) WHERE records = 0 OR reached - records < ?
+    ) ORDER BY field, position
+"""
+FRAMES = """
+    SELECT version, token, change_id, time, body FROM frames WHERE session = ? AND version > ? ORDER BY version LIMIT ?
+"""
+FRAMES_OF = FRAMES.replace("session = ?", "session = (SELECT key FROM sessions WHERE session_id = ?)")
+
+LISTING = """
+    SELECT key, session_id, user_id, version, messages, created_at, updated_at, expires_at
+    FROM sessions {index} WHERE {condition} ORDER BY key DESC LIMIT ?
+"""
+EVERYTHING = 2**63 - 1
+
+
+def read_etags(connection: sqlite3.Connection, session_ids: Collection[str]) -> dict[str, Etag]:
+    """The etags of those that exist."""
+    with snapshot(connection) as cursor:
+        rows = [(id_, cursor.execute(ETAG, (id_,)).fetchone()) for id_ in session_ids]
+    return {id_: Etag(*row) for id_, row in rows if row is not None}
+
+
+def read_session(
+    connection: sqlite3.Connection, session_id: str, after: Etag | None, tail: int | None
+) -> StoredSession | None:
+    """One session: whole, with at least the last `tail` records of each list, or the frames after an etag."""
+    with snapshot(connection) as cursor:
+        row = cursor.execute(SESSION, (session_id,)).fetchone()
+        if row is None:
+            return None
+        key, user_id, version, token, epoch, created, updated, expires = row
+        head = _head(cursor, session_id, key) if after is None else None
+        blocks = _blocks(cursor, key, tail) if head else ()
+        base = head.base if head else after.version if after else 0
+        frames = tuple(starmap(Frame, cursor.execute(FRAMES, (key, base, -1))))
+    etag = Etag(version, token)
+    return StoredSession(session_id, user_id, etag, epoch, created, updated, expires, head, blocks, frames)
+
+
+def _head(cursor: sqlite3.Cursor, session_id: str, key: int) -> Head:
+    row = cursor.execute(HEAD, (key,)).fetchone()
+    if row is None:
+        raise CorruptSessionError("it has no head", session_id=session_id)
+    return Head(*row)
+
+
+def _blocks(cursor: sqlite3.Cursor, key: int, tail: int | None) -> tuple[Block, ...]:
+    rows = cursor.execute(BLOCKS, (key,)) if tail is None else cursor.execute(LAST_BLOCKS, (key, tail))
+    return tuple(starmap(Block, rows))
+
+
+def read_frames(connection: sqlite3.Connection, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
+    """The frames above a version, oldest first."""
+    rows = connection.execute(FRAMES_OF, (session_id, after, -1 if limit is None else limit)).fetchall()
+    return tuple(starmap(Frame, rows))
+
+
+def list_sessions(
+    connection: sqlite3.Connection, user_id: str | None, expired_at: int | None, cursor: str | None, limit: int
+) -> SessionPage:
+    """A page of sessions, newest first: of one user, if given; expired at a moment, if given."""
+    where, values = ["key < ?"], list[object]([_key(cursor)])
+    if user_id is not None:
+        where.append("user_id = ?")
+        values.append(user_id)
+    if expired_at is not None:
+        where.append("expires_at <= ?")
+        values.append(expired_at)
+    # Left to itself SQLite walks every session to find the few that have expired.
+    index = "INDEXED BY sessions_by_expiry" if expired_at is not None and user_id is None else ""
+    listing = LISTING.format(index=index, condition=" AND ".join(where))
+    rows = connection.execute(listing, (*values, limit + 1)).fetchall()
+    found = tuple(SessionInfo(*row[1:]) for row in rows[:limit])
+    return SessionPage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+
+def _key(cursor: str | None) -> int:
+    if cursor is None:
+        return EVERYTHING
+    if not cursor.isdecimal():
+        raise StoreError("this cursor comes from elsewhere")
+    return min(int(cursor), EVERYTHING)

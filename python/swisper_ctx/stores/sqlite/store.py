@@ -1,0 +1,118 @@
+"""The store itself: each operation is a job for the thread that writes or for the one that reads."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from swisper_ctx.errors import StoreError
+from swisper_ctx.log import Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
+from swisper_ctx.stores.sqlite import read
+from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
+from swisper_ctx.stores.sqlite.commit import commit_group
+from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
+from swisper_ctx.stores.sqlite.errors import mapped_errors, store_error
+from swisper_ctx.stores.sqlite.thread import ConnectionThread
+
+T = TypeVar("T")
+
+
+class SQLiteSessionStore(SessionStore):
+    """Sessions in one SQLite file (WAL, `synchronous=FULL`): what `commit` has answered survives a power cut.
+
+    The file is created with its tables by the first operation. Several processes and event loops may share it, each
+    process with a store of its own. `timeout` is how long, in seconds, an operation waits for other processes that
+    hold the file locked, before it raises StoreUnavailableError.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout: float = 5.0,
+        clock: Clock = system_clock,
+        failpoint: Failpoint = no_failpoint,
+    ) -> None:
+        super().__init__(clock=clock, failpoint=failpoint)
+        name = os.fspath(path)
+        if name in {"", ":memory:"}:
+            raise StoreError("the SQLite store needs a file, which both of its connections open")
+        self._process: int | None = None
+        file = str(Path(name).absolute())
+        self._writer = ConnectionThread("swisper-sqlite-writer", partial(connect, file), timeout)
+        self._reader = ConnectionThread("swisper-sqlite-reader", partial(connect_reader, file), timeout)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> SQLiteSessionStore:
+        """The store of `sqlite:///relative.db` or `sqlite:////absolute.db`; `%` begins an escape, as in any URL."""
+        host, _, path = url.partition("://")[2].partition("/")
+        if host or not path or "?" in path or "#" in path:
+            raise StoreError("an SQLite URL is sqlite:///relative.db or sqlite:////absolute.db, with nothing after it")
+        return cls(unquote(path), **options)
+
+    async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
+        return await self._read(partial(read.read_etags, session_ids=session_ids))
+
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None:
+        return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail), session_id)
+
+    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
+        return await self._read(partial(read.read_frames, session_id=session_id, after=after, limit=limit), session_id)
+
+    async def sessions(
+        self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        expired_at = self._clock() if expired else None
+        return await self._read(
+            partial(read.list_sessions, user_id=user_id, expired_at=expired_at, cursor=cursor, limit=limit)
+        )
+
+    async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        if not changes:
+            return []
+        try:
+            return await self._write(partial(commit_group, changes=changes))
+        except sqlite3.Error as error:  # there is no connection
+            return [CommitResult(None, store_error(error, change.session_id)) for change in changes]
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        with mapped_errors(checkpoint.session_id):
+            return await self._write(partial(write_checkpoint, checkpoint=checkpoint))
+
+    async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
+        """Delete those sessions, or those of them that have expired by now; how many there were.
+
+        Their content is overwritten in the file, and in the WAL as well unless another process is reading.
+        """
+        with mapped_errors():
+            return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
+
+    async def aclose(self) -> None:
+        if self._process in {None, os.getpid()}:
+            await self._reader.aclose()
+            await self._writer.aclose()
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T], session_id: str | None = None) -> T:
+        self._check_process()
+        with mapped_errors(session_id):
+            return await self._reader.run(lambda connection, deadline: until(deadline, partial(work, connection)))
+
+    async def _write(self, work: Callable[[Writer], T]) -> T:
+        self._check_process()
+        clock, failpoint = self._clock, self._failpoint
+        return await self._writer.run(lambda connection, deadline: work(Writer(connection, deadline, clock, failpoint)))
+
+    def _check_process(self) -> None:
+        if self._process is None:
+            self._process = os.getpid()
+        elif self._process != os.getpid():
+            raise StoreError("this SQLite store was in use before fork(): open one of its own in each process")

@@ -1,0 +1,21 @@
+"""How many rounds a test goes: few in everyday runs, many with SWISPER_FULL=1."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+FULL = os.environ.get("SWISPER_FULL") == "1"
+
+# The machine that runs the tests may be busy: slowness is for the benches to judge.
+settings.register_profile("everyday", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", settings.get_profile("everyday"), max_examples=3_000)
+settings.load_profile("full" if FULL else "everyday")
+
+
+@pytest.fixture(scope="session")
+def effort() -> int:
+    """What a test with rounds of its own multiplies them by."""
+    return 50 if FULL else 1

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+from tests.stores.changes import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The clock of the fixture `store`."""
+    return ManualClock()

@@ -1,0 +1,78 @@
+"""kill -9 at every failpoint and at random moments: nothing acknowledged is lost, nothing is torn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.stores.sqlite.crash_log import NAMES, Told, is_whole
+
+from swisper_ctx.log import StoredSession
+from swisper_ctx.stores.sqlite import SQLiteSessionStore
+
+ROOT = Path(__file__).parents[3]
+FAILPOINTS = [f"{job}.{step}" for job in ("commit", "checkpoint", "delete") for step in ("begin", "applied", "done")]
+
+
+def run_until_killed(path: Path, *failpoint: str, delay: float | None = None) -> list[str]:
+    """The lines of a process that dies at a failpoint, or `delay` seconds after its first line."""
+    command = [sys.executable, "-m", "tests.stores.sqlite.crash_child", str(path), *failpoint]
+    package = Path(sys.modules["swisper_ctx"].__path__[0]).parent
+    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline()]
+        killer = threading.Timer(30 if delay is None else delay, child.kill)
+        killer.start()
+        lines += child.stdout
+        killer.cancel()
+    assert child.returncode == -signal.SIGKILL
+    return lines
+
+
+async def look(path: Path) -> dict[str, StoredSession | None]:
+    store = SQLiteSessionStore(path)
+    found = {name: await store.read(name) for name in NAMES}
+    await store.aclose()
+    return found
+
+
+def check(path: Path, told: Told) -> bool:
+    """Whether the process died between beginning something and hearing that it was done."""
+    found = asyncio.run(look(path))
+    assert [name for name in NAMES if not told.allows(name, found[name])] == []
+    assert [name for name, stored in found.items() if stored and not is_whole(name, stored)] == []
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for table in ("heads", "blocks", "frames"):
+            orphans = f"SELECT count(*) FROM {table} WHERE session NOT IN (SELECT key FROM sessions)"
+            assert database.execute(orphans).fetchone() == (0,)
+    told.agree(NAMES, found)
+    return bool(told.in_flight)
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+def test_killed_at_a_failpoint(path: Path, failpoint: str, effort: int) -> None:
+    told = Told()
+    for _ in range(min(effort, 5)):
+        told.hear(run_until_killed(path, failpoint, str(random.randint(1, 5))))
+        assert told.what == failpoint.partition(".")[0]
+        assert check(path, told)
+
+
+def test_killed_at_random(path: Path, effort: int) -> None:
+    told, rounds = Told(), 6 * effort
+    in_between = 0
+    for _ in range(rounds):
+        told.hear(run_until_killed(path, delay=random.uniform(0, 0.25)))
+        in_between += check(path, told)
+    assert in_between >= 0.3 * rounds
