@@ -320,6 +320,10 @@ class Snapshot:
         """
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it has no fields yet: nothing was ever saved."""
+
+    @property
     def names(self) -> list[str]:
         """The fields it has, in their order."""
 

@@ -92,7 +92,7 @@ class ContextBase:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
         touched = self.__dict__
-        if not position.snapshot.names:
+        if position.snapshot.is_empty:
             # The first version has every field, so that any JSON Patch tool can follow from there.
             known = {name: touched.get(name) for name in self._fields}
             initial = {name: self._fields[name].initial() for name in known if name not in touched}

@@ -3,7 +3,7 @@
 //! What is written always gives exactly the target's text, key order included: where operations on the parts
 //! cannot (a key that moved), or would be longer than the target, the whole part is replaced.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::error::Result;
@@ -57,49 +57,46 @@ fn part(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> R
 
 /// Whether the members could be changed one by one: not so when a key that stays has moved.
 fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<bool> {
-    let old: Vec<_> = members(source, 0)?.collect::<Result<_>>()?;
-    let new: Vec<_> = members(target, 0)?.collect::<Result<_>>()?;
-    let mut places = HashMap::with_capacity(new.len());
-    for (key, value) in &new {
-        places.insert(slice(target, key.clone())?, value.clone());
-    }
-    let mut staying = Vec::with_capacity(old.len());
-    for (key, value) in old {
+    let mut new = members(target, 0)?.peekable();
+    let mut gone = None;
+    for found in members(source, 0)? {
+        let (key, value) = found?;
         let raw = slice(source, key)?;
-        match places.get(raw) {
-            None => at(path, raw, |path| {
-                out.remove(path);
-                Ok(())
-            })?,
-            Some(_) => staying.push((raw, value)),
-        }
-    }
-    let mut new = new.into_iter();
-    for (raw, value) in staying {
-        let Some((key, target_value)) = new.next() else { return Ok(false) };
-        if slice(target, key)? != raw {
-            return Ok(false);
-        }
+        let next = match new.peek() {
+            Some(Ok((key, value))) if slice(target, key.clone())? == raw => Some(value.clone()),
+            _ => None,
+        };
+        let Some(target_value) = next else {
+            // The key was removed, or it moved behind others: the keys of the target tell.
+            if gone.get_or_insert_with(|| keys(target)).as_ref().is_ok_and(|keys| keys.contains(raw)) {
+                return Ok(false);
+            }
+            at(path, raw, |path| out.remove(path));
+            continue;
+        };
+        new.next();
         let (a, b) = (slice(source, value)?, slice(target, target_value)?);
         at(path, raw, |path| part(out, path, a, b))?;
     }
-    for (key, value) in new {
+    for found in new {
+        let (key, value) = found?;
         let added = slice(target, value)?;
-        at(path, slice(target, key)?, |path| {
-            out.add(path, added);
-            Ok(())
-        })?;
+        at(path, slice(target, key)?, |path| out.add(path, added));
     }
     Ok(true)
 }
 
+fn keys(object: &[u8]) -> Result<HashSet<&[u8]>> {
+    members(object, 0)?.map(|found| slice(object, found?.0)).collect()
+}
+
 /// Runs `body` with one more token, the raw key, on the path.
-fn at(path: &mut Vec<u8>, raw_key: &[u8], body: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+fn at<T>(path: &mut Vec<u8>, raw_key: &[u8], body: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let length = path.len();
     pointer::push(path, raw_key.get(1..raw_key.len() - 1).unwrap_or_default());
-    body(path)?;
+    let result = body(path);
     path.truncate(length);
-    Ok(())
+    result
 }
 
 fn arrays(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
@@ -115,21 +112,14 @@ fn arrays(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) ->
         indexed(path, prefix + n, |path| part(out, path, a, b))?;
     }
     for n in (both..old.len()).rev() {
-        indexed(path, prefix + n, |path| {
-            out.remove(path);
-            Ok(())
-        })?;
+        indexed(path, prefix + n, |path| out.remove(path));
     }
     for (n, added) in new.iter().enumerate().skip(both) {
-        let length = path.len();
         if suffix == 0 {
-            path.extend_from_slice(b"/-");
+            at(path, b"\"-\"", |path| out.add(path, added));
         } else {
-            path.push(b'/');
-            path.extend_from_slice(itoa::Buffer::new().format(prefix + n).as_bytes());
+            indexed(path, prefix + n, |path| out.add(path, added));
         }
-        out.add(path, added);
-        path.truncate(length);
     }
     Ok(())
 }
@@ -138,13 +128,13 @@ fn items(src: &[u8]) -> Result<Vec<&[u8]>> {
     elements(src, 0)?.map(|range: Result<Range<usize>>| slice(src, range?)).collect()
 }
 
-fn indexed(path: &mut Vec<u8>, index: usize, body: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+fn indexed<T>(path: &mut Vec<u8>, index: usize, body: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let length = path.len();
     path.push(b'/');
     path.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
-    body(path)?;
+    let result = body(path);
     path.truncate(length);
-    Ok(())
+    result
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl Edits {
     fn append(&self, out: &mut Writer, path: &[u8], from: usize) -> Result<()> {
         let place = [path, b"/-"].concat();
         for at in from..self.list.len() {
-            out.add(&place, self.list.get(at)?.text());
+            self.list.visit(at, |text| out.add(&place, text))?;
         }
         Ok(())
     }

@@ -100,6 +100,22 @@ impl List {
         }
     }
 
+    /// Shows the text of one record to `body`, which must not come back to this list.
+    pub fn visit<T>(&self, index: usize, body: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        if let Some((segment, at)) = self.segments.find(index) {
+            return segment.records()?.get(at).map(body).ok_or(Error::OutOfRange);
+        }
+        let at = index - self.segments.len();
+        if at >= self.tail_count {
+            return Err(Error::OutOfRange);
+        }
+        let text = match &*lock(&self.tail) {
+            Tail::Open(packed) => packed.get(at).map(body),
+            Tail::Sealed(segment) => segment.records()?.get(at).map(body),
+        };
+        text.ok_or(Error::OutOfRange)
+    }
+
     pub fn get(&self, index: usize) -> Result<Record> {
         if let Some((segment, at)) = self.segments.find(index) {
             return Ok(Record::Shared(Arc::clone(segment.records()?), at));

@@ -80,7 +80,9 @@ pub struct Writer {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { out: vec![b'['] }
+        let mut out = Vec::with_capacity(1024);
+        out.push(b'[');
+        Self { out }
     }
 }
 

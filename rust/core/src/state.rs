@@ -66,7 +66,7 @@ impl Field {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     names: Arc<Vec<Arc<str>>>,
-    fields: Vec<Field>,
+    fields: Arc<Vec<Field>>,
 }
 
 /// A text as a field: a list of records if it is to be one and is an array.
@@ -88,7 +88,7 @@ impl State {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
-        self.names.iter().map(|name| &**name).zip(&self.fields)
+        self.names.iter().map(|name| &**name).zip(self.fields.iter())
     }
 
     #[must_use]
@@ -99,18 +99,18 @@ impl State {
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
         let place = self.names.iter().position(|own| &**own == name);
-        if let Some(place) = place.and_then(|at| self.fields.get_mut(at)) {
+        if let Some(place) = place.and_then(|at| Arc::make_mut(&mut self.fields).get_mut(at)) {
             *place = field;
         } else {
             Arc::make_mut(&mut self.names).push(name.into());
-            self.fields.push(field);
+            Arc::make_mut(&mut self.fields).push(field);
         }
     }
 
     fn unset(&mut self, name: &str) {
         if let Some(at) = self.names.iter().position(|own| &**own == name) {
             Arc::make_mut(&mut self.names).remove(at);
-            self.fields.remove(at);
+            Arc::make_mut(&mut self.fields).remove(at);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Writing JSON text.
 
+use swisper_simd::needs_escape;
+
 /// How much is looked at before it is copied.
 const PIECE: usize = 256;
 
@@ -9,7 +11,7 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     if bytes.len() <= PIECE && !needs_escape(bytes) {
-        out.extend_from_slice(bytes);
+        short(out, bytes);
     } else {
         for piece in bytes.chunks(PIECE) {
             if needs_escape(piece) { escaped(out, piece) } else { out.extend_from_slice(piece) }
@@ -18,36 +20,26 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// One where a byte must be escaped, else zero: arithmetic without branches, which becomes vector code.
-fn special(byte: u8) -> u8 {
-    u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\')
-}
-
-/// Whether any byte must be escaped. Marks are gathered lane by lane and looked at once; the last block overlaps the
-/// one before it, so that no byte is looked at alone.
-fn needs_escape(bytes: &[u8]) -> bool {
-    fn gather<const N: usize>(marks: &mut [u8; N], block: &[u8; N]) {
-        marks.iter_mut().zip(block).for_each(|(mark, &byte)| *mark |= special(byte));
+/// Appends bytes; up to 16 of them by copies of fixed size, which are no calls.
+fn short(out: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(first), Some(last), ..=16) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), bytes.len()) {
+        let end = out.len() + bytes.len();
+        out.extend_from_slice(first);
+        out.truncate(end - 8);
+        out.extend_from_slice(last);
+    } else if let (Some(first), Some(last), ..=8) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes.len()) {
+        let end = out.len() + bytes.len();
+        out.extend_from_slice(first);
+        out.truncate(end - 4);
+        out.extend_from_slice(last);
+    } else {
+        out.extend_from_slice(bytes);
     }
-    if let Some(last) = bytes.last_chunk::<32>() {
-        let mut marks = [0; 32];
-        bytes.as_chunks().0.iter().for_each(|block| gather(&mut marks, block));
-        gather(&mut marks, last);
-        return marks != [0; 32];
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        let mut marks = [0; 8];
-        gather(&mut marks, first);
-        bytes.as_chunks().0.iter().skip(1).for_each(|block| gather(&mut marks, block));
-        gather(&mut marks, last);
-        return marks != [0; 8];
-    }
-    bytes.iter().any(|&byte| special(byte) != 0)
 }
 
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| special(byte) != 0) {
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         let (plain, from_special) = rest.split_at(at);
         out.extend_from_slice(plain);
         if let Some((&byte, behind)) = from_special.split_first() {

@@ -10,7 +10,6 @@ use std::slice;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::encode::{self, Refusal};
@@ -61,7 +60,7 @@ fn from_slots(py: Python<'_>, schema: &Schema, slots: &Slots<'_, '_>) -> PyResul
                 }
                 continue;
             }
-            out.extend_from_slice(field.key.as_bytes());
+            field.write_key(out);
             match slot {
                 Some(value) => field.encode(out, value).map_err(|refusal| refusal.raise(py))?,
                 None => field.fill_in(out)?,
@@ -103,26 +102,48 @@ fn unexpected(schema: &Schema, name: &str) -> PyErr {
     PyTypeError::new_err(format!("{}() has no field '{name}'; from_dict keeps unknown keys", schema.name))
 }
 
-/// The interned names of the fields of each class: almost every keyword is the same object.
-fn names(py: Python<'_>, class: Class) -> &'static [Py<PyString>] {
-    static NAMES: [PyOnceLock<Vec<Py<PyString>>>; 4] = [const { PyOnceLock::new() }; 4];
-    NAMES.get(class as usize).map_or(&[], |cell| {
-        cell.get_or_init(py, || {
-            class.schema().fields.iter().map(|field| PyString::intern(py, field.name).unbind()).collect()
-        })
-    })
+/// Which field each keyword of a call site names. The tuple of names is one object for all calls from one place in
+/// the source, so it need only be read once.
+struct Plan {
+    names: Py<PyTuple>,
+    fields: [usize; MOST],
 }
 
-/// Which field a keyword names; callers mostly keep the order of the fields, so the search begins at `next`.
-fn position(schema: &Schema, names: &[Py<PyString>], key: Borrowed<'_, '_, PyAny>, next: usize) -> PyResult<usize> {
-    let is_key = |name: &Py<PyString>| name.as_ptr() == key.as_ptr();
-    let (before, behind) = names.split_at_checked(next).unwrap_or((names, &[]));
-    if let Some(found) = behind.iter().position(is_key) {
-        return Ok(next + found);
+type Plans = [Option<Plan>; 16];
+
+thread_local! {
+    static PLANS: RefCell<Plans> = const { RefCell::new([const { None }; 16]) };
+}
+
+fn plan(schema: &Schema, names: &Bound<'_, PyTuple>) -> PyResult<Plan> {
+    let mut fields = [0; MOST];
+    for (to, name) in fields.iter_mut().zip(names.iter_borrowed()) {
+        *to = position(schema, name)?;
     }
-    if let Some(found) = before.iter().position(is_key) {
-        return Ok(found);
+    if names.len() > MOST {
+        return Err(unexpected(schema, "so many arguments"));
     }
+    Ok(Plan { names: names.clone().unbind(), fields })
+}
+
+/// The fields that these keywords name, in their order.
+fn planned(class: Class, names: &Bound<'_, PyTuple>) -> PyResult<[usize; MOST]> {
+    let slot = names.as_ptr() as usize / 16 % 4 + 4 * class as usize;
+    let known = PLANS.with_borrow(|plans| match plans.get(slot) {
+        Some(Some(plan)) if plan.names.as_ptr() == names.as_ptr() => Some(plan.fields),
+        _ => None,
+    });
+    if let Some(fields) = known {
+        return Ok(fields);
+    }
+    let made = plan(class.schema(), names)?;
+    let fields = made.fields;
+    let old = PLANS.with_borrow_mut(|plans| plans.get_mut(slot).and_then(|place| place.replace(made)));
+    drop(old);
+    Ok(fields)
+}
+
+fn position(schema: &Schema, key: Borrowed<'_, '_, PyAny>) -> PyResult<usize> {
     let key = key.cast::<PyString>()?;
     let name = key.to_str()?;
     schema.fields.iter().position(|field| field.name == name).ok_or_else(|| unexpected(schema, name))
@@ -146,14 +167,14 @@ fn set<'a, 'py>(
     }
 }
 
-/// The record made of positional arguments and named ones.
+/// The record made of positional arguments and of named ones, given with the field of each.
 fn from_arguments<'a, 'py: 'a>(
     py: Python<'py>,
-    class: Class,
+    schema: &Schema,
     given: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
-    named: impl Iterator<Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)>,
+    named: impl Iterator<Item = (usize, Borrowed<'a, 'py, PyAny>)>,
 ) -> PyResult<Text> {
-    let (mut slots, schema, names) = (Slots::default(), class.schema(), names(py, class));
+    let mut slots = Slots::default();
     if given.len() > schema.positional.len() {
         let most = schema.positional.len();
         return Err(PyTypeError::new_err(format!("{}() takes at most {most} positional arguments", schema.name)));
@@ -161,10 +182,7 @@ fn from_arguments<'a, 'py: 'a>(
     for (value, at) in given.zip(schema.positional) {
         set(schema, &mut slots, *at, value)?;
     }
-    let mut next = 0;
-    for (key, value) in named {
-        let at = position(schema, names, key, next)?;
-        next = at + 1;
+    for (at, value) in named {
         set(schema, &mut slots, at, value)?;
     }
     from_slots(py, schema, &slots)
@@ -172,10 +190,12 @@ fn from_arguments<'a, 'py: 'a>(
 
 /// The record made by a call with a tuple and a dict.
 pub fn from_call(class: Class, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Text> {
+    let schema = class.schema();
     let given: Vec<_> = args.iter().collect();
     let named: Vec<_> = kwargs.into_iter().flatten().collect();
-    let named = named.iter().map(|(key, value)| (key.as_borrowed(), value.as_borrowed()));
-    from_arguments(args.py(), class, given.iter().map(Bound::as_borrowed), named)
+    let fields: PyResult<Vec<_>> = named.iter().map(|(key, _)| position(schema, key.as_borrowed())).collect();
+    let named = fields?.into_iter().zip(named.iter().map(|(_, value)| value.as_borrowed()));
+    from_arguments(args.py(), schema, given.iter().map(Bound::as_borrowed), named)
 }
 
 /// The body of the vectorcall functions of the record classes.
@@ -225,6 +245,6 @@ unsafe fn from_vector(
     // SAFETY: each is a live object for the time of the call.
     let value = |at: &*mut ffi::PyObject| unsafe { Borrowed::from_ptr(py, *at) };
     let (given, rest) = values.split_at_checked(count).unwrap_or_default();
-    let keys = keywords.iter().flat_map(|names| names.iter_borrowed());
-    from_arguments(py, class, given.iter().map(value), keys.zip(rest.iter().map(value)))
+    let fields = keywords.map(|names| planned(class, &names)).transpose()?.unwrap_or_default();
+    from_arguments(py, class.schema(), given.iter().map(value), fields.into_iter().zip(rest.iter().map(value)))
 }

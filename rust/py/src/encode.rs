@@ -1,6 +1,7 @@
 //! Python values to JSON text, strictly: exact builtins only, so that what is read back is equal by value and type.
 
 use num_bigint::BigInt;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use swisper_core::json::MAX_DEPTH;
@@ -88,9 +89,26 @@ fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Outcome {
 
 /// Appends a string; one with lone surrogates has no UTF-8.
 pub fn string(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Outcome {
+    if let Some(ascii) = ascii(text) {
+        write::string(out, ascii);
+        return Ok(());
+    }
     let text = text.to_str().map_err(|_| Refusal::new("a string with a lone surrogate"))?;
     write::string(out, text);
     Ok(())
+}
+
+/// The text of a compact ASCII string: the common case, which needs neither a call nor a check.
+fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a str> {
+    let object = text.as_ptr();
+    // SAFETY: `object` is a str. A compact ASCII one holds its characters behind its header, as many bytes as it has
+    // code points, all below 128, for as long as it lives (PEP 393).
+    unsafe {
+        (ffi::PyUnicode_IS_COMPACT_ASCII(object) != 0).then(|| {
+            let length = usize::try_from(ffi::PyUnicode_GET_LENGTH(object)).unwrap_or_default();
+            std::str::from_utf8_unchecked(std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object), length))
+        })
+    }
 }
 
 fn array(out: &mut Vec<u8>, list: &Bound<'_, PyList>, depth: usize) -> Outcome {

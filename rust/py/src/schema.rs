@@ -23,11 +23,33 @@ pub enum Kind {
     Any,
 }
 
+/// The name of a field as it stands in a record, with quotes and colon. It is padded: a copy of fixed size is a few
+/// instructions, one of any length is a call.
+#[derive(Debug)]
+struct Key {
+    text: [u8; 32],
+    length: usize,
+}
+
+impl Key {
+    const fn new(text: &str) -> Self {
+        let mut padded = [b' '; 32];
+        let (to, _) = padded.split_at_mut(text.len());
+        to.copy_from_slice(text.as_bytes());
+        Self { text: padded, length: text.len() }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.text);
+        out.truncate(start + self.length);
+    }
+}
+
 #[derive(Debug)]
 pub struct FieldSpec {
     pub name: &'static str,
-    /// The name as it stands in the record, with quotes and colon.
-    pub key: &'static str,
+    key: Key,
     pub kind: Kind,
     pub required: bool,
 }
@@ -44,13 +66,13 @@ pub struct Schema {
 
 macro_rules! optional {
     ($name:literal, $kind:ident) => {
-        FieldSpec { name: $name, key: concat!("\"", $name, "\":"), kind: Kind::$kind, required: false }
+        FieldSpec { name: $name, key: Key::new(concat!("\"", $name, "\":")), kind: Kind::$kind, required: false }
     };
 }
 
 macro_rules! required {
     ($name:literal, $kind:ident) => {
-        FieldSpec { name: $name, key: concat!("\"", $name, "\":"), kind: Kind::$kind, required: true }
+        FieldSpec { name: $name, key: Key::new(concat!("\"", $name, "\":")), kind: Kind::$kind, required: true }
     };
 }
 
@@ -132,6 +154,10 @@ impl FieldSpec {
         }
         time::now(out);
         Ok(())
+    }
+
+    pub fn write_key(&self, out: &mut Vec<u8>) {
+        self.key.write(out);
     }
 
     /// Appends an argument; None is null wherever a value may be missing.

@@ -120,6 +120,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    #[getter]
     fn names(&self) -> Vec<String> {
         self.state.iter().map(|(name, _)| name.to_owned()).collect()
     }
