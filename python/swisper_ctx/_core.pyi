@@ -337,6 +337,10 @@ class Snapshot:
     def to_json(self) -> bytes:
         """All fields as one JSON object."""
 
+    @property
+    def unstored_size(self) -> int:
+        """The bytes of those values that a checkpoint would have to write; lists of records not counted."""
+
     def freeze(self, touched: dict[str, Any]) -> Delta | None:
         """What the touched fields change, None if nothing. Raises EncodeError, and then no list has been frozen."""
 

@@ -26,16 +26,50 @@ def moment(micros: int | None) -> datetime | None:
     return None if micros is None else EPOCH + timedelta(microseconds=micros)
 
 
+class FoldMark:
+    """How far the log of a session is folded into blocks, and what stands behind that."""
+
+    __slots__ = ("base", "blocks", "frames", "size", "spread", "stamp")
+
+    def __init__(self, stamp: bytes, blocks: list[bytes], base: int) -> None:
+        self.stamp, self.blocks, self.base = stamp, blocks, base
+        self.frames = self.size = 0
+        """How many frames there are after the base, and their bytes."""
+        self.spread = 1 + stamp[0] / 1024
+        """By how much this session waits longer than others with its next checkpoint."""
+
+    def grew(self, version: int, size: int) -> None:
+        """One more frame was written."""
+        self.frames, self.size = version - self.base, self.size + size
+
+    def moved(self, stamp: bytes, blocks: list[bytes], size: int, base: int) -> None:
+        """A checkpoint of version `base` folded frames of so many bytes."""
+        self.frames, self.size = self.frames - (base - self.base), self.size - size
+        self.stamp, self.blocks, self.base = stamp, blocks, base
+
+
 class Position:
     """Where a context stands in the log of its session."""
 
-    __slots__ = ("created_at", "epoch", "etag", "saves", "session_id", "snapshot", "updated_at", "user_id", "version")
+    __slots__ = (
+        "created_at",
+        "epoch",
+        "etag",
+        "mark",
+        "saves",
+        "session_id",
+        "snapshot",
+        "updated_at",
+        "user_id",
+        "version",
+    )
 
     def __init__(self, session_id: str, user_id: str, snapshot: Snapshot) -> None:
         self.session_id, self.user_id = session_id, user_id
         self.snapshot = snapshot
         """The state after everything that was handed to a store, acknowledged or not."""
         self.etag: Etag | None = None
+        self.mark: FoldMark | None = None
         self.epoch = self.version = 0
         self.created_at: int | None = None
         self.updated_at: int | None = None

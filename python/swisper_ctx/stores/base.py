@@ -19,6 +19,7 @@ from swisper_ctx.log import (
     SessionPage,
     StoredSession,
 )
+from swisper_ctx.stores.checkpointer import Checkpointer, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
 from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
@@ -82,14 +83,24 @@ class SessionStore(ABC):
         """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
 
     @abstractmethod
+    async def _close(self) -> None:
+        """Let go of files, threads and connections."""
+
     async def aclose(self) -> None:
-        """Finish what was begun and let go of files, threads and connections."""
+        """Finish what was begun and close the store; nothing else may be asked of it."""
+        await self._committer.drain()
+        await self._checkpointer.aclose()
+        await self._close()
 
     # -- on contexts
 
     @cached_property
     def _committer(self) -> Committer:
         return Committer(self.commit, self._refused)
+
+    @cached_property
+    def _checkpointer(self) -> Checkpointer:
+        return Checkpointer(self.checkpoint, self.read)
 
     @overload
     async def load_session(self, session_id: str, *, user_id: str | None = None) -> SwisperContext | None: ...
@@ -107,7 +118,9 @@ class SessionStore(ABC):
         stored = await self.read(session_id)
         if stored is None or user_id not in (None, stored.user_id):
             return None
-        return opened(stored, context_class)
+        context = opened(stored, context_class)
+        self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
+        return context
 
     async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
@@ -122,7 +135,9 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock))
+            self._committer.submit(
+                ContextSave(context, delta, before, change_id, self._clock, self._checkpointer)
+            )
         if position.saves:
             await position.saves[-1].future
 
@@ -134,7 +149,7 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(context, delta, before, None, self._clock)
+        save = ContextSave(context, delta, before, None, self._clock, self._checkpointer)
         self._committer.submit(save)
         await save.future
 
@@ -193,4 +208,5 @@ def opened(stored: StoredSession, context_class: type[C]) -> C:
     position = Position(stored.session_id, stored.user_id, snapshot)
     position.etag, position.epoch, position.version = stored.etag, stored.epoch, stored.etag.version
     position.created_at, position.updated_at = stored.created_at, stored.updated_at
+    position.mark = marked(stored)
     return context_class._at(position)

@@ -154,7 +154,7 @@ class MemorySessionStore(SessionStore):
         page = tuple(_info(id_, session) for id_, session in found[:limit])
         return SessionPage(page, str(found[limit - 1][1].key) if len(found) > limit else None)
 
-    async def aclose(self) -> None:
+    async def _close(self) -> None:
         self._closed = True
 
     def _create(self, before: _Session | None, change: Change, time: int) -> _Session | None:

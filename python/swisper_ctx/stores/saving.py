@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
-from swisper_ctx.context import ContextBase, Position
+from swisper_ctx.context import ContextBase, FoldMark, Position
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import Change, Etag, Head, StoredSession
+from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 
 NO_TOKEN = bytes(16)
@@ -17,14 +18,21 @@ NO_TOKEN = bytes(16)
 class ContextSave:
     """What one `save` of a context hands over, frozen before the first await."""
 
-    __slots__ = ("before", "change_id", "clock", "context", "delta", "done", "etag", "future", "session_id")
+    __slots__ = ("before", "change_id", "checkpointer", "clock", "context", "delta", "done", "etag", "future", "session_id", "size")
 
     def __init__(
-        self, context: ContextBase, delta: Delta, before: Snapshot, change_id: str | None, clock: Clock
+        self,
+        context: ContextBase,
+        delta: Delta,
+        before: Snapshot,
+        change_id: str | None,
+        clock: Clock,
+        checkpointer: Checkpointer,
     ) -> None:
         position = context._position
         self.context, self.delta, self.before = context, delta, before
-        self.change_id, self.clock, self.session_id = change_id, clock, position.session_id
+        self.change_id, self.clock, self.checkpointer = change_id, clock, checkpointer
+        self.session_id, self.size = position.session_id, 0
         self.etag = Etag(0, token())
         self.done = False
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -37,6 +45,7 @@ class ContextSave:
         self.etag = Etag(expected.version + 1 if expected else 1, self.etag.token)
         parent = expected.token if expected else NO_TOKEN
         frame = self.delta.frame(self.session_id, position.epoch, parent, self.etag, self.change_id, now)
+        self.size = len(frame)
         head = None if expected else first_head(position, self.before, now)
         messages = self.delta.snapshot.count("conversation_history")
         return Change(
@@ -58,6 +67,9 @@ class ContextSave:
         if position.etag is None:
             position.created_at = time
         position.etag, position.version, position.updated_at = self.etag, self.etag.version, time
+        if position.mark is not None:
+            position.mark.grew(self.etag.version, self.size)
+        self.checkpointer.consider(position, self.delta.snapshot, self.etag)
         settle(self.future, None)
         self.done = True
 
@@ -79,6 +91,7 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
     body, _, _ = empty.checkpoint(
         position.session_id, position.user_id, position.epoch, created_at, (0, NO_TOKEN), stamp, []
     )
+    position.mark = FoldMark(stamp, [], 0)
     return Head(0, stamp, body)
 
 

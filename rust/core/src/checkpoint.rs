@@ -96,6 +96,23 @@ pub fn parts(
     Ok(Parts { head: head.seal(&about.session_id, about.epoch)?, added: builder.added, dropped })
 }
 
+/// The bytes of the values that a checkpoint would write: those that have changed since they were last in a block.
+#[must_use]
+pub fn unstored_size(state: &State) -> usize {
+    let (mut large, mut small, mut small_changed) = (0, 0, false);
+    for (_, field) in state.iter() {
+        let Field::Value(value) = field else { continue };
+        let changed = value.home().is_none();
+        if value.text().len() < OWN_BLOCK {
+            small += value.text().len();
+            small_changed |= changed;
+        } else if changed {
+            large += value.text().len();
+        }
+    }
+    if small_changed { large + small } else { large }
+}
+
 fn is_small(field: &Field) -> Option<&Arc<Value>> {
     match field {
         Field::Value(value) if value.text().len() < OWN_BLOCK => Some(value),

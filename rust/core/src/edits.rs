@@ -110,6 +110,9 @@ impl Tracked {
 
     /// Puts edits back that could not be saved, before those made since.
     pub fn restore(&mut self, unsaved: &Edits) -> Result<()> {
+        if matches!(self.edits.first(), Some(Edit::Clear)) {
+            return Ok(());
+        }
         let mut edits = unsaved.edits.clone();
         if self.edits.is_empty() {
             self.kept = unsaved.kept;
@@ -126,6 +129,10 @@ impl Tracked {
     /// Takes in a record that was appended to the saved list by itself: it goes before all that is new here.
     pub fn insert_saved(&mut self, record: &[u8]) -> Result<()> {
         self.list.splice(self.kept..self.kept, &[record])?;
+        if self.edits.iter().any(|edit| matches!(edit, Edit::Clear)) {
+            // Clearing the saved list removes the record as well: it is written once more.
+            self.edits.push(Edit::Insert { at: self.kept, record: Record::Own(record.into()) });
+        }
         self.kept += 1;
         Ok(())
     }

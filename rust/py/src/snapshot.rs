@@ -125,6 +125,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn unstored_size(&self) -> usize {
+        checkpoint::unstored_size(&self.state)
+    }
+
+    #[getter]
     fn names(&self) -> Vec<String> {
         self.state.iter().map(|(name, _)| name.to_owned()).collect()
     }

@@ -96,7 +96,7 @@ class SQLiteSessionStore(SessionStore):
         with mapped_errors():
             return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
 
-    async def aclose(self) -> None:
+    async def _close(self) -> None:
         if self._process in {None, os.getpid()}:
             await self._reader.aclose()
             await self._writer.aclose()

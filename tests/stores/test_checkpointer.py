@@ -1,0 +1,141 @@
+"""Frames are folded into blocks in the background, and nobody who reads or writes can tell."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swisper_ctx import ConflictError, Message, SwisperContext, serialize_context
+from swisper_ctx.log import Block, Checkpoint
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.checkpointer import FRAMES, SEGMENT
+from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.stores.sqlite import SQLiteSessionStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SessionStore]:
+    made: SessionStore = MemorySessionStore() if request.param == "memory" else SQLiteSessionStore(tmp_path / "s.db")
+    yield made
+    await made.aclose()
+
+
+async def turn(store: SessionStore, context: SwisperContext, number: int, size: int = 400) -> None:
+    content = f"{number} {random.Random(number).randbytes(size // 2).hex()}"
+    context.conversation_history.append(Message(role="user", content=content))
+    context.performance_metrics["turns"] = number
+    await store.save_session(context)
+
+
+async def loaded(store: SessionStore, context: SwisperContext) -> SwisperContext:
+    found = await store.load_session(context.session_id)
+    assert found is not None
+    return found
+
+
+async def base_of(store: SessionStore, context: SwisperContext) -> int:
+    stored = await store.read(context.session_id)
+    assert stored is not None
+    assert stored.head is not None
+    assert [frame.version for frame in stored.frames] == list(range(stored.head.base + 1, stored.etag.version + 1))
+    return stored.head.base
+
+
+async def test_many_turns_leave_few_frames_and_the_whole_history(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    context.buffer_store["large"] = "x" * 30_000
+    for number in range(700):
+        await turn(store, context, number)
+        if number % 50 == 0:
+            assert serialize_context(await loaded(store, context)) == serialize_context(context)
+    await store._checkpointer.settle()
+    assert context.version - await base_of(store, context) <= FRAMES * 1.25 + 1
+    stored = await store.read(context.session_id)
+    assert stored is not None
+    segments = [block for block in stored.blocks if block.field == "conversation_history"]
+    assert len(segments) >= 4
+    assert [block.field for block in stored.blocks].count("buffer_store") == 1
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+
+
+async def test_large_frames_are_folded_sooner(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    for number in range(12):
+        await turn(store, context, number, size=SEGMENT // 4)
+    await store._checkpointer.settle()
+    assert await base_of(store, context) >= 4
+
+
+async def test_edits_of_folded_records_and_of_several_contexts(store: SessionStore) -> None:
+    rng = random.Random(7)
+    context = SwisperContext(user_id="u")
+    for number in range(400):
+        await turn(store, context, number)
+        if number % 40 == 39:
+            context = await loaded(store, context)
+        if number % 25 == 24:
+            history = context.conversation_history
+            at = rng.randrange(len(history))
+            history[at] = history[at].replace(content="edited")
+            del history[rng.randrange(len(history))]
+            await store.save_session(context)
+            await store._checkpointer.settle()
+    await store._checkpointer.settle()
+    assert await base_of(store, context) > 200
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+
+
+async def test_who_loads_a_long_log_folds_it(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    await store.save_session(context)
+    context._position.mark = None
+    for number in range(FRAMES * 2):
+        await turn(store, context, number)
+    assert await base_of(store, context) == 0
+    await loaded(store, context)
+    await store._checkpointer.settle()
+    assert await base_of(store, context) == context.version
+
+
+async def test_a_checkpoint_that_came_second_changes_nothing(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    for number in range(FRAMES - 10):
+        await turn(store, context, number)
+    other = await loaded(store, context)
+    for number in range(FRAMES):
+        await turn(store, other, number)
+    await store._checkpointer.settle()
+    base = await base_of(store, other)
+    assert base > 0
+    with pytest.raises(ConflictError):
+        await turn(store, context, 0)
+    stored, mark = await store.read(context.session_id), context._position.mark
+    assert stored is not None
+    assert stored.head is not None
+    assert mark is not None
+    assert not await store.checkpoint(Checkpoint(context.session_id, mark.stamp, stored.head, (), ()))
+    assert await base_of(store, other) == base
+
+
+async def test_a_value_that_did_not_change_is_not_written_again(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    context.buffer_store["large"] = "x" * 200_000
+    for number in range(FRAMES * 4):
+        await turn(store, context, number, size=20)
+    await store._checkpointer.settle()
+    first = await store.read(context.session_id)
+    for number in range(FRAMES * 4):
+        await turn(store, context, number, size=2000)
+    await store._checkpointer.settle()
+    second = await store.read(context.session_id)
+    assert first is not None
+    assert second is not None
+
+    def own(blocks: tuple[Block, ...], field: str) -> list[bytes]:
+        return [block.block_id for block in blocks if block.field == field]
+
+    assert own(first.blocks, "buffer_store") == own(second.blocks, "buffer_store") != []
+    assert own(first.blocks, "") != own(second.blocks, "")

@@ -1,0 +1,214 @@
+"""The API of an application, over a file as people use it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from swisper_ctx import (
+    ConflictError,
+    EncodeError,
+    InvalidTransitionError,
+    Message,
+    PipelineSessionManager,
+    SessionNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    SwisperContext,
+)
+from swisper_ctx.stores.memory import MemorySessionStore
+
+Sessions = PipelineSessionManager[SwisperContext]
+
+
+@pytest.fixture
+async def sessions(tmp_path: Path) -> AsyncIterator[Sessions]:
+    async with PipelineSessionManager.open(f"sqlite:///{tmp_path}/s.db") as opened:
+        yield opened
+
+
+async def loaded(sessions: Sessions, session_id: str) -> SwisperContext:
+    context = await sessions.load_session_context(session_id)
+    assert context is not None
+    return context
+
+
+async def test_a_session_lives_through_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    before = datetime.now(UTC)
+    async with PipelineSessionManager.open(url) as sessions:
+        context = await sessions.create_session(user_id="u-17", product_query="fridge")
+        context.conversation_history.append(Message(role="user", content="quiet"))
+        await sessions.save(context)
+    async with PipelineSessionManager.open(url) as sessions:
+        again = await loaded(sessions, context.session_id)
+    assert again.conversation_history[0].content == "quiet"
+    assert (again.user_id, again.product_query, again.version) == ("u-17", "fridge", 2)
+    assert again.created_at is not None
+    assert again.updated_at is not None
+    assert before <= again.created_at <= again.updated_at <= datetime.now(UTC)
+    assert len(again.session_id) >= 22
+
+
+async def test_session_saves_at_the_end_and_not_after_an_exception(sessions: Sessions) -> None:
+    made = await sessions.create_session(user_id="u")
+    async with sessions.session(made.session_id, user_id="u") as context:
+        context.soft_preferences["noise_db"] = 35
+    with pytest.raises(ZeroDivisionError):
+        async with sessions.session(made.session_id) as context:
+            context.soft_preferences["noise_db"] = 99
+            raise ZeroDivisionError
+    assert (await loaded(sessions, made.session_id)).soft_preferences == {"noise_db": 35}
+    with pytest.raises(SessionNotFoundError):
+        async with sessions.session(made.session_id, user_id="other"):
+            pytest.fail("another user's session was opened")
+
+
+async def test_a_pipeline_is_timed_and_recorded_with_the_next_save(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    async with sessions.pipeline(context, "product_search", {"q": "fridge"}) as run:
+        await asyncio.sleep(0.02)
+        run.result = {"found": 3}
+        run.metrics["tokens"] = 7
+    assert (await loaded(sessions, context.session_id)).pipeline_executions == []
+    await sessions.save(context)
+    (execution,) = (await loaded(sessions, context.session_id)).pipeline_executions
+    assert (execution.pipeline_name, execution.status, execution.error) == ("product_search", "completed", None)
+    assert (execution.input, execution.result, execution.metrics) == ({"q": "fridge"}, {"found": 3}, {"tokens": 7})
+    assert execution.duration_ms is not None
+    assert 20 <= execution.duration_ms < 5_000
+    assert execution.started_at is not None
+    assert execution.finished_at is not None
+    assert execution.started_at < execution.finished_at
+
+
+async def test_a_failed_pipeline_saves_only_its_own_record(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    context.conversation_history.append(Message(role="user", content="unsaved"))
+    with pytest.raises(ValueError, match="secret words"):
+        async with sessions.pipeline(context, "search"):
+            context.product_query = "half done"
+            raise ValueError("secret words")
+    stored = await loaded(sessions, context.session_id)
+    (execution,) = stored.pipeline_executions
+    assert (execution.status, execution.error) == ("failed", {"type": "ValueError"})
+    assert (len(stored.conversation_history), stored.product_query) == (0, "")
+    assert (len(context.pipeline_executions), context.version) == (1, 2)
+    await sessions.save(context)
+    stored = await loaded(sessions, context.session_id)
+    assert (len(stored.conversation_history), stored.product_query, len(stored.pipeline_executions)) == (
+        1,
+        "half done",
+        1,
+    )
+
+
+async def test_a_failed_pipeline_beside_unsaved_ones_keeps_their_order(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    async with sessions.pipeline(context, "good"):
+        pass
+    with pytest.raises(asyncio.CancelledError):
+        async with sessions.pipeline(context, "cancelled"):
+            raise asyncio.CancelledError
+    assert [e.pipeline_name for e in context.pipeline_executions] == ["cancelled", "good"]
+    await sessions.save(context)
+    stored = await loaded(sessions, context.session_id)
+    assert [e.pipeline_name for e in stored.pipeline_executions] == ["cancelled", "good"]
+
+
+async def test_a_pipeline_that_fails_while_the_store_does_too_raises_its_own_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Down(MemorySessionStore):
+        down = False
+
+        async def commit(self, changes):  # type: ignore[no-untyped-def]
+            if self.down:
+                raise StoreUnavailableError("down")
+            return await super().commit(changes)
+
+    store = Down()
+    sessions = PipelineSessionManager(store)
+    context = await sessions.create_session(user_id="u")
+    store.down = True
+    with caplog.at_level(logging.WARNING, "swisper_ctx"), pytest.raises(ZeroDivisionError):
+        async with sessions.pipeline(context, "search"):
+            raise ZeroDivisionError
+    assert "stays unsaved" in caplog.text
+    store.down = False
+    await sessions.save(context)
+    assert [e.status for e in (await loaded(sessions, context.session_id)).pipeline_executions] == ["failed"]
+
+
+async def test_an_execution_is_recorded_by_session_id(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    data = {"result": {"n": 1}, "duration_ms": 12.5, "tool": "own key"}
+    execution_id = await sessions.save_pipeline_execution(context.session_id, "search", data)
+    (execution,) = (await loaded(sessions, context.session_id)).pipeline_executions
+    assert (execution.execution_id, execution.pipeline_name) == (execution_id, "search")
+    assert (execution.result, execution.duration_ms, execution.extra) == ({"n": 1}, 12.5, {"tool": "own key"})
+    with pytest.raises(SessionNotFoundError):
+        await sessions.save_pipeline_execution("none", "search", {})
+    with pytest.raises(EncodeError):
+        await sessions.save_pipeline_execution(context.session_id, "search", {"result": {1, 2}})
+
+
+async def test_a_transition_holds_only_from_the_state_it_left(sessions: Sessions) -> None:
+    allowed = {"idle": ["browsing"], "browsing": ["paying", "idle"]}
+    context = await sessions.create_session(user_id="u")
+    context.transition_to("browsing", allowed)
+    with pytest.raises(InvalidTransitionError) as caught:
+        context.transition_to("shipped", allowed)
+    assert (caught.value.current, caught.value.target, caught.value.allowed) == (
+        "browsing",
+        "shipped",
+        ("idle", "paying"),
+    )
+    assert context.current_state == "browsing"
+    await sessions.save(context)
+    assert (await loaded(sessions, context.session_id)).current_state == "browsing"
+
+
+async def test_sessions_are_listed_newest_first_by_user_and_page(sessions: Sessions) -> None:
+    for number in range(7):
+        await sessions.create_session(user_id="even" if number % 2 == 0 else "odd", session_id=f"s{number}")
+    page = await sessions.sessions(limit=4)
+    assert [info.session_id for info in page.sessions] == ["s6", "s5", "s4", "s3"]
+    rest = await sessions.sessions(limit=4, cursor=page.cursor)
+    assert [info.session_id for info in rest.sessions] == ["s2", "s1", "s0"]
+    assert rest.cursor is None
+    odd = await sessions.sessions(user_id="odd")
+    assert [(info.session_id, info.version, info.messages) for info in odd.sessions] == [
+        ("s5", 1, 0),
+        ("s3", 1, 0),
+        ("s1", 1, 0),
+    ]
+
+
+async def test_a_deleted_session_is_gone(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    assert await sessions.delete_session(context.session_id)
+    assert await sessions.load_session_context(context.session_id) is None
+    assert not await sessions.delete_session(context.session_id)
+    context.product_query = "x"
+    with pytest.raises(ConflictError):
+        await sessions.save(context)
+
+
+def test_a_url_of_no_known_store_says_which_are_known() -> None:
+    with pytest.raises(StoreError, match="sqlite://") as caught:
+        PipelineSessionManager.open("nosuch://user:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_importing_the_package_imports_no_driver() -> None:
+    probe = "import sys, swisper_ctx; print(*{'sqlite3', 'asyncpg', 'redis', 'cryptography', 'click'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
