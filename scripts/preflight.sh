@@ -10,7 +10,7 @@ missing() {
 }
 
 if ! cargo --version >/dev/null 2>&1 || ! rustc --version >/dev/null 2>&1; then
-    missing "Rust 1.88 or newer (cargo, rustc)" "install it with rustup, https://rustup.rs, and open a new shell"
+    missing "Rust 1.89 or newer (cargo, rustc)" "install it with rustup, https://rustup.rs, and open a new shell"
 fi
 
 if ! "${CC:-cc}" --version >/dev/null 2>&1; then

@@ -63,8 +63,7 @@ async def test_session_saves_at_the_end_and_not_after_an_exception(sessions: Ses
         context.soft_preferences["noise_db"] = 35
     with pytest.raises(ZeroDivisionError):
         async with sessions.session(made.session_id) as context:
-            context.soft_preferences["noise_db"] = 99
-            raise ZeroDivisionError
+            context.soft_preferences["noise_db"] = 99 // 0
     assert (await loaded(sessions, made.session_id)).soft_preferences == {"noise_db": 35}
     with pytest.raises(SessionNotFoundError):
         async with sessions.session(made.session_id, user_id="other"):
@@ -92,10 +91,10 @@ async def test_a_pipeline_is_timed_and_recorded_with_the_next_save(sessions: Ses
 async def test_a_failed_pipeline_saves_only_its_own_record(sessions: Sessions) -> None:
     context = await sessions.create_session(user_id="u")
     context.conversation_history.append(Message(role="user", content="unsaved"))
+    context.product_query = "half done"
     with pytest.raises(ValueError, match="secret words"):
         async with sessions.pipeline(context, "search"):
-            context.product_query = "half done"
-            raise ValueError("secret words")
+            int("secret words")
     stored = await loaded(sessions, context.session_id)
     (execution,) = stored.pipeline_executions
     assert (execution.status, execution.error) == ("failed", {"type": "ValueError"})
@@ -209,6 +208,7 @@ def test_a_url_of_no_known_store_says_which_are_known() -> None:
 
 
 def test_importing_the_package_imports_no_driver() -> None:
-    probe = "import sys, swisper_ctx; print(*{'sqlite3', 'asyncpg', 'redis', 'cryptography', 'click'} & set(sys.modules))"
+    drivers = {"sqlite3", "asyncpg", "redis", "cryptography", "click"}
+    probe = f"import sys, swisper_ctx; print(*{drivers} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

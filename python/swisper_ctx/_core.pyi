@@ -299,8 +299,8 @@ _Block: TypeAlias = tuple[bytes, str, int, int, bytes]
 class Snapshot:
     """The content of a session at one version, immutable; what did not change is shared with other versions."""
 
-    def __new__(cls, records: Sequence[tuple[str, type[Any]]]) -> Self:
-        """An empty one, which knows the classes of the lists of records."""
+    def __new__(cls, records: Sequence[tuple[str, type[Any]]], times: Sequence[str] = ()) -> Self:
+        """An empty one, which knows which fields are lists of records, of which class, and which are times."""
 
     def open(
         self,

@@ -59,6 +59,7 @@ class Position:
         "saves",
         "session_id",
         "snapshot",
+        "unknown",
         "updated_at",
         "user_id",
         "version",
@@ -73,6 +74,8 @@ class Position:
         self.epoch = self.version = 0
         self.created_at: int | None = None
         self.updated_at: int | None = None
+        self.unknown: dict[str, Any] = {}
+        """Fields of a context from elsewhere that its class does not declare, until they are first saved."""
         self.saves: list[Any] = []
         """The saves on their way, oldest first."""
 
@@ -87,13 +90,17 @@ class ContextBase:
     _position: Position
 
     def __init_subclass__(cls) -> None:
-        own = {name: spec for name, spec in declared_fields(cls).items() if name not in METADATA}
-        cls._fields = {**cls._fields, **own}
+        inherited: dict[str, FieldSpec] = {}
+        for base in reversed(cls.__mro__[1:]):
+            inherited |= base.__dict__.get("_fields", {})
+        own = {name: spec for name, spec in declared_fields(cls, inherited).items() if name not in METADATA}
+        cls._fields = {**inherited, **own}
         for name, spec in own.items():
             setattr(cls, name, FieldDescriptor(spec))
         for name in METADATA:
             setattr(cls, name, _metadata(name))
-        cls._unopened = Snapshot([(s.name, s.record_class) for s in cls._fields.values() if s.record_class])
+        records = [(spec.name, spec.record_class) for spec in cls._fields.values() if spec.record_class]
+        cls._unopened = Snapshot(records, [spec.name for spec in cls._fields.values() if spec.is_time])
 
     def __init__(self, **fields: Any) -> None:
         session_id = fields.pop("session_id", "") or new_session_id()
@@ -130,7 +137,7 @@ class ContextBase:
             # The first version has every field, so that any JSON Patch tool can follow from there.
             known = {name: touched.get(name) for name in self._fields}
             initial = {name: self._fields[name].initial() for name in known if name not in touched}
-            touched = {**known, **touched, **initial}
+            touched = {**known, **touched, **initial, **position.unknown}
         delta = position.snapshot.freeze(touched)
         if delta is not None:
             position.snapshot = delta.snapshot
@@ -193,13 +200,12 @@ def serialize_context(context: SwisperContext) -> dict[str, Any]:
     cannot hold.
     """
     position, snapshot = context._position, context._position.snapshot
-    names = [*context._fields, *(n for n in (*snapshot.names, *context.__dict__) if n not in context._fields)]
     body = {}
-    for name in names:
-        if name in context.__dict__ or name not in snapshot:
-            body[name] = plain(getattr(context, name))
-        else:
-            body[name] = plain(snapshot.get(name))
+    for name in context._fields:
+        untouched = name in snapshot and name not in context.__dict__
+        body[name] = plain(snapshot.get(name) if untouched else getattr(context, name))
+    unknown = {name: snapshot.get(name) for name in snapshot.names if name not in body} | position.unknown
+    body |= {name: plain(value) for name, value in unknown.items()}
     times = {"created_at": plain(context.created_at), "updated_at": plain(context.updated_at)}
     owner = {"session_id": position.session_id, "user_id": position.user_id}
     return {**owner, **body, **times, "version": position.version}
@@ -224,7 +230,7 @@ def deserialize_context(source: Mapping[str, Any], context_class: type[Any] = Sw
             continue
         spec = context_class._fields.get(name)
         if spec is None:
-            context.__dict__[name] = plain(value)
+            position.unknown[name] = plain(value)
         else:
             setattr(context, name, value if spec.record_class else spec.decode(plain(value)))
     return context

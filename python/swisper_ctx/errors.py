@@ -11,8 +11,8 @@ ContextError
 │   ├── StoreUnavailableError
 │   │   └── OutcomeUnknownError
 │   ├── ConflictError
-│   ├── SessionNotFoundError
-│   ├── VersionUnavailableError
+│   ├── SessionNotFoundError (LookupError)
+│   ├── VersionUnavailableError (LookupError)
 │   └── CorruptSessionError
 ├── DecryptionError
 └── PrivacyError

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
@@ -36,9 +36,12 @@ class FieldSpec(NamedTuple):
         if not self.is_time or not isinstance(value, str):
             return value
         try:
-            return datetime.fromisoformat(value).astimezone(UTC)
-        except ValueError:
-            raise DecodeError("a time was expected", pointer=f"/{self.name}") from None
+            found = datetime.fromisoformat(value)
+            if found.utcoffset() is not None:
+                return found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        raise DecodeError("a time with its offset from UTC was expected", pointer=f"/{self.name}")
 
     def initial(self) -> Any:
         """A new value for a context that has none yet."""
@@ -65,31 +68,41 @@ class FieldDescriptor:
         return value
 
 
-def declared_fields(cls: type[Any]) -> dict[str, FieldSpec]:
-    """The fields that a class body declares, in order. Raises TypeError for a type that a context cannot hold."""
+def declared_fields(cls: type[Any], inherited: Mapping[str, FieldSpec]) -> dict[str, FieldSpec]:
+    """The fields that a class body declares, in order; one it only gives another default keeps its type.
+
+    Raises TypeError for a type that a context cannot hold.
+    """
     hints = typing.get_type_hints(cls)
     specs = {}
     for name in inspect.get_annotations(cls):
-        if get_origin(hints[name]) is not typing.ClassVar:
+        if typing.ClassVar not in (hints[name], get_origin(hints[name])):
             specs[name] = _spec(cls, name, hints[name])
+    for name in cls.__dict__:
+        if name in inherited and name not in specs:
+            specs[name] = inherited[name]._replace(default=_default(cls, name))
     return specs
 
 
 def _spec(cls: type[Any], name: str, hint: Any) -> FieldSpec:
     if get_origin(hint) is RecordList:
         return FieldSpec(name, list, record_class=get_args(hint)[0])
-    is_time = datetime in (hint, *get_args(hint))
+    is_time = hint is datetime or (_is_union(hint) and set(get_args(hint)) == {datetime, type(None)})
     if not is_time and not _is_json(hint):
         raise TypeError(f"{cls.__name__}.{name}: a field is a JSON type, datetime or RecordList[...], not {hint!r}")
     return FieldSpec(name, _default(cls, name), is_time=is_time)
 
 
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (typing.Union, types.UnionType)
+
+
 def _is_json(hint: Any) -> bool:
     origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType, list):
+    if _is_union(hint) or origin is list:
         return all(map(_is_json, args))
     if origin is dict:
-        return args[0] is str and _is_json(args[1])
+        return not args or (args[0] is str and _is_json(args[1]))
     if origin is typing.Literal:
         return all(isinstance(choice, JSON_SCALARS) for choice in args)
     return hint is Any or hint in (*JSON_SCALARS, list, dict) or typing.is_typeddict(hint)

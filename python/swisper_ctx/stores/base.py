@@ -135,9 +135,7 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            self._committer.submit(
-                ContextSave(context, delta, before, change_id, self._clock, self._checkpointer)
-            )
+            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer))
         if position.saves:
             await position.saves[-1].future
 

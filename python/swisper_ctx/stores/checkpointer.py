@@ -28,7 +28,7 @@ def due(position: Position, snapshot: Snapshot) -> bool:
     The threshold differs by up to a quarter between sessions: many that grow in step would all be due at once.
     """
     mark = position.mark
-    if mark is None or mark.size <= SEGMENT and mark.frames <= FRAMES:
+    if mark is None or (mark.size <= SEGMENT and mark.frames <= FRAMES):
         return False
     limit = max(SEGMENT, snapshot.unstored_size) * mark.spread
     return mark.size > limit or mark.frames > FRAMES * limit / SEGMENT
@@ -106,7 +106,9 @@ class Checkpointer:
         return written
 
 
-def parts(job: Job, stamp: bytes, blocks: list[bytes]) -> tuple[bytes, list[tuple[bytes, str, int, int, bytes]], list[bytes]]:
+def parts(
+    job: Job, stamp: bytes, blocks: list[bytes]
+) -> tuple[bytes, list[tuple[bytes, str, int, int, bytes]], list[bytes]]:
     """What the checkpoint writes. Compresses for about 0.1 ms each 64 kB, without the interpreter lock."""
     position = job.position
     return job.snapshot.checkpoint(

@@ -18,7 +18,19 @@ NO_TOKEN = bytes(16)
 class ContextSave:
     """What one `save` of a context hands over, frozen before the first await."""
 
-    __slots__ = ("before", "change_id", "checkpointer", "clock", "context", "delta", "done", "etag", "future", "session_id", "size")
+    __slots__ = (
+        "before",
+        "change_id",
+        "checkpointer",
+        "clock",
+        "context",
+        "delta",
+        "done",
+        "etag",
+        "future",
+        "session_id",
+        "size",
+    )
 
     def __init__(
         self,

@@ -13,8 +13,6 @@ pub enum Kind {
     InvalidString,
     InvalidNumber,
     TrailingBytes,
-    TooDeep,
-    TooLarge,
 }
 
 impl Kind {
@@ -29,8 +27,6 @@ impl Kind {
             Self::InvalidString => "invalid string",
             Self::InvalidNumber => "invalid number",
             Self::TrailingBytes => "bytes after the value",
-            Self::TooDeep => "nested deeper than 128",
-            Self::TooLarge => "larger than 16 MiB",
         }
     }
 }

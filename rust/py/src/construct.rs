@@ -42,7 +42,7 @@ pub fn with_scratch<T>(body: impl FnOnce(&mut Vec<u8>) -> PyResult<T>) -> PyResu
     result
 }
 
-fn sized(py: Python<'_>, text: &[u8]) -> PyResult<Text> {
+pub fn sized(py: Python<'_>, text: &[u8]) -> PyResult<Text> {
     if text.len() > MAX_SIZE {
         return Err(Refusal::new("a record larger than 16 MiB").raise(py));
     }

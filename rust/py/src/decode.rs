@@ -12,11 +12,21 @@ struct Decoder<'a, 'py> {
     py: Python<'py>,
     src: &'a [u8],
     at: usize,
+    deepest: usize,
 }
 
 /// The value that the whole of `src` stands for.
 pub fn value<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let mut decoder = Decoder { py, src, at: 0 };
+    within(py, src, MAX_DEPTH)
+}
+
+/// An array of values, each of which may be as deep as one may be alone.
+pub fn values<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    within(py, src, MAX_DEPTH + 1)
+}
+
+fn within<'py>(py: Python<'py>, src: &[u8], deepest: usize) -> PyResult<Bound<'py, PyAny>> {
+    let mut decoder = Decoder { py, src, at: 0, deepest };
     decoder.space();
     let value = decoder.value(0)?;
     decoder.space();
@@ -124,7 +134,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn enter(&mut self, depth: usize) -> PyResult<()> {
-        if depth > MAX_DEPTH {
+        if depth > self.deepest {
             return Err(self.fail("nested deeper than 128"));
         }
         self.at += 1;

@@ -42,6 +42,11 @@ pub fn value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
     nested(out, value, 0)
 }
 
+/// Appends the JSON text of a member of a record, which is one container deep itself.
+pub fn member(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+    nested(out, value, 1)
+}
+
 fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
     if let Ok(text) = value.cast_exact::<PyString>() {
         return string(out, text);

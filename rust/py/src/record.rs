@@ -1,6 +1,7 @@
 //! The record classes. A record is its encoded JSON object; a field is decoded when it is read.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
@@ -8,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use swisper_core::error::Error;
-use swisper_core::json::member;
+use swisper_core::json::{member, members};
 use swisper_core::list::Record;
 use swisper_core::segment::Packed;
 use swisper_core::{equal, text};
@@ -124,12 +125,18 @@ impl Class {
         let decoded = decode::value(py, data)?;
         let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", 0))?;
         let again = construct::from_dict(self.schema(), dict.as_any())?;
-        // Text that needs no rewriting is kept byte for byte; doubled keys and white space need it.
-        if is_compact(data) && equal::json(again.get(py), data) == Ok(true) {
-            return Ok(Text::Own(PyBytes::new(py, data).unbind()));
+        // Text that needs no rewriting is kept byte for byte; doubled or escaped keys and white space need it.
+        if is_compact(data) && has_plain_keys(data) && equal::json(again.get(py), data) == Ok(true) {
+            return construct::sized(py, data);
         }
         Ok(again)
     }
+}
+
+/// Whether no key of an object is written with an escape: keys are compared as they are written.
+fn has_plain_keys(data: &[u8]) -> bool {
+    let plain = |key: Range<usize>| data.get(key).is_some_and(|raw| !raw.contains(&b'\\'));
+    members(data, 0).is_ok_and(|mut all| all.all(|found| found.is_ok_and(|(key, _)| plain(key))))
 }
 
 /// Whether text has no white space outside of strings.

@@ -1,6 +1,6 @@
 //! `RecordList`: a mutable sequence of records that remembers its edits.
 
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::slice::PySliceIndices;
 use pyo3::types::{PyList, PySlice, PyType};
@@ -9,7 +9,7 @@ use swisper_core::error::Error;
 use swisper_core::list::List;
 
 use crate::decode;
-use crate::error::raise;
+use crate::error::{raise, wrong_type};
 use crate::record::{Class, Text};
 
 /// See `_core.pyi`.
@@ -84,6 +84,16 @@ impl RecordList {
     }
 }
 
+/// An index; one that no machine word holds is as far away as can be.
+fn as_index(index: &Bound<'_, PyAny>) -> PyResult<isize> {
+    match index.extract::<isize>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(index.py()) => {
+            Ok(if index.lt(0)? { isize::MIN } else { isize::MAX })
+        }
+        found => found,
+    }
+}
+
 /// The places of a slice, in its order.
 fn places(range: &PySliceIndices) -> impl Iterator<Item = usize> + use<> {
     let (start, step) = (range.start, range.step);
@@ -94,6 +104,9 @@ fn places(range: &PySliceIndices) -> impl Iterator<Item = usize> + use<> {
 fn collect(class: Class, items: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
     if let Ok(list) = items.cast_exact::<RecordList>() {
         let list = list.borrow();
+        if list.class != class {
+            return Err(wrong_type(&format!("a list of {} records", class.schema().name), items));
+        }
         let all = 0..list.len();
         return all.map(|n| list.text(items.py(), n)).collect();
     }
@@ -169,20 +182,31 @@ impl RecordList {
     }
 
     fn remove(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<()> {
-        let at = Self::index(slf, record, 0, isize::MAX)?;
+        let at = Self::index(slf, record, None, None)?;
         let mut list = slf.borrow_mut();
         list.splice(slf.py(), at, at + 1, &[])
     }
 
-    #[pyo3(signature = (record, start = 0, stop = isize::MAX))]
-    fn index(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+    #[pyo3(signature = (record, start = None, stop = None), text_signature = "($self, record, start=0, stop=...)")]
+    fn index(
+        slf: &Bound<'_, Self>,
+        record: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let start = start.map(as_index).transpose()?.unwrap_or(0);
+        let stop = stop.map(as_index).transpose()?.unwrap_or(isize::MAX);
         let length = slf.borrow().len();
         let bound = |n: isize| if n < 0 { length.saturating_add_signed(n) } else { n.unsigned_abs().min(length) };
-        for at in bound(start)..bound(stop) {
+        let stop = bound(stop);
+        let mut at = bound(start);
+        // Comparing may run Python code that changes the list.
+        while at < stop.min(slf.borrow().len()) {
             let item = slf.borrow().item(slf.py(), at)?;
             if item.eq(record)? {
                 return Ok(at);
             }
+            at += 1;
         }
         Err(PyValueError::new_err("the record is not in the list"))
     }
@@ -196,7 +220,7 @@ impl RecordList {
     }
 
     fn __contains__(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<bool> {
-        match Self::index(slf, record, 0, isize::MAX) {
+        match Self::index(slf, record, None, None) {
             Err(error) if !error.is_instance_of::<PyValueError>(slf.py()) => Err(error),
             found => Ok(found.is_ok()),
         }
@@ -207,7 +231,7 @@ impl RecordList {
             let items: PyResult<Vec<_>> = places(&self.indices(slice)?).map(|at| self.item(py, at)).collect();
             return Ok(PyList::new(py, items?)?.into_any());
         }
-        self.item(py, self.place(index.extract()?)?)
+        self.item(py, self.place(as_index(index)?)?)
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -215,7 +239,7 @@ impl RecordList {
         let Ok(slice) = index.cast::<PySlice>() else {
             let record = class.accept(value)?;
             let mut list = slf.borrow_mut();
-            let at = list.place(index.extract()?)?;
+            let at = list.place(as_index(index)?)?;
             return list.splice(py, at, at + 1, &[record]);
         };
         let records = collect(class, value)?;
@@ -235,7 +259,7 @@ impl RecordList {
 
     fn __delitem__(&mut self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<()> {
         let Ok(slice) = index.cast::<PySlice>() else {
-            let at = self.place(index.extract()?)?;
+            let at = self.place(as_index(index)?)?;
             return self.splice(py, at, at + 1, &[]);
         };
         let range = self.indices(slice)?;
@@ -249,7 +273,7 @@ impl RecordList {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
-        RecordIterator { list: slf.unbind(), next: 0 }
+        RecordIterator { list: Some(slf.unbind()), next: 0 }
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -275,7 +299,7 @@ impl RecordList {
     fn to_dicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let mut text = Vec::new();
         self.encode(py, &mut text)?;
-        decode::value(py, &text)
+        decode::values(py, &text)
     }
 }
 
@@ -283,7 +307,8 @@ impl RecordList {
 #[pyclass(module = "swisper_ctx")]
 #[derive(Debug)]
 pub struct RecordIterator {
-    list: Py<RecordList>,
+    /// None once the end was reached: a list that grows later does not revive its iterator.
+    list: Option<Py<RecordList>>,
     next: usize,
 }
 
@@ -294,8 +319,11 @@ impl RecordIterator {
     }
 
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let list = self.list.bind(py).try_borrow().map_err(|_| PyTypeError::new_err("the list is being changed"))?;
+        let Some(list) = &self.list else { return Ok(None) };
+        let list = list.bind(py).borrow();
         if self.next >= list.len() {
+            drop(list);
+            self.list = None;
             return Ok(None);
         }
         let item = list.item(py, self.next)?;

@@ -176,7 +176,7 @@ impl FieldSpec {
             Kind::Number => value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>(),
             other => other == Kind::Any,
         };
-        if fits || self.allows_none(value) { encode::value(out, value) } else { Err(self.misfit()) }
+        if fits || self.allows_none(value) { encode::member(out, value) } else { Err(self.misfit()) }
             .map_err(|refusal| refusal.at(self.name))
     }
 

@@ -20,8 +20,14 @@ use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::{decode, encode, random, time};
 
-/// Which fields are lists of records, and of which class.
-type Records = Arc<Vec<(String, Class)>>;
+/// The fields that are more than JSON values: lists of records with their class, and times.
+#[derive(Debug)]
+struct Declared {
+    records: Vec<(String, Class)>,
+    times: Vec<String>,
+}
+
+type Fields = Arc<Declared>;
 
 /// A block as Python passes it: (id, field, position, records, body).
 type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Bound<'py, PyBytes>);
@@ -29,8 +35,8 @@ type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Bound<'py, PyBy
 /// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
 type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
 
-fn class_of(records: &Records, name: &str) -> Option<Class> {
-    records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
+fn class_of(fields: &Fields, name: &str) -> Option<Class> {
+    fields.records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
 }
 
 fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
@@ -42,7 +48,7 @@ fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
 #[derive(Debug)]
 pub struct Snapshot {
     state: State,
-    records: Records,
+    fields: Fields,
     session_id: Option<Arc<str>>,
 }
 
@@ -63,12 +69,15 @@ impl Snapshot {
         let py = touched.py();
         let mut changes = Vec::new();
         for (key, value) in touched {
-            if value.is_exact_instance_of::<RecordList>() {
+            let key = key.cast::<PyString>()?;
+            let name = key.to_str()?;
+            if value.is_exact_instance_of::<RecordList>() && class_of(&self.fields, name).is_some() {
                 continue;
             }
-            let name = key.cast::<PyString>()?.to_str()?;
+            let is_time = value.is_exact_instance_of::<PyDateTime>() && self.fields.times.iter().any(|own| own == name);
             with_scratch(|out| {
-                top_level(out, &value).map_err(|refusal| refusal.at(name).raise(py))?;
+                if is_time { top_level(out, &value) } else { encode::value(out, &value) }
+                    .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
                     changes.push(Change::Value(name.to_owned(), out.clone()));
                 }
@@ -90,10 +99,12 @@ fn top_level(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
 #[pymethods]
 impl Snapshot {
     #[new]
-    fn new(records: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<Self> {
+    #[pyo3(signature = (records, times = Vec::new()), text_signature = "(records, times=())")]
+    fn new(records: Vec<(String, Bound<'_, PyAny>)>, times: Vec<String>) -> PyResult<Self> {
         let records: PyResult<Vec<_>> =
             records.into_iter().map(|(name, class)| Ok((name, Class::of(&class)?))).collect();
-        Ok(Self { state: State::default(), records: Arc::new(records?), session_id: None })
+        let fields = Arc::new(Declared { records: records?, times });
+        Ok(Self { state: State::default(), fields, session_id: None })
     }
 
     /// `self` gives only the classes of the records.
@@ -113,10 +124,10 @@ impl Snapshot {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
         let blocks: PyResult<Vec<_>> = blocks.into_iter().map(block).collect();
         let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
-        let is_records = |name: &str| class_of(&self.records, name).is_some();
+        let is_records = |name: &str| class_of(&self.fields, name).is_some();
         let state = checkpoint::open(&about, head.0, head.1.as_bytes(), blocks?, &frames, &is_records);
         let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
-        Ok(Self { state, records: Arc::clone(&self.records), session_id: Some(about.session_id) })
+        Ok(Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) })
     }
 
     #[getter]
@@ -144,7 +155,7 @@ impl Snapshot {
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let field = self.state.get(name);
-        if let (Some(class), None | Some(Field::Records(_))) = (class_of(&self.records, name), field) {
+        if let (Some(class), None | Some(Field::Records(_))) = (class_of(&self.fields, name), field) {
             let session_id = self.session_id.as_deref().map(str::to_owned);
             return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
         }
@@ -187,7 +198,7 @@ impl Snapshot {
     }
 
     fn append(&self, py: Python<'_>, name: &str, record: &Bound<'_, PyAny>) -> PyResult<Delta> {
-        let class = class_of(&self.records, name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        let class = class_of(&self.fields, name).ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
         let record = class.accept(record)?;
         let id_key = class.schema().id_key;
         let mut tracked = Tracked::new(self.list(name), id_key);
@@ -237,7 +248,7 @@ impl Snapshot {
     fn delta(&self, changes: Vec<Change>) -> Delta {
         Delta {
             delta: delta::Delta::new(self.state.clone(), changes),
-            records: Arc::clone(&self.records),
+            fields: Arc::clone(&self.fields),
             session_id: self.session_id.clone(),
         }
     }
@@ -277,7 +288,7 @@ fn block((id, field, position, records, body): BlockTuple<'_>) -> PyResult<Block
 #[derive(Debug)]
 pub struct Delta {
     delta: delta::Delta,
-    records: Records,
+    fields: Fields,
     session_id: Option<Arc<str>>,
 }
 
@@ -287,7 +298,7 @@ impl Delta {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             state: self.delta.next().clone(),
-            records: Arc::clone(&self.records),
+            fields: Arc::clone(&self.fields),
             session_id: self.session_id.clone(),
         }
     }

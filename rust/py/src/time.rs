@@ -85,6 +85,9 @@ pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Result<(), 
     let value = if zone.is(utc) {
         value
     } else {
+        if value.call_method0("utcoffset").map_or(true, |offset| offset.is_none()) {
+            return Err(Refusal::new("a datetime whose time zone has no offset"));
+        }
         let found = value.call_method1("astimezone", (utc,)).map_err(|_| Refusal::new("a time that has no UTC"))?;
         moved = found.cast_into::<PyDateTime>().map_err(|_| Refusal::new("a time that has no UTC"))?;
         &moved

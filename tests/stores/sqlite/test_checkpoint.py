@@ -78,6 +78,15 @@ async def test_what_earlier_heads_use_stays_as_long_as_they(
     assert rows(path, "SELECT base FROM heads") == [(130,), (260,)]
 
 
+async def test_a_head_that_gave_way_leaves_nothing(store: SQLiteSessionStore, path: Path) -> None:
+    await grow(store, "s", 3)
+    first, second = new_block("", 0, 0, b"first"), new_block("", 0, 0, b"second")
+    await moved(store, "s", 3, added=[first])
+    await moved(store, "s", 3, added=[second], dropped=[first.block_id])
+    assert rows(path, "SELECT body, used_from, dropped_at FROM blocks") == [(b"second", 3, None)]
+    assert rows(path, "SELECT base FROM heads") == [(0,), (3,)]
+
+
 async def test_a_deleted_session_leaves_no_rows(store: SQLiteSessionStore, path: Path) -> None:
     await grow(store, "s", 3)
     await moved(store, "s", 2, added=[new_block("", 0, 0)])

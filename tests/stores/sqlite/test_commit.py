@@ -164,6 +164,30 @@ async def test_a_group_never_searches_row_by_row(store: SQLiteSessionStore, path
                 assert walked in ([], ["SCAN change"])
 
 
+async def traced(store: SQLiteSessionStore, group: list[Change]) -> list[str]:
+    """The first words of the statements that commit a group."""
+    statements: list[str] = []
+    await store._writer.run(lambda connection, _: connection.set_trace_callback(statements.append))
+    await store.commit(group)
+    await store._writer.run(lambda connection, _: connection.set_trace_callback(None))
+    return [" ".join(statement.split()[:2]) for statement in statements]
+
+
+async def test_a_group_is_a_handful_of_statements(store: SQLiteSessionStore) -> None:
+    etags = {f"s{number}": Etag(1, bytes(16)) for number in range(96)}
+    await store.commit([creation(name, change_id="once")._replace(etag=etag) for name, etag in etags.items()])
+    group = [append(name, etag) for name, etag in etags.items()]
+    expected = ["BEGIN IMMEDIATE", *["UPDATE sessions", "INSERT INTO"] * 2, "COMMIT"]
+    assert await traced(store, group) == expected
+
+
+async def test_a_group_with_a_known_change_id_is_two_attempts(store: SQLiteSessionStore) -> None:
+    etags = {f"s{number}": Etag(1, bytes(16)) for number in range(4)}
+    await store.commit([creation(name, change_id="once")._replace(etag=etag) for name, etag in etags.items()])
+    statements = await traced(store, [append(name, etag, change_id="once") for name, etag in etags.items()])
+    assert [statements.count(word) for word in ("BEGIN IMMEDIATE", "ROLLBACK", "COMMIT")] == [2, 1, 1]
+
+
 def test_every_size_of_group_can_be_cut() -> None:
     assert SIZES[-1] == 1
     assert list(SIZES) == sorted(SIZES, reverse=True)

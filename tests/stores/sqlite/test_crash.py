@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -23,18 +24,22 @@ ROOT = Path(__file__).parents[3]
 FAILPOINTS = [f"{job}.{step}" for job in ("commit", "checkpoint", "delete") for step in ("begin", "applied", "done")]
 
 
-def run_until_killed(path: Path, *failpoint: str, delay: float | None = None) -> list[str]:
-    """The lines of a process that dies at a failpoint, or `delay` seconds after its first line."""
+def run_until_killed(path: Path, *failpoint: str, begins: int = 0, delay: float = 0) -> list[str]:
+    """The lines of a process that dies at a failpoint, or `delay` seconds after it began something so many times."""
     command = [sys.executable, "-m", "tests.stores.sqlite.crash_child", str(path), *failpoint]
     package = Path(sys.modules["swisper_ctx"].__path__[0]).parent
     environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
+    lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True) as child:
-        assert child.stdout is not None
-        lines = [child.stdout.readline()]
-        killer = threading.Timer(30 if delay is None else delay, child.kill)
-        killer.start()
-        lines += child.stdout
-        killer.cancel()
+        too_long = threading.Timer(60, child.terminate)
+        too_long.start()
+        for line in child.stdout or ():
+            lines.append(line)
+            begins -= line.startswith("begin")
+            if begins == 0 and line.startswith("begin"):
+                time.sleep(delay)
+                child.kill()
+        too_long.cancel()
     assert child.returncode == -signal.SIGKILL
     return lines
 
@@ -70,9 +75,9 @@ def test_killed_at_a_failpoint(path: Path, failpoint: str, effort: int) -> None:
 
 
 def test_killed_at_random(path: Path, effort: int) -> None:
-    told, rounds = Told(), 6 * effort
+    told, rounds = Told(), 8 * effort
     in_between = 0
     for _ in range(rounds):
-        told.hear(run_until_killed(path, delay=random.uniform(0, 0.25)))
+        told.hear(run_until_killed(path, begins=random.randint(1, 60), delay=random.uniform(0, 0.003)))
         in_between += check(path, told)
     assert in_between >= 0.3 * rounds

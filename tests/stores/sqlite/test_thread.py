@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.stores.changes import append, committed, creation, grow
 
 from swisper_ctx.errors import StoreError
+from swisper_ctx.log import Change
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 
@@ -66,6 +68,8 @@ async def test_an_error_at_a_failpoint_reaches_the_caller(path: Path, gate: Gate
 
 @pytest.mark.parametrize("point", ["begin", "applied", "done"])
 async def test_a_cancelled_commit_is_finished(path: Path, gate: Gate, point: str) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
     store = SQLiteSessionStore(path, failpoint=gate)
     etag = await grow(store, "s", 1)
     gate.closed_at = f"commit.{point}"
@@ -78,6 +82,7 @@ async def test_a_cancelled_commit_is_finished(path: Path, gate: Gate, point: str
     gate.open.set()
     await committed(store, append("s", change.etag))
     await store.aclose()
+    assert complaints == []
 
 
 async def test_a_cancelled_read_leaves_the_store_usable(path: Path) -> None:
@@ -162,6 +167,33 @@ def test_a_forgotten_store_ends_its_threads(path: Path) -> None:
         assert not thread.is_alive()
 
 
+class Group(list[Change]):
+    """A list that can be watched."""
+
+
+async def test_an_idle_thread_holds_no_content(path: Path) -> None:
+    store = SQLiteSessionStore(path)
+    group = Group([creation("s")])
+    await store.commit(group)
+    watched = weakref.ref(group)
+    del group
+    for _ in range(100):
+        gc.collect()
+        if watched() is None:
+            break
+        await asyncio.sleep(0.01)
+    assert watched() is None
+    await store.aclose()
+
+
+async def test_a_transaction_left_open_harms_no_other(path: Path) -> None:
+    store = SQLiteSessionStore(path)
+    etag = await grow(store, "s", 1)
+    await store._writer.run(lambda connection, _: connection.execute("BEGIN IMMEDIATE"))
+    await committed(store, append("s", etag))
+    await store.aclose()
+
+
 async def test_a_store_that_was_never_used_has_no_thread(path: Path) -> None:
     before = threading.active_count()
     store = SQLiteSessionStore(path)
@@ -174,6 +206,7 @@ async def test_a_store_that_was_never_used_has_no_thread(path: Path) -> None:
 FORK = """
 import asyncio, os, sys, warnings
 from swisper_ctx.errors import StoreError
+from swisper_ctx.log import Change
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)

@@ -1,0 +1,87 @@
+"""The tree of exceptions is the one that is drawn."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+
+import swisper_ctx
+from swisper_ctx import errors
+from swisper_ctx.log import Etag
+
+
+def drawn() -> dict[str, tuple[str, ...]]:
+    """The bases of each class in the drawing at the top of the module."""
+    bases: dict[str, tuple[str, ...]] = {}
+    parents: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.fullmatch(r"((?:│   |    )*(?:[├└]── )?)(\w+Error)(?: \((\w+)\))?", line)
+        if found is None:
+            continue
+        indent, name, builtin = found.groups()
+        del parents[len(indent) // 4 :]
+        bases[name] = (parents[-1] if parents else "Exception", *([builtin] if builtin else []))
+        parents.append(name)
+    return bases
+
+
+def classes() -> dict[str, type[BaseException]]:
+    found = inspect.getmembers(errors, lambda member: inspect.isclass(member) and issubclass(member, BaseException))
+    return {name: cls for name, cls in found if cls.__module__ == errors.__name__}
+
+
+def test_the_drawing_shows_every_class_and_no_other() -> None:
+    assert sorted(drawn()) == sorted(classes())
+    assert len(drawn()) > 10
+
+
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_the_drawing_shows_the_bases(name: str) -> None:
+    assert drawn()[name] == tuple(base.__name__ for base in classes()[name].__bases__)
+
+
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_every_class_is_public(name: str) -> None:
+    assert getattr(swisper_ctx, name) is classes()[name]
+    assert name in swisper_ctx.__all__
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "details"),
+    [
+        (
+            errors.EncodeError("a set", pointer="/a/0"),
+            "a set (at /a/0)",
+            {"kind": "a set", "pointer": "/a/0", "index": None},
+        ),
+        (
+            errors.DecodeError("no value", index=3),
+            "no value at byte 3",
+            {"kind": "no value", "index": 3, "pointer": ""},
+        ),
+        (errors.PatchError("no path", operation=2, path="/a"), "operation 2: no path (path /a)", {"operation": 2}),
+        (errors.PatchError("no path", operation=0), "operation 0: no path", {"operation": 0, "path": ""}),
+        (errors.InvalidTransitionError("a", "b", []), "'a' cannot become 'b'; allowed: none", {"allowed": ()}),
+        (errors.InvalidTransitionError("a", "b", {"d", "c"}), "'a' cannot become 'b'; allowed: c, d", {"target": "b"}),
+        (errors.VersionUnavailableError(3, 7), "version 3 is no longer kept; the oldest is 7", {"oldest": 7}),
+        (
+            errors.ConflictError("gone", expected=Etag(2, b"t")),
+            "not written: gone; expected version 2",
+            {"actual": None},
+        ),
+        (errors.CorruptSessionError("bad", session_id="s", block="head"), "head of session s: bad", {"block": "head"}),
+        (errors.CorruptSessionError("bad"), "bad", {"session_id": None, "problem": "bad"}),
+    ],
+)
+def test_messages_and_details(error: Exception, text: str, details: dict[str, Any]) -> None:
+    assert str(error) == text
+    assert {name: getattr(error, name) for name in details} == details
+
+
+def test_a_conflict_names_both_versions_but_no_token() -> None:
+    error = errors.ConflictError("x", expected=Etag(2, b"secret-1"), actual=Etag(3, b"secret-2"), paths=["/a"])
+    assert str(error) == "not written: x; expected version 2; actual version 3"
+    assert error.paths == ("/a",)

@@ -1,0 +1,303 @@
+"""What a context class may declare, and what becomes of its fields when others load them."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
+from typing import Any, ClassVar, Literal, NewType, Optional, TypedDict, Union
+
+import pytest
+from tests.replay import Follower
+from tests.values import identical
+
+from swisper_ctx import MemorySessionStore, Message, Product, RecordList, SwisperContext, field, serialize_context
+from swisper_ctx.errors import DecodeError, EncodeError
+
+NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
+EVENING = datetime(2024, 2, 29, 18, 30, 0, 1, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+
+class Line(TypedDict):
+    product_id: str
+    count: int
+
+
+class Shop(SwisperContext):
+    """Has a field of each kind."""
+
+    cart: list[str] = field(default_factory=lambda: ["bag"])
+    limit: float | None = 100.0
+    lines: list[Line] = field(default_factory=list)
+    mode: Literal["guest", "member"] = "guest"
+    opened_at: datetime = NOON
+    paid_at: datetime | None = None
+    wishes: RecordList[Product] = field(default_factory=lambda: RecordList(Product))
+    anything: Any = None
+    shops: ClassVar[int] = 0
+
+
+class Renamed(Shop):
+    """Inherits fields, changes the default of one, adds another."""
+
+    mode: Literal["guest", "member"] = "member"
+    current_state: str = "entering"
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def declare(hint: Any, default: Any = None) -> type[SwisperContext]:
+    """A context class with one field of this type."""
+    body = {"__annotations__": {"it": hint}, "__module__": __name__}
+    return type("Declared", (SwisperContext,), body if default is ... else {**body, "it": default})
+
+
+async def loaded(context: SwisperContext, context_class: type[Any]) -> Any:
+    """The context as another process with that class sees it."""
+    store = MemorySessionStore()
+    await store.save_session(context)
+    return await store.load_session(context.session_id, context_class=context_class)
+
+
+# -- declarations
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        str,
+        int | None,
+        Optional[float],  # noqa: UP045 - is a type of its own
+        Union[str, int, None],  # noqa: UP007 - is a type of its own
+        bool,
+        None,
+        list,
+        dict,
+        typing.List,  # noqa: UP006 - is a type of its own
+        typing.Dict,  # noqa: UP006 - is a type of its own
+        list[dict[str, list[int | None]]],
+        dict[str, Any],
+        Literal["a", 1, True],
+        Line,
+        list[Line],
+        Any,
+        datetime,
+        datetime | None,
+    ],
+)
+async def test_json_types_and_times_may_be_declared(hint: Any) -> None:
+    context_class = declare(hint)
+    context: Any = context_class()
+    assert context.it is None
+    found = await loaded(context, context_class)
+    assert found.it is None
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        bytes,
+        tuple,
+        tuple[str, ...],
+        set[str],
+        frozenset[int],
+        list[set[str]],
+        dict[int, str],
+        dict[str, bytes],
+        str | bytes,
+        complex,
+        object,
+        date,
+        Colour,
+        Literal[Colour.RED],
+        NewType("Name", str),
+        Callable[[], None],
+        Message,
+        RecordList,
+        RecordList[int],  # type: ignore[type-var]
+        RecordList[Message] | None,
+        list[RecordList[Message]],
+        list[datetime],
+        dict[str, datetime],
+        datetime | set[str],
+        datetime | RecordList[Message],
+    ],
+)
+def test_other_types_are_refused(hint: Any) -> None:
+    with pytest.raises(TypeError):
+        declare(hint)
+
+
+@pytest.mark.parametrize("hint", [str | datetime, datetime | str | None, datetime | Any])
+async def test_a_text_beside_a_time_is_refused_or_survives(hint: Any) -> None:
+    try:
+        context_class = declare(hint, "soon")
+    except TypeError:
+        return
+    found = await loaded(context_class(), context_class)
+    assert found.it == "soon"
+
+
+@pytest.mark.parametrize("hint", [ClassVar, ClassVar[int], ClassVar[set[str]]])
+def test_class_variables_are_no_fields(hint: Any) -> None:
+    context_class: Any = declare(hint, 5)
+    assert context_class.it == 5
+    assert "it" not in serialize_context(context_class())
+    with pytest.raises(AttributeError):
+        context_class().it = 6
+
+
+@pytest.mark.parametrize(
+    ("default", "problem"),
+    [(..., "needs a default"), ([], "default_factory=list"), ({}, "default_factory=dict")],
+)
+def test_defaults_are_needed_and_not_shared(default: Any, problem: str) -> None:
+    for given in (default, field(default=default)) if default is not ... else (..., field()):
+        with pytest.raises(TypeError, match=rf"Declared\.it.*{problem}"):
+            declare(Any, given)
+
+
+def test_the_problem_names_class_and_field() -> None:
+    with pytest.raises(TypeError, match=r"Declared\.it: .*bytes"):
+        declare(bytes)
+
+
+# -- values
+
+
+def test_defaults_are_made_anew() -> None:
+    first, second = Shop(), Shop()
+    first.cart.append("milk")
+    assert (first.cart, second.cart, Shop().cart) == (["bag", "milk"], ["bag"], ["bag"])
+    assert (first.limit, first.lines, first.mode, first.paid_at, first.anything) == (100.0, [], "guest", None, None)
+    assert first.opened_at is NOON
+    assert len(first.wishes) == 0
+
+
+def test_subclasses_inherit_and_override() -> None:
+    context = Renamed(cart=["bread"])
+    assert (context.cart, context.mode, context.current_state, context.notes) == (["bread"], "member", "entering", {})
+    assert list(Renamed._fields)[-1] == "notes"
+    assert serialize_context(context)["current_state"] == "entering"
+    assert (Shop().mode, Shop().current_state) == ("guest", "idle")
+    with pytest.raises(AttributeError, match=r"Shop\.notes is not a field"):
+        Shop().notes = {}
+
+
+async def test_what_is_read_is_what_is_saved() -> None:
+    class Bare(SwisperContext):
+        current_state = "entering"
+
+    context = Bare()
+    shown = context.current_state
+    assert (await loaded(context, SwisperContext)).current_state == shown
+
+
+async def test_fields_of_all_bases_are_fields() -> None:
+    class Left(SwisperContext):
+        left: int = 0
+
+    class Right(SwisperContext):
+        right: int = 0
+
+    class Both(Left, Right):
+        pass
+
+    context = Both(left=1, right=2)
+    found = await loaded(context, Both)
+    assert (found.left, found.right) == (1, 2)
+
+
+async def test_times_come_back_as_times_in_utc() -> None:
+    context = Shop(opened_at=EVENING, paid_at=NOON)
+    found = await loaded(context, Shop)
+    assert identical([found.opened_at, found.paid_at], [EVENING.astimezone(UTC), NOON])
+    assert found.opened_at.tzinfo is UTC
+    assert serialize_context(found)["opened_at"] == "2024-02-29T13:00:00.000001Z"
+    assert found._freeze() is None
+    found.paid_at = None
+    assert found._freeze() is not None
+
+
+@pytest.mark.parametrize("wrong", [NOON.replace(tzinfo=None), date(2024, 1, 1), NOON.time(), timedelta(1)])
+def test_what_is_no_time_in_utc_is_refused(wrong: Any) -> None:
+    context = Shop()
+    follower = Follower(context)
+    context.opened_at = wrong
+    with pytest.raises(EncodeError, match="at /opened_at"):
+        follower.follow()
+
+
+@pytest.mark.parametrize("name", ["anything", "metadata", "product_query"])
+async def test_a_time_in_another_field_is_refused_or_survives(name: str) -> None:
+    context = Shop()
+    setattr(context, name, NOON)
+    try:
+        found = await loaded(context, Shop)
+    except EncodeError:
+        return
+    assert identical(getattr(found, name), NOON)
+
+
+async def test_typed_fields_survive() -> None:
+    context = Shop(cart=[], limit=None, lines=[{"product_id": "p", "count": 2}], anything=[1, 1.0, True])
+    context.wishes.append(Product("p-1", price=10**20))
+    found = await loaded(context, Shop)
+    for name in ("cart", "limit", "lines", "mode", "anything"):
+        assert identical(getattr(found, name), getattr(context, name))
+    assert type(found.wishes) is RecordList
+    assert list(found.wishes) == list(context.wishes)
+
+
+# -- other classes
+
+
+async def test_fields_of_another_class_survive_its_saves() -> None:
+    context = Shop(cart=["milk"], paid_at=NOON, anything={"a": [1.0]})
+    context.wishes.append({"product_id": "p-1", "unknown": None})
+    store = MemorySessionStore()
+    await store.save_session(context)
+    plain = await store.load_session(context.session_id)
+    assert plain is not None
+    with pytest.raises(AttributeError):
+        _ = plain.cart  # type: ignore[attr-defined]
+    assert serialize_context(plain)["wishes"] == [{"product_id": "p-1", "unknown": None}]
+    plain.product_query = "fridge"
+    plain.conversation_history.append(Message("user"))
+    await store.save_session(plain)
+    found = await store.load_session(context.session_id, context_class=Shop)
+    assert found is not None
+    assert (found.cart, found.paid_at, found.product_query) == (["milk"], NOON, "fridge")
+    assert identical(found.anything, {"a": [1.0]})
+    assert list(found.wishes) == list(context.wishes)
+    found.wishes.append({"product_id": "p-2"})
+    await store.save_session(found)
+
+
+async def test_new_fields_of_an_old_session_have_their_default() -> None:
+    store, context = MemorySessionStore(), SwisperContext(product_query="fridge")
+    await store.save_session(context)
+    found = await store.load_session(context.session_id, context_class=Shop)
+    assert found is not None
+    assert (found.cart, found.opened_at, len(found.wishes)) == (["bag"], NOON, 0)
+    found.cart.append("milk")
+    found.wishes.append({"product_id": "p-1"})
+    await store.save_session(found)
+    again = await store.load_session(context.session_id, context_class=Shop)
+    assert again is not None
+    assert (again.cart, again.product_query) == (["bag", "milk"], "fridge")
+    assert again.wishes[0].product_id == "p-1"
+
+
+async def test_a_text_that_is_no_time_is_an_error_where_it_is_read() -> None:
+    class Text(SwisperContext):
+        opened_at: str = "soon"
+
+    found = await loaded(Text(product_query="fridge"), Shop)
+    assert found.product_query == "fridge"
+    with pytest.raises(DecodeError, match="/opened_at"):
+        _ = found.opened_at
