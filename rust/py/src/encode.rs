@@ -132,19 +132,37 @@ fn array(out: &mut Vec<u8>, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
 fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
     check(depth)?;
     out.push(b'{');
-    for (index, (key, item)) in dict.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
+    let empty = out.len();
+    let mut place = 0;
+    while let Some((key, item)) = next(dict, &mut place) {
         let Ok(key) = key.cast_exact::<PyString>() else {
             return Err(Refusal::new("a key that is not a str"));
         };
-        string(out, key)?;
+        string(out, &key)?;
         out.push(b':');
         nested(out, &item, depth).map_err(|refusal| refusal.at(key.to_string_lossy()))?;
+        out.push(b',');
+    }
+    if out.len() > empty {
+        out.pop();
     }
     out.push(b'}');
     Ok(())
+}
+
+/// The next member of a dict, borrowed: the iterator of the binding counts references and looks for changes, which
+/// is half of what encoding a small dict costs.
+fn next<'a, 'py>(
+    dict: &'a Bound<'py, PyDict>,
+    place: &mut ffi::Py_ssize_t,
+) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: `dict` is a dict, and nothing changes it while its members are borrowed: only exact builtins are
+    // encoded, which runs no Python code, and the GIL is held.
+    unsafe {
+        (ffi::PyDict_Next(dict.as_ptr(), place, &raw mut key, &raw mut value) != 0)
+            .then(|| (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value)))
+    }
 }
 
 fn check(depth: usize) -> Outcome {

@@ -1,124 +1,117 @@
 //! Vector kernels, chosen by what the processor has when they run; each has a scalar twin that gives the same answer.
 //!
-//! `unsafe` is here for loads through pointers, within slices whose length was just checked, and for calls into code
-//! that is compiled for a processor feature, right behind the test for that feature.
+//! `unsafe` is here for loads and stores through pointers, within lengths and capacities that were just checked, and
+//! for calls into code that is compiled for a processor feature, right behind the test for that feature.
 
-/// Whether a JSON string with these bytes needs an escape: control characters, `"` or `\`.
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// More room than any kernel writes behind the end of what it appends.
+const SLACK: usize = 64;
+
+/// Appends `bytes` as a JSON string with its quotes, if none of them needs an escape; else appends nothing and says so.
+///
+/// It looks at the bytes while it copies them, so a long text with an early escape costs little.
 #[must_use]
 #[inline]
-pub fn needs_escape(bytes: &[u8]) -> bool {
+pub fn push_plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    out.reserve(bytes.len() + 2 + SLACK);
+    let start = out.len();
+    // SAFETY: the reserved room holds the quotes, the bytes and the slack that kernels may write into; the length
+    // is set only after that many bytes have been written.
+    unsafe {
+        let to = out.as_mut_ptr().add(start);
+        to.write(b'"');
+        if !copy_plain(bytes, to.add(1)) {
+            return false;
+        }
+        to.add(bytes.len() + 1).write(b'"');
+        out.set_len(start + bytes.len() + 2);
+    }
+    true
+}
+
+/// Appends `bytes` as they are, if none of them needs an escape in a JSON string; else appends nothing and says so.
+#[must_use]
+pub fn append_plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    out.reserve(bytes.len() + SLACK);
+    // SAFETY: the reserved room is what the kernel asks for; the length is set after the bytes have been written.
+    unsafe {
+        let plain = copy_plain(bytes, out.as_mut_ptr().add(out.len()));
+        if plain {
+            out.set_len(out.len() + bytes.len());
+        }
+        plain
+    }
+}
+
+/// # Safety
+/// `to` has room for `bytes` and `SLACK` more.
+#[inline]
+unsafe fn copy_plain(bytes: &[u8], to: *mut u8) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512bw") {
-            // SAFETY: the feature was just found.
-            return unsafe { x86::avx512(bytes) };
+        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+            // SAFETY: the feature was just found; the room is the caller's promise.
+            return unsafe { x86::avx512(bytes, to) };
         }
         if bytes.len() >= 32 && is_x86_feature_detected!("avx2") {
-            // SAFETY: as above; the length is what the function asks for.
-            return unsafe { x86::avx2(bytes) };
+            // SAFETY: as above, and the length is what the function asks for.
+            return unsafe { x86::avx2(bytes, to) };
         }
         if bytes.len() >= 16 {
             // SAFETY: every x86-64 processor has SSE2; the length is what the function asks for.
-            return unsafe { x86::sse2(bytes) };
+            return unsafe { x86::sse2(bytes, to) };
         }
     }
-    scalar(bytes)
+    // SAFETY: the room is the caller's promise.
+    unsafe { scalar(bytes, to) }
 }
 
-fn scalar(bytes: &[u8]) -> bool {
-    bytes.iter().any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+/// # Safety
+/// `to` has room for `bytes`.
+unsafe fn scalar(bytes: &[u8], to: *mut u8) -> bool {
+    // SAFETY: the source is a slice, the room is the caller's promise, and they are not the same memory.
+    unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    let (words, rest) = bytes.as_chunks::<8>();
+    !words.iter().any(|word| has_special(u64::from_le_bytes(*word)))
+        && !rest.iter().any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
-        _mm_set1_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-        _mm256_set1_epi8, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8,
-        _mm512_set1_epi8,
-    };
-
-    const QUOTE: i8 = 0x22;
-    const BACKSLASH: i8 = 0x5c;
-    const LAST_CONTROL: i8 = 0x1f;
-
-    /// The last block is loaded under a mask, so that any length is read in whole blocks.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub unsafe fn avx512(bytes: &[u8]) -> bool {
-        let (mut at, length) = (0, bytes.len());
-        while at < length {
-            let rest = length - at;
-            let lanes = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
-            // SAFETY: the lanes that are loaded lie inside the slice.
-            let block = unsafe { _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast()) };
-            let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
-                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
-                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
-            if found != 0 {
-                return true;
-            }
-            at += 64;
-        }
-        false
-    }
-
-    /// For 32 bytes and more: the last block overlaps the one before it.
-    #[target_feature(enable = "avx2")]
-    pub unsafe fn avx2(bytes: &[u8]) -> bool {
-        let look = |at: usize| {
-            // SAFETY: every `at` below leaves 32 bytes behind it.
-            let block: __m256i = unsafe { _mm256_loadu_si256(bytes.as_ptr().add(at).cast()) };
-            let control = _mm256_set1_epi8(LAST_CONTROL);
-            let found = _mm256_or_si256(
-                _mm256_cmpeq_epi8(_mm256_max_epu8(block, control), control),
-                _mm256_or_si256(
-                    _mm256_cmpeq_epi8(block, _mm256_set1_epi8(QUOTE)),
-                    _mm256_cmpeq_epi8(block, _mm256_set1_epi8(BACKSLASH)),
-                ),
-            );
-            _mm256_movemask_epi8(found) != 0
-        };
-        (0..bytes.len() / 32).any(|n| look(n * 32)) || look(bytes.len() - 32)
-    }
-
-    /// For 16 bytes and more, likewise.
-    #[target_feature(enable = "sse2")]
-    pub unsafe fn sse2(bytes: &[u8]) -> bool {
-        let look = |at: usize| {
-            // SAFETY: every `at` below leaves 16 bytes behind it.
-            let block: __m128i = unsafe { _mm_loadu_si128(bytes.as_ptr().add(at).cast()) };
-            let control = _mm_set1_epi8(LAST_CONTROL);
-            let found = _mm_or_si128(
-                _mm_cmpeq_epi8(_mm_max_epu8(block, control), control),
-                _mm_or_si128(
-                    _mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)),
-                    _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH)),
-                ),
-            );
-            _mm_movemask_epi8(found) != 0
-        };
-        (0..bytes.len() / 16).any(|n| look(n * 16)) || look(bytes.len() - 16)
-    }
+/// Whether any of eight bytes must be escaped (S. E. Anderson, "Bit Twiddling Hacks": a byte less than n).
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x;
+    let found = below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5c), 1);
+    found & (ONES << 7) != 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every kernel that this processor has, under its name.
+    /// Copies with every kernel that this processor has: (its name, whether it found the bytes plain).
     fn kernels(bytes: &[u8]) -> Vec<(&'static str, bool)> {
-        let mut found = vec![("scalar", scalar(bytes)), ("chosen", needs_escape(bytes))];
+        let mut found = Vec::new();
+        let mut run = |name, kernel: unsafe fn(&[u8], *mut u8) -> bool| {
+            let mut out = vec![0xee; bytes.len() + SLACK];
+            // SAFETY: the room is there; the callers below look for the feature and the length.
+            let plain = unsafe { kernel(bytes, out.as_mut_ptr()) };
+            assert!(!plain || &out[..bytes.len()] == bytes, "{name} copies");
+            found.push((name, plain));
+        };
+        run("scalar", scalar);
+        run("chosen", copy_plain);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: each only where its feature is there and the length is enough.
-        unsafe {
+        {
             if bytes.len() >= 16 {
-                found.push(("sse2", x86::sse2(bytes)));
+                run("sse2", x86::sse2);
             }
             if bytes.len() >= 32 && is_x86_feature_detected!("avx2") {
-                found.push(("avx2", x86::avx2(bytes)));
+                run("avx2", x86::avx2);
             }
-            if is_x86_feature_detected!("avx512bw") {
-                found.push(("avx512", x86::avx512(bytes)));
+            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+                run("avx512", x86::avx512);
             }
         }
         found
@@ -127,19 +120,28 @@ mod tests {
     #[test]
     fn every_kernel_finds_each_special_byte_at_each_place() {
         for length in 0..200 {
-            let mut bytes = vec![b'a'; length];
-            assert!(kernels(&bytes).iter().all(|(_, found)| !found), "length {length}");
-            for at in 0..length {
-                for (byte, special) in
-                    [(0, true), (0x1f, true), (b'"', true), (b'\\', true), (0x20, false), (0xff, false)]
-                {
+            let mut bytes: Vec<u8> = (0..length).map(|n| b'a' + n % 26).collect();
+            assert!(kernels(&bytes).iter().all(|(_, plain)| *plain), "length {length}");
+            for at in 0..bytes.len() {
+                let before = bytes[at];
+                for byte in [0, 0x1f, b'"', b'\\', 0x20, 0x21, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
                     bytes[at] = byte;
+                    let plain = byte >= 0x20 && byte != b'"' && byte != b'\\';
                     for (kernel, found) in kernels(&bytes) {
-                        assert_eq!(found, special, "{kernel}: {byte} at {at} of {length}");
+                        assert_eq!(found, plain, "{kernel}: {byte} at {at} of {length}");
                     }
                 }
-                bytes[at] = b'a';
+                bytes[at] = before;
             }
         }
+    }
+
+    #[test]
+    fn appends_a_whole_string_or_nothing() {
+        let mut out = b"[".to_vec();
+        assert!(push_plain(&mut out, "Zürich".as_bytes()));
+        assert!(!push_plain(&mut out, b"a \" quote"));
+        assert!(push_plain(&mut out, b""));
+        assert_eq!(out, "[\"Zürich\"\"\"".as_bytes());
     }
 }
