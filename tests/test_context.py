@@ -100,8 +100,8 @@ def test_defaults_of_metadata() -> None:
 def test_session_ids_are_random() -> None:
     ids = {SwisperContext().session_id for _ in range(100)}
     assert len(ids) == 100
-    # 128 bits in an alphabet of 64 letters.
-    assert {len(session_id) for session_id in ids} == {22}
+    # 128 bits in hexadecimal.
+    assert {len(session_id) for session_id in ids} == {32}
 
 
 def test_the_first_version_has_every_field() -> None:

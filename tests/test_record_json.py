@@ -27,6 +27,9 @@ from tests.values import (
 from swisper_ctx import EncodeError, Message, PipelineExecution, Product, RecordList
 from swisper_ctx.errors import CodecError, DecodeError
 
+NO_NUMBERS = "01 -01 00 - +1 .5 1. 1.e5 1e 1e+ 0x1 1_0 \u0661 Infinity NaN"  # noqa: RUF001 - a digit, but none of JSON
+NO_TEXTS = r""" 'a' " "\ "\x" "\u12" "\u12g4" "\u+123" "\ud800" "\udc00\ud800" "\ud800\n" """
+NO_CONTAINERS = '[1,] [,1] [ ] [} {"a"} {"a":} {"a":1,} {,} {a:1} // nul True'
 BLANK = st.text(" \t\r\n", max_size=3)
 
 
@@ -100,6 +103,25 @@ def test_damaged_text_is_refused(source: dict[str, Any], data: st.DataObject) ->
     judge(text[:begin] + data.draw(st.binary(max_size=3)) + text[end:])
 
 
+@pytest.mark.parametrize(
+    "value", [*NO_NUMBERS.split(), *NO_TEXTS.split(), *NO_CONTAINERS.split(), "[1 2]", '{"a" 1}', ""]
+)
+def test_what_looks_like_json_is_refused(value: str) -> None:
+    data = b'{"a":%b}' % value.encode()
+    with pytest.raises(DecodeError):
+        Message.from_json(data)
+    judge(data)
+
+
+@pytest.mark.parametrize("code", range(0x20))
+def test_control_characters_are_escaped(code: int) -> None:
+    text = f"a{chr(code)}b"
+    with pytest.raises(DecodeError, match="at byte"):
+        Message.from_json(b'{"content":"%b"}' % text.encode())
+    for data in (b'{"content":"a\\u%04xb"}' % code, Message.from_dict({"content": text}).to_json()):
+        assert Message.from_json(data).content == text
+
+
 def judge(data: bytes) -> None:
     """Both accept a text and agree about it, or both refuse it."""
     try:
@@ -162,6 +184,13 @@ def test_white_space_is_dropped(source: dict[str, Any], blank: str) -> None:
     assert identical(record.to_dict(), source)
     assert identical(strict_loads(record.to_json()), source)
     assert record == Message.from_dict(source)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1} ', ' {"a":1}', '{ "a":1}', '{"a" :1}', '{"a": 1}', '{"a":1 }', '{"a":1}\r\n']
+)
+def test_a_single_blank_is_dropped(text: str) -> None:
+    assert Message.from_json(text.encode()).to_json() == b'{"a":1}'
 
 
 def test_of_doubled_keys_the_last_one_counts() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.replay import Follower
@@ -218,6 +219,42 @@ def test_does_what_a_list_does() -> None:
 
 def test_records_appended_by_themselves_join_the_others() -> None:
     run_state_machine_as_test(AppendingMachine, settings=settings(stateful_step_count=60))
+
+
+# -- edits of what is saved
+
+
+def save_again(context: SwisperContext, follower: Follower, expected: list[Any]) -> None:
+    follower.follow()
+    assert list(context.conversation_history) == expected
+
+
+@given(
+    saved=st.integers(0, 7),
+    edits=st.lists(st.tuples(slices | st.slices(7), few, st.booleans()), min_size=1, max_size=5),
+)
+def test_slices_of_a_saved_list_replay(saved: int, edits: list[tuple[slice, list[Any], bool]]) -> None:
+    model: list[Any] = [Message.from_dict({"message_id": f"saved-{number}"}) for number in range(saved)]
+    context = SwisperContext(conversation_history=RecordList(Message, model))
+    follower = Follower(context)
+    follower.follow()
+    for where, new, save in edits:
+        for target in (model, context.conversation_history):
+            with suppress(ValueError):
+                target[where] = new
+        if save:
+            save_again(context, follower, model)
+    save_again(context, follower, model)
+
+
+def test_many_edits_make_no_longer_a_patch_than_the_list() -> None:
+    context = SwisperContext(conversation_history=RecordList(Message, [{"message_id": "a"}, {"message_id": "b"}]))
+    follower = Follower(context)
+    follower.follow()
+    for number in range(200):
+        context.conversation_history[number % 2] = Message.from_dict({"message_id": str(number)})
+    save_again(context, follower, [Message.from_dict({"message_id": text}) for text in ("198", "199")])
+    assert len(follower.patch) < 10
 
 
 # -- what a list takes and gives

@@ -32,6 +32,7 @@ from swisper_ctx.stores.base import SessionStore
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.memory import MemorySessionStore
+    from swisper_ctx.stores.shelve import ShelveSessionStore
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 MutableSequence.register(RecordList)
@@ -63,6 +64,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionPage",
     "SessionStore",
+    "ShelveSessionStore",
     "StoreError",
     "StoreUnavailableError",
     "SwisperContext",
@@ -74,6 +76,7 @@ __all__ = [
 
 _STORES = {
     "MemorySessionStore": "swisper_ctx.stores.memory",
+    "ShelveSessionStore": "swisper_ctx.stores.shelve",
     "SQLiteSessionStore": "swisper_ctx.stores.sqlite",
 }
 

@@ -17,8 +17,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_session_id() -> str:
-    """128 random bits as URL-safe text."""
-    return secrets.token_urlsafe(16)
+    """128 random bits as hexadecimal text."""
+    return secrets.token_hex(16)
 
 
 def moment(micros: int | None) -> datetime | None:

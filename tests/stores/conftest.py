@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.stores.changes import ManualClock
+
+from swisper_ctx.testing import ManualClock
 
 
 @pytest.fixture

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from tests.stores.changes import ManualClock, append, commit, creation, grow
-from tests.stores.contract import StoreContract
+from tests.stores.memory_bodies import bodies, replace_body
 
 from swisper_ctx.errors import StoreError
+from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
-
-
-@pytest.fixture
-async def store(clock: ManualClock) -> AsyncIterator[MemorySessionStore]:
-    store = MemorySessionStore(clock=clock)
-    yield store
-    await store.aclose()
+from swisper_ctx.testing import ManualClock, StoreContract
+from swisper_ctx.testing.changes import append, commit, creation, grow
 
 
 class TestMemorySessionStore(StoreContract):
-    pass
+    def open_store(self, directory: Path, clock: ManualClock) -> MemorySessionStore:
+        return MemorySessionStore(clock=clock)
+
+    async def raw_read(self, store: SessionStore) -> list[bytes]:
+        assert isinstance(store, MemorySessionStore)
+        return bodies(store)
+
+    async def raw_write(self, store: SessionStore, old: bytes, new: bytes) -> None:
+        assert isinstance(store, MemorySessionStore)
+        replace_body(store, old, new)
 
 
 async def test_a_group_that_stops_before_its_end_leaves_nothing() -> None:

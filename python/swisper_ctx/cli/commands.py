@@ -7,8 +7,15 @@ from urllib.parse import unquote
 
 import click
 
+from swisper_ctx.cli.checkpoint import checkpoint
 from swisper_ctx.cli.conversations import SourceError, load_source
 from swisper_ctx.cli.demo import run_demo
+from swisper_ctx.cli.export import export
+from swisper_ctx.cli.history import history
+from swisper_ctx.cli.listing import sessions
+from swisper_ctx.cli.show import show
+from swisper_ctx.cli.stats import stats
+from swisper_ctx.cli.verify import verify
 
 SQLITE = "sqlite:///"
 
@@ -46,3 +53,7 @@ def demo(users: int | None, store: Path | None) -> None:
         raise click.ClickException(str(problem)) from problem
     if not run_demo(source, store):
         raise SystemExit(1)
+
+
+for command in (sessions, show, history, export, verify, stats, checkpoint):
+    commands.add_command(command)

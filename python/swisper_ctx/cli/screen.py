@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 WIDTH = 96
 
 
+@contextmanager
+def bar(console: Console, unit: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar for `total` units of work, gone at its end."""
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(unit, total=total)
+        yield lambda: progress.advance(task)
+
+
 class Screen:
     """The demo's output. Off a terminal, or without UTF-8, it is plain ASCII."""
 
@@ -37,7 +46,5 @@ class Screen:
             self.say(f"{total} {unit} ...")
             yield lambda: None
             return
-        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(unit, total=total)
-            yield lambda: progress.advance(task)
+        with bar(self.console, unit, total) as advance:
+            yield advance

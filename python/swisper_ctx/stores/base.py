@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, SessionNotFoundError
+from swisper_ctx.errors import ConflictError, CorruptSessionError, SessionNotFoundError
 from swisper_ctx.log import (
     Change,
     Checkpoint,
@@ -131,7 +131,10 @@ class SessionStore(ABC):
         value that JSON cannot hold.
         """
         position = context._position
-        oversized(session_id=position.session_id, change_id=change_id)
+        if change_id is not None:
+            oversized(change_id=change_id)
+        if position.etag is None:
+            oversized(session_id=position.session_id)
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
@@ -193,16 +196,20 @@ class SessionStore(ABC):
 def opened(stored: StoredSession, context_class: type[C]) -> C:
     """The context that a whole read stands for. Raises CorruptSessionError."""
     head = stored.head
-    snapshot = context_class._unopened.open(
-        stored.session_id,
-        stored.user_id,
-        stored.epoch,
-        stored.created_at,
-        stored.etag,
-        (head.base, head.body) if head else (0, b""),
-        stored.blocks,
-        [(frame.version, frame.body or b"") for frame in stored.frames],
-    )
+    try:
+        snapshot = context_class._unopened.open(
+            stored.session_id,
+            stored.user_id,
+            stored.epoch,
+            stored.created_at,
+            stored.etag,
+            (head.base, head.body) if head else (0, b""),
+            stored.blocks,
+            [(frame.version, frame.body or b"") for frame in stored.frames],
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        # A row with a value of another type or size than was written.
+        raise CorruptSessionError("a value of the wrong kind is stored", session_id=stored.session_id) from error
     position = Position(stored.session_id, stored.user_id, snapshot)
     position.etag, position.epoch, position.version = stored.etag, stored.epoch, stored.etag.version
     position.created_at, position.updated_at = stored.created_at, stored.updated_at

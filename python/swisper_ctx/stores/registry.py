@@ -11,6 +11,7 @@ from swisper_ctx.stores.base import SessionStore
 
 _classes = {
     "memory": "swisper_ctx.stores.memory:MemorySessionStore",
+    "shelve": "swisper_ctx.stores.shelve:ShelveSessionStore",
     "sqlite": "swisper_ctx.stores.sqlite:SQLiteSessionStore",
 }
 
@@ -27,7 +28,7 @@ def register(scheme: str, target: str) -> None:
 
 
 def open_store(url: str, **options: Any) -> SessionStore:
-    """The store that `url` names: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or one registered.
+    """The store that `url` names: `memory://`, `sqlite:///relative.db`, `shelve:////absolute`, or one registered.
 
     `options` are those of the store's class. Nothing is opened or connected before the first operation. StoreError
     for a scheme that is not known, or a store whose driver is not installed.

@@ -1,27 +1,35 @@
-"""A thread that owns a connection."""
+"""A thread that owns a connection or an open file."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from swisper_ctx.errors import StoreError
 
 T = TypeVar("T")
-Connect = Callable[[float], sqlite3.Connection]
-Work = Callable[[sqlite3.Connection, float], T]
-"""Given the connection and the deadline, as time.monotonic counts."""
+R = TypeVar("R")
+
+
+class Resource(NamedTuple, Generic[R]):
+    """How the thread comes by what it owns: `open` is given a deadline, as time.monotonic counts.
+
+    What a job has left `spoiled` is closed, and the next job opens another.
+    """
+
+    open: Callable[[float], R]
+    close: Callable[[R], None]
+    spoiled: Callable[[R], bool]
 
 
 class _Job(NamedTuple):
-    work: Work[Any]
+    work: Callable[[Any, float], Any]
     deadline: float
     future: asyncio.Future[Any]
 
@@ -33,76 +41,83 @@ class _Stop(NamedTuple):
 _Queue = SimpleQueue[_Job | _Stop | None]
 
 
-class ConnectionThread:
-    """Does one job after the other on a connection of its own, and answers in the event loop that asked.
+class OwnerThread(Generic[R]):
+    """Does one job after the other on a resource of its own, and answers in the event loop that asked.
 
-    The thread begins with the first job and opens its connection then; a job that could not get one fails, and the
-    next one tries again. What has been begun is finished, also when its caller is cancelled.
+    The thread begins with the first job and opens its resource then; a job that could not get one fails, and the
+    next one tries again. What has been begun is finished, also when its caller is cancelled. `timeout`, in seconds,
+    gives each job its deadline.
     """
 
-    def __init__(self, name: str, connect: Connect, timeout: float) -> None:
-        self._name, self._connect, self._timeout = name, connect, timeout
+    def __init__(self, name: str, resource: Resource[R], timeout: float) -> None:
+        self._name, self._resource, self._timeout = name, resource, timeout
         self._jobs: _Queue = SimpleQueue()
         self._lock = threading.Lock()  # event loops of several threads may share the store
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def run(self, work: Work[T]) -> T:
-        """The result of `work`, or what it raises."""
+    async def run(self, work: Callable[[R, float], T]) -> T:
+        """The result of `work`, given the resource and the deadline, or what it raises."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._closed:
-                raise StoreError("this SQLite store is closed")
+                raise StoreError("this store is closed")
             if self._thread is None:
                 self._thread = self._start()
             self._jobs.put(_Job(work, time.monotonic() + self._timeout, future))
         return await future
 
     async def aclose(self) -> None:
-        """Finish the jobs, close the connection and end the thread."""
+        """Finish the jobs, close the resource and end the thread; raises what closing raises."""
         with self._lock:
             thread = None if self._closed else self._thread
             self._closed = True
         if thread is not None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._jobs.put(_Stop(future))
-            await future
-            thread.join()
+            try:
+                await future
+            finally:
+                thread.join()
 
     def _start(self) -> threading.Thread:
         # Daemon, and without a reference to self: a store that is forgotten or left open at exit holds up nobody.
-        thread = threading.Thread(target=_serve, args=(self._jobs, self._connect), name=self._name, daemon=True)
+        thread = threading.Thread(target=_serve, args=(self._jobs, self._resource), name=self._name, daemon=True)
         thread.start()
         weakref.finalize(self, self._jobs.put, None)
         return thread
 
 
-def _serve(jobs: _Queue, connect: Connect) -> None:
-    # The connection is known to this frame alone: a forked process has no such frame and cannot close it.
-    connection: sqlite3.Connection | None = None
+def _serve(jobs: _Queue, resource: Resource[Any]) -> None:
+    # What it owns is known to this frame alone: a forked process has no such frame and cannot close it.
+    owned: Any = None
     while isinstance(job := jobs.get(), _Job):
-        connection = _perform(job, connection, connect)
+        owned = _perform(job, owned, resource)
         del job
-    if connection is not None:
-        with suppress(sqlite3.Error):
-            connection.close()
+    error = None
+    if owned is not None:
+        try:
+            resource.close(owned)
+        except Exception as failure:  # noqa: BLE001 whatever it is, it belongs to who closes the store
+            error = failure
     if job is not None:
-        _answer(job.future, None, None)
+        _answer(job.future, None, error)
 
 
-def _perform(job: _Job, connection: sqlite3.Connection | None, connect: Connect) -> sqlite3.Connection | None:
-    """Do the job and answer; gives the connection for the next one, None if that must open another."""
+def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
+    """Do the job and answer; gives what the next one works on, None if that must open another."""
     try:
-        connection = connection or connect(job.deadline)
-        result = job.work(connection, job.deadline)
+        owned = resource.open(job.deadline) if owned is None else owned
+        result = job.work(owned, job.deadline)
     except BaseException as error:  # noqa: BLE001 whatever it is, it is the caller's
         _answer(job.future, None, error)
     else:
         _answer(job.future, result, None)
-    if connection is not None and connection.in_transaction:
-        connection.close()
+    if owned is not None and resource.spoiled(owned):
+        with suppress(Exception):
+            resource.close(owned)
         return None
-    return connection
+    return owned
 
 
 def _answer(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

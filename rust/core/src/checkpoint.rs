@@ -38,7 +38,8 @@ pub struct Block {
     pub field: String,
     pub position: i64,
     pub records: usize,
-    pub body: Vec<u8>,
+    /// None if it was left in the store.
+    pub body: Option<Vec<u8>>,
 }
 
 /// What a checkpoint writes.
@@ -155,7 +156,13 @@ impl Builder<'_> {
         only.encode(&mut payload)?;
         let id = (self.fresh)();
         let place = Place { session_id: &self.about.session_id, epoch: self.about.epoch, kind: Kind::Fields, id };
-        self.add(Block { id, field: field.into(), position: 0, records: 0, body: envelope::seal(&place, &payload) });
+        self.add(Block {
+            id,
+            field: field.into(),
+            position: 0,
+            records: 0,
+            body: Some(envelope::seal(&place, &payload)),
+        });
         for (_, value) in values {
             value.set_home(Home { id, members: values.len() });
         }
@@ -178,7 +185,7 @@ impl Builder<'_> {
             }
             let body = segment.seal(&self.about.session_id, self.about.epoch, spot.id)?;
             let records = segment.count();
-            self.add(Block { id: spot.id, field: name.into(), position: spot.position, records, body });
+            self.add(Block { id: spot.id, field: name.into(), position: spot.position, records, body: Some(body) });
             segment.set_spot(spot);
         }
         Ok(())
@@ -227,7 +234,7 @@ pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dy
     for info in &head.fields {
         let field = match info.shape {
             Shape::Records => open_records(about, info, &mut blocks)?,
-            Shape::Value => values.get(&info.name).cloned().ok_or_else(|| missing(&info.name))?,
+            Shape::Value => values.get(&info.name).cloned().ok_or_else(|| incomplete(&info.name))?,
         };
         state.set(&info.name, as_declared(field, is_records(&info.name))?);
     }
@@ -249,13 +256,13 @@ fn order(head: &Head, mut blocks: Vec<Block>) -> Vec<Block> {
     blocks
 }
 
-fn missing(field: &str) -> Error {
+fn incomplete(field: &str) -> Error {
     Error::corrupt(format!("field {field}"), "its block is missing")
 }
 
 fn open_values(about: &About, block: &Block, into: &mut State) -> Result<()> {
     let place = Place { session_id: &about.session_id, epoch: about.epoch, kind: Kind::Fields, id: block.id };
-    let payload = envelope::open(&place, &block.body)?;
+    let payload = envelope::open(&place, block.body.as_deref().ok_or(Error::NotLoaded)?)?;
     let found: Vec<_> =
         members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
     for (key, value) in &found {
@@ -274,13 +281,33 @@ fn open_records(about: &About, info: &FieldInfo, blocks: &mut Vec<Block>) -> Res
                 session_id: Arc::clone(&about.session_id),
                 epoch: about.epoch,
                 id: block.id,
-                body: block.body.into_boxed_slice(),
+                body: block.body.map(Vec::into_boxed_slice),
             };
             Arc::new(Segment::lazy(block.records, block.position, stored))
         })
         .collect(),
     );
-    if list.len() == info.total { Ok(Field::Records(list)) } else { Err(missing(&info.name)) }
+    if list.len() == info.total { Ok(Field::Records(list)) } else { Err(incomplete(&info.name)) }
+}
+
+/// The segments of all lists.
+fn segments(state: &State) -> impl Iterator<Item = &Arc<Segment>> {
+    let lists = state.iter().filter_map(|(_, field)| match field {
+        Field::Records(list) => Some(list),
+        Field::Value(_) => None,
+    });
+    lists.flat_map(|list| list.segments().iter())
+}
+
+/// The ids of the blocks that were left in the store.
+#[must_use]
+pub fn missing(state: &State) -> Vec<BlockId> {
+    segments(state).filter_map(|segment| segment.missing()).collect()
+}
+
+/// Takes in one of them, for this state and all that share it.
+pub fn fill(state: &State, id: BlockId, body: &[u8]) {
+    segments(state).filter(|segment| segment.missing() == Some(id)).for_each(|segment| segment.fill(body.to_vec()));
 }
 
 /// The state at `about`'s version: the head's, then each frame after it, checked to be one chain.
@@ -459,12 +486,32 @@ mod tests {
     }
 
     #[test]
+    fn blocks_left_in_the_store_are_counted_kept_and_filled_in() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400)]);
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let mut some = used.clone();
+        some[0].body = None;
+        let state = open(&about(1), 1, &one.head, some, &[], &records).unwrap();
+        let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
+        assert_eq!((list.len(), list.get(0).err()), (400, Some(Error::NotLoaded)));
+        let mut longer = Tracked::new(list.clone(), "message_id");
+        let second = Delta::new(state.clone(), vec![history(&mut longer, 400..402)]);
+        let (two, _) = checkpoint(second.next(), 2, &used, &mut ids);
+        assert_eq!(two.added.len(), 1, "the short segment at the end; the one that is not here is kept");
+        assert_eq!(missing(&state), [used[0].id]);
+        fill(&state, used[0].id, &used[0].body.clone().unwrap());
+        assert_eq!(encoded(&state), encoded(first.next()));
+    }
+
+    #[test]
     fn a_damaged_segment_is_found_when_it_is_touched() {
         let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400)]);
         let (one, mut used) = checkpoint(first.next(), 1, &[], &mut ids);
-        let last = used[1].body.len() - 1;
-        used[1].body[last] ^= 1;
+        let body = used[1].body.as_mut().unwrap();
+        let last = body.len() - 1;
+        body[last] ^= 1;
         let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert!(list.get(0).is_ok());

@@ -42,6 +42,8 @@ pub enum Error {
     Corrupt { block: String, problem: String },
     /// There is no such record.
     OutOfRange,
+    /// The records were left in the store.
+    NotLoaded,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -72,6 +74,7 @@ impl fmt::Display for Error {
             Self::Patch { problem, operation, path } => write!(f, "operation {operation}: {problem} (path {path})"),
             Self::Corrupt { block, problem } => write!(f, "{block}: {problem}"),
             Self::OutOfRange => f.write_str("no such record"),
+            Self::NotLoaded => f.write_str("not loaded"),
         }
     }
 }

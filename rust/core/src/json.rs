@@ -12,7 +12,8 @@ use crate::error::{Error, Kind, Result};
 /// How deep the containers of one value may be nested; patches and lists around it are not counted.
 pub const MAX_DEPTH: usize = 128;
 
-pub(crate) fn slice(src: &[u8], range: Range<usize>) -> Result<&[u8]> {
+/// Part of a text, which must have it.
+pub fn slice(src: &[u8], range: Range<usize>) -> Result<&[u8]> {
     let end = range.end;
     src.get(range).ok_or(Error::codec(Kind::UnexpectedEnd, end))
 }

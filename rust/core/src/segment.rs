@@ -97,7 +97,8 @@ pub struct Stored {
     pub session_id: Arc<str>,
     pub epoch: u32,
     pub id: BlockId,
-    pub body: Box<[u8]>,
+    /// None if it was left in the store.
+    pub body: Option<Box<[u8]>>,
 }
 
 impl Stored {
@@ -140,7 +141,7 @@ impl Segment {
     pub fn lazy(count: usize, position: i64, stored: Stored) -> Self {
         Self {
             count,
-            size: envelope::raw_length(&stored.body).saturating_sub(4 + 4 * count),
+            size: stored.body.as_ref().map_or(0, |body| envelope::raw_length(body)).saturating_sub(4 + 4 * count),
             packed: OnceLock::new(),
             spot: Mutex::new(Some(Spot { id: stored.id, position })),
             stored: Mutex::new(Some(stored)),
@@ -172,6 +173,19 @@ impl Segment {
         self.packed.get().ok_or(Error::OutOfRange)
     }
 
+    /// The id of its block if that was left in the store.
+    #[must_use]
+    pub fn missing(&self) -> Option<BlockId> {
+        lock(&self.stored).as_ref().filter(|stored| stored.body.is_none()).map(|stored| stored.id)
+    }
+
+    /// Takes in the block that was left in the store.
+    pub fn fill(&self, body: Vec<u8>) {
+        if let Some(stored) = lock(&self.stored).as_mut() {
+            stored.body = Some(body.into_boxed_slice());
+        }
+    }
+
     #[must_use]
     pub fn spot(&self) -> Option<Spot> {
         *lock(&self.spot)
@@ -190,7 +204,7 @@ impl Segment {
 
 fn open(stored: &Stored, count: usize) -> Result<Packed> {
     let place = stored.place();
-    let payload = envelope::open(&place, &stored.body)?;
+    let payload = envelope::open(&place, stored.body.as_ref().ok_or(Error::NotLoaded)?)?;
     let packed = Packed::from_payload(&payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
     if packed.len() == count {
         Ok(packed)
@@ -227,12 +241,19 @@ mod tests {
     fn a_stored_segment_opens_when_touched_and_only_at_its_place() {
         let segment = Segment::new(packed(&[r#"{"a":1}"#, "{}"]));
         let body = segment.seal("s", 0, [1; 16]).unwrap().into_boxed_slice();
-        let lazy =
-            |id, count| Segment::lazy(count, 5, Stored { session_id: "s".into(), epoch: 0, id, body: body.clone() });
+        let lazy = |id, count| {
+            Segment::lazy(count, 5, Stored { session_id: "s".into(), epoch: 0, id, body: Some(body.clone()) })
+        };
         let opened = lazy([1; 16], 2);
         assert_eq!((opened.size(), opened.count()), (segment.size(), 2));
         assert_eq!(opened.records().unwrap(), segment.records().unwrap());
         assert_eq!(opened.spot(), Some(Spot { id: [1; 16], position: 5 }));
+        let absent = Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: None };
+        let absent = Segment::lazy(2, 5, absent);
+        assert_eq!((absent.records().err(), absent.missing()), (Some(Error::NotLoaded), Some([1; 16])));
+        absent.fill(body.to_vec());
+        assert_eq!(absent.records().unwrap(), segment.records().unwrap());
+        assert_eq!(absent.missing(), None);
         assert!(lazy([2; 16], 2).records().is_err());
         assert!(lazy([1; 16], 3).records().is_err());
     }

@@ -36,6 +36,9 @@ pub fn raise(py: Python<'_>, error: &Error, session_id: Option<&str>) -> PyErr {
             let session = session_id.map_or_else(none, text);
             build(py, "CorruptSessionError", problem, &[("session_id", session), ("block", text(block))])
         }
+        Error::NotLoaded => {
+            build(py, "NotLoadedError", "only the last records were loaded: await context.load_history()", &[])
+        }
         Error::OutOfRange => Ok(PyIndexError::new_err("list index out of range")),
     };
     built.unwrap_or_else(|error| error)

@@ -8,6 +8,7 @@ mod random;
 mod record;
 mod record_list;
 mod schema;
+mod select;
 mod snapshot;
 mod time;
 

@@ -162,16 +162,18 @@ fn raw_key(name: &str) -> String {
 
 fn field(py: Python<'_>, record: &Text, spec: &FieldSpec, key: &str) -> PyResult<Py<PyAny>> {
     let found = member(record.get(py), key.as_bytes()).map_err(|error| raise(py, &error, None))?;
-    let Some(raw) = found else { return Ok(py.None()) };
+    found.map_or_else(|| Ok(py.None()), |raw| decoded(py, raw, spec).map(Bound::unbind))
+}
+
+/// The Python value of a field's JSON text.
+pub fn decoded<'py>(py: Python<'py>, raw: &[u8], spec: &FieldSpec) -> PyResult<Bound<'py, PyAny>> {
     let value = decode::value(py, raw)?;
     if let (Kind::Time | Kind::Now, Ok(text)) = (spec.kind, value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
-        return moment.map_or_else(
-            || Err(decode_error(py, "a time that is not RFC 3339", 0)),
-            |moment| Ok(moment.into_any().unbind()),
-        );
+        return moment
+            .map_or_else(|| Err(decode_error(py, "a time that is not RFC 3339", 0)), |moment| Ok(moment.into_any()));
     }
-    Ok(value.unbind())
+    Ok(value)
 }
 
 fn extra<'py>(py: Python<'py>, record: &Text, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {

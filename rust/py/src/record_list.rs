@@ -11,6 +11,7 @@ use swisper_core::list::List;
 use crate::decode;
 use crate::error::{raise, wrong_type};
 use crate::record::{Class, Text};
+use crate::select::{self, Column};
 
 /// See `_core.pyi`.
 #[pyclass(module = "swisper_ctx", sequence)]
@@ -293,6 +294,20 @@ impl RecordList {
 
     fn __repr__(&self) -> String {
         format!("<RecordList of {} {} records>", self.len(), self.class.schema().name)
+    }
+
+    /// See `_core.pyi`.
+    #[pyo3(signature = (*names))]
+    fn select<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
+        let schema = self.class.schema();
+        let columns: PyResult<Vec<_>> = names.iter().map(|name| Column::new(schema, name)).collect();
+        let columns = columns?;
+        let rows = PyList::empty(py);
+        for index in 0..self.len() {
+            let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
+            rows.append(select::row(py, &columns, record.text())?)?;
+        }
+        Ok(rows)
     }
 
     /// See `_core.pyi`.

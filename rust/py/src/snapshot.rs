@@ -29,8 +29,8 @@ struct Declared {
 
 type Fields = Arc<Declared>;
 
-/// A block as Python passes it: (id, field, position, records, body).
-type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Bound<'py, PyBytes>);
+/// A block as Python passes it: (id, field, position, records, body or None if it was left in the store).
+type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Option<Bound<'py, PyBytes>>);
 
 /// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
 type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
@@ -141,6 +141,16 @@ impl Snapshot {
     }
 
     #[getter]
+    fn missing<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        checkpoint::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
+    }
+
+    fn fill(&self, block_id: &[u8], body: &[u8]) -> PyResult<()> {
+        checkpoint::fill(&self.state, array(block_id, "a block id")?, body);
+        Ok(())
+    }
+
+    #[getter]
     fn names(&self) -> Vec<String> {
         self.state.iter().map(|(name, _)| name.to_owned()).collect()
     }
@@ -236,7 +246,7 @@ impl Snapshot {
         let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
         let added = PyList::empty(py);
         for block in parts.added {
-            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &block.body));
+            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &block.body.unwrap_or_default()));
             added.append((id, block.field, block.position, block.records, body))?;
         }
         let dropped = parts.dropped.iter().map(|id| PyBytes::new(py, id)).collect();
@@ -280,7 +290,13 @@ fn about(
 }
 
 fn block((id, field, position, records, body): BlockTuple<'_>) -> PyResult<Block> {
-    Ok(Block { id: array(id.as_bytes(), "a block id")?, field, position, records, body: body.as_bytes().to_vec() })
+    Ok(Block {
+        id: array(id.as_bytes(), "a block id")?,
+        field,
+        position,
+        records,
+        body: body.map(|body| body.as_bytes().to_vec()),
+    })
 }
 
 /// See `_core.pyi`.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -36,6 +38,35 @@ async def test_deleted_content_is_no_longer_in_the_file(store: SQLiteSessionStor
     assert b"a person" not in left
     assert b"kept" * 50 in left
     await committed(store, append("other", etag))
+
+
+async def test_deleted_content_goes_when_the_last_reader_has_gone(store: SQLiteSessionStore, path: Path) -> None:
+    await committed(store, creation("s", frame=SECRET))
+    reading = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(connection: sqlite3.Connection, _: float) -> None:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM frames").fetchone()
+        loop.call_soon_threadsafe(reading.set)
+        time.sleep(0.05)
+        connection.rollback()
+
+    reader = asyncio.create_task(store._reader.run(hold))
+    await reading.wait()
+    assert await store.delete(["s"]) == 1
+    await reader
+    assert SECRET[:50] not in stored_bytes(path)
+
+
+async def test_a_delete_does_not_wait_for_a_reader_that_stays(store: SQLiteSessionStore, path: Path) -> None:
+    await committed(store, creation("s"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM frames").fetchone()
+        began = time.monotonic()
+        assert await store.delete(["s"]) == 1
+        assert time.monotonic() - began < 2
 
 
 async def test_purged_content_is_no_longer_in_the_file(

@@ -188,6 +188,14 @@ async def test_a_group_with_a_known_change_id_is_two_attempts(store: SQLiteSessi
     assert [statements.count(word) for word in ("BEGIN IMMEDIATE", "ROLLBACK", "COMMIT")] == [2, 1, 1]
 
 
+async def test_a_turn_writes_no_index_of_sessions(store: SQLiteSessionStore, path: Path) -> None:
+    await grow(store, "s", 1)
+    with closing(sqlite3.connect(path)) as database:
+        for statement in (MOVE, *MOVE_MANY.values()):
+            program = database.execute(f"EXPLAIN {statement}", (None,) * statement.count("?"))
+            assert {step[1] for step in program} & {"IdxInsert", "IdxDelete"} == set()
+
+
 def test_every_size_of_group_can_be_cut() -> None:
     assert SIZES[-1] == 1
     assert list(SIZES) == sorted(SIZES, reverse=True)

@@ -102,7 +102,7 @@ async def test_a_reader_stops_no_writer(store: SQLiteSessionStore, other: sqlite
     etag = await grow(store, "s", 1)
     other.execute("BEGIN")
     seen = other.execute("SELECT count(*) FROM frames").fetchone()
-    limit = 4 * WAL_PAGES * PAGE_SIZE
+    limit = 2 * WAL_PAGES * PAGE_SIZE
     for _ in range(20):
         etag = await committed(store, append("s", etag, frame=os.urandom(1_000_000)))
     assert await store.etags(["s"]) == {"s": etag}

@@ -8,15 +8,28 @@ from pathlib import Path
 
 import pytest
 from tests.stores.changes import append, committed, creation, grow, moved, new_block
-from tests.stores.contract import StoreContract
 
 from swisper_ctx.errors import CorruptSessionError, StoreError, StoreUnavailableError
+from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.stores.sqlite.connection import PAGE_SIZE
+from swisper_ctx.testing import ManualClock, StoreContract
 
 
 class TestSQLiteSessionStore(StoreContract):
-    pass
+    def open_store(self, directory: Path, clock: ManualClock) -> SQLiteSessionStore:
+        self.path = directory / "sessions.db"
+        return SQLiteSessionStore(self.path, clock=clock)
+
+    async def raw_read(self, store: SessionStore) -> list[bytes]:
+        with closing(sqlite3.connect(self.path)) as other:
+            bodies = [other.execute(f"SELECT body FROM {table}").fetchall() for table in ("heads", "blocks", "frames")]
+        return [body for rows in bodies for (body,) in rows]
+
+    async def raw_write(self, store: SessionStore, old: bytes, new: bytes) -> None:
+        with closing(sqlite3.connect(self.path)) as other, other:
+            for table in ("heads", "blocks", "frames"):
+                other.execute(f"UPDATE {table} SET body = ? WHERE body = ?", (new, old))
 
 
 async def test_everything_is_there_after_reopening(path: Path) -> None:

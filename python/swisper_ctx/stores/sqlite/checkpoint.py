@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -53,17 +54,17 @@ def write_checkpoint(writer: Writer, checkpoint: Checkpoint) -> bool:
             raise StoreError(
                 f"a head at {checkpoint.head.base} is not between the last one ({base}) and now ({version})"
             )
-        time = writer.clock()
-        _move_head(cursor, key, checkpoint, time)
-        _purge(cursor, key, version, time)
+        now = writer.clock()
+        _move_head(cursor, key, checkpoint, now)
+        _purge(cursor, key, version, now)
     return True
 
 
-def _move_head(cursor: sqlite3.Cursor, key: int, checkpoint: Checkpoint, time: int) -> None:
+def _move_head(cursor: sqlite3.Cursor, key: int, checkpoint: Checkpoint, now: int) -> None:
     """A head of the same base gives way to the new one, with the blocks that only it used."""
     base, stamp, body = checkpoint.head
     cursor.execute(REPLACE_HEAD, (key, base))
-    cursor.execute(ADD_HEAD, (key, base, stamp, time, body))
+    cursor.execute(ADD_HEAD, (key, base, stamp, now, body))
     cursor.executemany(DROP_BLOCK, [(base, key, block_id) for block_id in checkpoint.dropped])
     if checkpoint.dropped and cursor.rowcount != len(checkpoint.dropped):
         raise StoreError("a checkpoint drops a block that is not in use")
@@ -71,20 +72,20 @@ def _move_head(cursor: sqlite3.Cursor, key: int, checkpoint: Checkpoint, time: i
     cursor.executemany(ADD_BLOCK, [(key, *block[:4], base, block.body) for block in checkpoint.added])
 
 
-def _purge(cursor: sqlite3.Cursor, key: int, version: int, time: int) -> None:
+def _purge(cursor: sqlite3.Cursor, key: int, version: int, now: int) -> None:
     """Remove what the grace period no longer protects: see GRACE_VERSIONS and GRACE_TIME.
 
     The newest head that is past it becomes the oldest one kept. Patches up to its base go at once, their frames
     stay for RETRY_WINDOW.
     """
     (last,) = cursor.execute(OLDEST_HEAD, (key,)).fetchone()
-    (bound,) = cursor.execute(OLDEST_PROTECTED, (key, version - GRACE_VERSIONS, time - GRACE_TIME)).fetchone()
+    (bound,) = cursor.execute(OLDEST_PROTECTED, (key, version - GRACE_VERSIONS, now - GRACE_TIME)).fetchone()
     if bound is None:
         return
     cursor.execute(PURGE_HEADS, (key, bound))
     cursor.execute(PURGE_BLOCKS, (key, bound))
     cursor.execute(PURGE_PATCHES, (key, last, bound))
-    kept = cursor.execute(FIRST_REMEMBERED, (key, bound, time - RETRY_WINDOW)).fetchone()
+    kept = cursor.execute(FIRST_REMEMBERED, (key, bound, now - RETRY_WINDOW)).fetchone()
     cursor.execute(FORGET, (key, kept[0] if kept else bound + 1))
 
 
@@ -92,9 +93,9 @@ def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool)
     """Those that exist (and have expired), with everything they have; how many they were."""
     deleted = 0
     with writer.transaction("delete") as cursor:
-        time = writer.clock() if expired else None
+        now = writer.clock() if expired else None
         for session_id in session_ids:
-            row = cursor.execute(KEY, (session_id, time, time)).fetchone()
+            row = cursor.execute(KEY, (session_id, now, now)).fetchone()
             if row is not None:
                 for statement in DELETE:
                     cursor.execute(statement, row)
@@ -105,6 +106,10 @@ def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool)
 
 
 def _overwrite_wal(connection: sqlite3.Connection) -> None:
-    """Pages from before still stand in the WAL; cut it, unless somebody is reading there at this moment."""
+    """Pages from before still stand in the WAL: cut it, unless somebody goes on reading there."""
     with suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        for _ in range(20):
+            busy, *_pages = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                break
+            time.sleep(0.01)

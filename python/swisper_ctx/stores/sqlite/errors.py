@@ -55,6 +55,10 @@ def _mapped(error: Exception, session_id: str | None) -> StoreError:
         return StoreUnavailableError(f"SQLite: {error}")
     if code == sqlite3.SQLITE_CORRUPT and session_id is not None:
         return CorruptSessionError("its pages of the SQLite file are damaged", session_id=session_id)
+    if isinstance(error, sqlite3.OperationalError) and not code:
+        # Raised by Python's driver over a text that is no UTF-8, which it quotes.
+        problem = "a text in the SQLite file is not UTF-8"
+        return CorruptSessionError(problem, session_id=session_id) if session_id else StoreError(problem)
     return StoreError(f"SQLite: {error}" if isinstance(error, sqlite3.Error) else f"cannot be stored: {error}")
 
 

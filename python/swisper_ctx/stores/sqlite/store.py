@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +19,8 @@ from swisper_ctx.stores.sqlite import read
 from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
-from swisper_ctx.stores.sqlite.errors import mapped_errors, store_error
-from swisper_ctx.stores.sqlite.thread import ConnectionThread
+from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
+from swisper_ctx.stores.thread import OwnerThread, Resource
 
 T = TypeVar("T")
 
@@ -27,9 +28,9 @@ T = TypeVar("T")
 class SQLiteSessionStore(SessionStore):
     """Sessions in one SQLite file (WAL, `synchronous=FULL`): what `commit` has answered survives a power cut.
 
-    The file is created with its tables by the first operation. Several processes and event loops may share it, each
-    process with a store of its own. `timeout` is how long, in seconds, an operation waits for other processes that
-    hold the file locked, before it raises StoreUnavailableError.
+    The file is created with its tables by the first operation. Several processes may share it, each with a store of
+    its own. `timeout` is how long, in seconds, an operation waits while other processes hold the file locked, before
+    it raises StoreUnavailableError.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class SQLiteSessionStore(SessionStore):
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
         file = str(Path(name).absolute())
-        self._writer = ConnectionThread("swisper-sqlite-writer", partial(connect, file), timeout)
-        self._reader = ConnectionThread("swisper-sqlite-reader", partial(connect_reader, file), timeout)
+        self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
+        self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> SQLiteSessionStore:
@@ -81,7 +82,7 @@ class SQLiteSessionStore(SessionStore):
             return []
         try:
             return await self._write(partial(commit_group, changes=changes))
-        except sqlite3.Error as error:  # there is no connection
+        except (sqlite3.Error, CommitFailedError) as error:  # there is no connection
             return [CommitResult(None, store_error(error, change.session_id)) for change in changes]
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
@@ -91,7 +92,7 @@ class SQLiteSessionStore(SessionStore):
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         """Delete those sessions, or those of them that have expired by now; how many there were.
 
-        Their content is overwritten in the file, and in the WAL as well unless another process is reading.
+        Their content is overwritten in the file, and in the WAL as well unless another process goes on reading.
         """
         with mapped_errors():
             return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
@@ -116,3 +117,12 @@ class SQLiteSessionStore(SessionStore):
             self._process = os.getpid()
         elif self._process != os.getpid():
             raise StoreError("this SQLite store was in use before fork(): open one of its own in each process")
+
+
+def _resource(connecting: Callable[[float], sqlite3.Connection]) -> Resource[sqlite3.Connection]:
+    return Resource(connecting, _close, lambda connection: connection.in_transaction)
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        connection.close()

@@ -1,0 +1,30 @@
+"""Several ways of doing the same, measured in turns: what disturbs the machine disturbs all of them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+Way = Callable[[], float]
+"""Does a batch of operations and gives the cost of one; what it prepares is not in it."""
+
+
+def interleave(ways: Mapping[str, Way], rounds: int) -> dict[str, list[float]]:
+    """The costs of each way: A B A B ..., after one round that does not count."""
+    costs: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            costs[name].append(way())
+    return {name: samples[1:] for name, samples in costs.items()}
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No collection of garbage in between, so that none falls on one way alone."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

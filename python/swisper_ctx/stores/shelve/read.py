@@ -1,0 +1,87 @@
+"""Reading sessions. A turn of the store's thread is a moment: nothing is written while these run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from itertools import islice
+
+from swisper_ctx.errors import StoreError
+from swisper_ctx.log import Etag, Frame, SessionInfo, SessionPage, StoredSession
+from swisper_ctx.stores.shelve.file import SessionFile
+from swisper_ctx.stores.shelve.rows import BlockRow, Row, get_block, get_frame, get_head, get_log
+
+
+def read_etags(file: SessionFile, session_ids: Collection[str]) -> dict[str, Etag]:
+    """The etags of those that exist."""
+    return {session_id: row.etag for session_id in session_ids if (row := file.row(session_id)) is not None}
+
+
+def read_session(file: SessionFile, session_id: str, after: Etag | None, tail: int | None) -> StoredSession | None:
+    """One session: whole, with at least the last `tail` records of each list, or the frames after an etag."""
+    row = file.row(session_id)
+    if row is None:
+        return None
+    head, blocks = None, list[BlockRow]()
+    version = after.version if after else 0
+    if after is None:
+        log = get_log(file.shelf, session_id)
+        head, version = get_head(file.shelf, session_id, log.heads[-1]), log.heads[-1].base
+        blocks = _last([block for block in log.blocks if block.dropped_at is None], tail)
+    bodies = tuple(get_block(file.shelf, session_id, block) for block in blocks)
+    frames = read_frames(file, session_id, version, None)
+    times = row.created_at, row.updated_at, row.expires_at
+    return StoredSession(session_id, row.user_id, row.etag, row.epoch, *times, head, bodies, frames)
+
+
+def _last(blocks: list[BlockRow], tail: int | None) -> list[BlockRow]:
+    """In the order of fields and positions, without those that have `tail` records of their list after them."""
+    blocks.sort(key=lambda block: (block.field, block.position))
+    if tail is None:
+        return blocks
+    after, kept = Counter[str](), list[BlockRow]()
+    for block in reversed(blocks):
+        if block.records == 0 or after[block.field] < tail:
+            kept.append(block)
+        after[block.field] += block.records
+    return kept[::-1]
+
+
+def read_frames(file: SessionFile, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
+    """The frames above a version, oldest first."""
+    row = file.row(session_id)
+    if row is None or after >= row.etag.version:
+        return ()
+    first = max(after + 1, get_log(file.shelf, session_id).first)
+    versions = range(first, row.etag.version + 1)[:limit]
+    return tuple(get_frame(file.shelf, session_id, version) for version in versions)
+
+
+def list_sessions(
+    file: SessionFile, user_id: str | None, expired_at: int | None, cursor: str | None, limit: int
+) -> SessionPage:
+    """A page of sessions, newest first: of one user, if given; expired at a moment, if given."""
+    before = _key(cursor)
+    matching = (
+        (session_id, row)
+        for session_id, row in reversed(file.rows.items())
+        if (before is None or row.key < before)
+        and (user_id is None or row.user_id == user_id)
+        and (expired_at is None or (row.expires_at is not None and row.expires_at <= expired_at))
+    )
+    found = list(islice(matching, limit + 1))
+    page = tuple(_info(session_id, row) for session_id, row in found[:limit])
+    return SessionPage(page, str(found[limit - 1][1].key) if len(found) > limit else None)
+
+
+def _key(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isdecimal():
+        raise StoreError("this cursor comes from elsewhere")
+    return int(cursor)
+
+
+def _info(session_id: str, row: Row) -> SessionInfo:
+    times = row.created_at, row.updated_at, row.expires_at
+    return SessionInfo(session_id, row.user_id, row.etag.version, row.messages, *times)

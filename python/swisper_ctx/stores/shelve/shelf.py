@@ -1,0 +1,161 @@
+"""The file on disk: a shelf whose values are bytes, and the lock beside it."""
+
+from __future__ import annotations
+
+import dbm
+import fcntl
+import os
+import shelve
+from collections.abc import Collection, MutableMapping
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+from zlib import crc32
+
+from swisper_ctx.errors import CorruptSessionError, StoreError
+
+# Not dbm.ndbm: where it limits the size of values, it damages its file with larger ones.
+MODULES = ("dbm.sqlite3", "dbm.gnu", "dbm.dumb")
+"""What a new file is made with: the first that this Python has."""
+
+SESSION = "session"
+MARK, FORMAT = "\0format", b"swisper_ctx 1"
+"""The key that says whose file it is. No session has it: the last part of theirs is never "format"."""
+
+CHECKSUM = 4
+
+
+def key_of(session_id: str, part: str) -> str:
+    """The key of one part of a session. The last NUL ends the id, as no part has one."""
+    return f"{session_id}\0{part}"
+
+
+class BytesShelf(shelve.Shelf[bytes]):
+    """A shelf that keeps the bytes it is given, behind a checksum of key and value.
+
+    A Shelf pickles what it is given and unpickles what it finds, and a pickle in a file that somebody else could
+    write runs what that somebody likes. Every read of a Shelf goes through `__getitem__` and every write through
+    `__setitem__`; with these two replaced, neither pickler is ever called.
+    """
+
+    def __init__(self, database: MutableMapping[bytes, bytes]) -> None:
+        super().__init__(database)
+        self._database = database
+
+    def __getitem__(self, key: str) -> bytes:
+        name = key.encode()
+        value = self._database[name]
+        checksum, content = value[:CHECKSUM], value[CHECKSUM:]
+        if len(checksum) < CHECKSUM or int.from_bytes(checksum, "big") != crc32(content, crc32(name)):
+            raise damaged(key, "it is damaged")
+        return content
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        if type(value) is not bytes:
+            raise TypeError("this shelf takes bytes and nothing else")
+        name = key.encode()
+        self._database[name] = crc32(value, crc32(name)).to_bytes(CHECKSUM, "big") + value
+
+    def required(self, key: str) -> bytes:
+        """The value; one that is not there is damage. Raises CorruptSessionError."""
+        try:
+            return self[key]
+        except KeyError:
+            raise damaged(key, "it is missing") from None
+
+    def session_ids(self) -> list[str]:
+        """Of every session, in no order."""
+        end = key_of("", SESSION).encode()
+        return [name[: -len(end)].decode() for name in self._names() if name.endswith(end)]
+
+    def erase(self, session_ids: Collection[str]) -> None:
+        """Delete every key of these sessions, the one that makes them sessions last. Looks at the keys of all."""
+        gone = {session_id.encode() for session_id in session_ids}
+        names = [name for name in self._names() if name.rpartition(b"\0")[0] in gone and name != MARK.encode()]
+        for name in sorted(names, key=lambda name: name.endswith(key_of("", SESSION).encode())):
+            del self._database[name]
+
+    def _names(self) -> list[bytes]:
+        # By keys(): the objects of dbm.gnu cannot be iterated.
+        return list(self._database.keys())
+
+
+def damaged(key: str, problem: str) -> CorruptSessionError:
+    """The error for the value of a key."""
+    session_id, _, part = key.rpartition("\0")
+    return CorruptSessionError(problem, session_id=session_id, block=part)
+
+
+def open_shelf(path: str) -> BytesShelf:
+    """The shelf at a path, a new one if there is none. Raises StoreError for a file of anybody else."""
+    shelf = BytesShelf(_open_dbm(path))
+    try:
+        _check_mark(shelf, path)
+    except BaseException:
+        shelf.close()
+        raise
+    return shelf
+
+
+def _open_dbm(path: str) -> Any:
+    kind = dbm.whichdb(path)
+    if kind is None:
+        return _first_module().open(path, "c")
+    if kind not in MODULES:
+        raise _foreign(path)
+    try:
+        return import_module(kind).open(path, "w")
+    except ImportError as error:
+        raise StoreError(f"{path} was made with {kind}, which this Python lacks") from error
+
+
+def _first_module() -> Any:
+    for name in MODULES:
+        with suppress(ImportError):
+            return import_module(name)
+    raise AssertionError("dbm.dumb is part of every Python")
+
+
+def _check_mark(shelf: BytesShelf, path: str) -> None:
+    try:
+        mark = shelf.get(MARK)
+        if mark is None and len(shelf) > 0:
+            raise _foreign(path)
+    except (*dbm.error, CorruptSessionError) as error:
+        raise _foreign(path) from error
+    if mark is None:
+        shelf[MARK] = FORMAT
+    elif mark != FORMAT:
+        raise StoreError(f"{path} was written by a newer version of this library: upgrade it")
+
+
+def _foreign(path: str) -> StoreError:
+    return StoreError(f"{path} is a file of another application: give the store a path of its own")
+
+
+def lock(path: str) -> int:
+    """Hold the file `path`.lock for this store alone; the descriptor to unlock. Raises StoreError if another holds it.
+
+    The kernel ends the lock with the process. It belongs to this one opening of the file: a second store in the
+    same process is refused as well.
+    """
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"{path} is open in another store, of this process or another: close that one, share it, or use sqlite://, "
+            "which several processes may open"
+        ) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def unlock(descriptor: int) -> None:
+    """Let others have the file."""
+    # Closing alone would leave the lock to a child that was forked meanwhile: it has the same opening of the file.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

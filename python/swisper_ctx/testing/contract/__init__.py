@@ -1,0 +1,53 @@
+"""What every store must do, as tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.testing.clock import ManualClock
+from swisper_ctx.testing.contract.checkpoints import CheckpointContract
+from swisper_ctx.testing.contract.closing import ClosingContract
+from swisper_ctx.testing.contract.commits import CommitContract
+from swisper_ctx.testing.contract.damage import DamageContract
+from swisper_ctx.testing.contract.listings import SessionsContract
+from swisper_ctx.testing.contract.reads import ReadContract
+
+__all__ = ["StoreContract"]
+
+
+@pytest.mark.asyncio
+class StoreContract(
+    CommitContract, ReadContract, CheckpointContract, SessionsContract, DamageContract, ClosingContract
+):
+    """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.
+
+        class TestMyStore(StoreContract):
+            def open_store(self, directory, clock):
+                return MyStore(directory / "file", clock=clock)
+
+            async def raw_read(self, store): ...
+            async def raw_write(self, store, old, new): ...
+
+    Each test has a new store, by the fixture `store`, and its clock, by the fixture `clock`.
+    """
+
+    def open_store(self, directory: Path, clock: ManualClock) -> SessionStore:
+        """A new and empty store, in a directory of its own if it needs one."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """The clock of the store."""
+        return ManualClock()
+
+    @pytest_asyncio.fixture
+    async def store(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[SessionStore]:
+        """The store under test."""
+        store = self.open_store(tmp_path, clock)
+        yield store
+        await store.aclose()

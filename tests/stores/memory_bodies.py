@@ -1,0 +1,26 @@
+"""What stands in a memory store, past its operations."""
+
+from __future__ import annotations
+
+from swisper_ctx.stores.memory import MemorySessionStore
+
+
+def bodies(store: MemorySessionStore) -> list[bytes]:
+    found: list[bytes | None] = []
+    for session in store._sessions.values():
+        found += [row.head.body for row in session.heads]
+        found += [row.block.body for row in session.blocks]
+        found += [frame.body for frame in session.frames]
+    return [body for body in found if body is not None]
+
+
+def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
+    def changed(body: bytes) -> bytes:
+        return new if body == old else body
+
+    assert old in bodies(store)
+    for session_id, session in store._sessions.items():
+        heads = tuple(row._replace(head=row.head._replace(body=changed(row.head.body))) for row in session.heads)
+        blocks = tuple(row._replace(block=row.block._replace(body=changed(row.block.body))) for row in session.blocks)
+        frames = tuple(frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames)
+        store._sessions[session_id] = session._replace(heads=heads, blocks=blocks, frames=frames)

@@ -1,0 +1,135 @@
+"""A store that fails on demand is a store like any other as long as nothing is demanded."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.stores.memory_bodies import bodies, replace_body
+
+from swisper_ctx import Message, SwisperContext, serialize_context
+from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes
+from swisper_ctx.testing.changes import append, committed, creation, folded, grow
+
+
+class TestFaultyStore(StoreContract):
+    def open_store(self, directory: Path, clock: ManualClock) -> FaultyStore:
+        return FaultyStore(MemorySessionStore(clock=clock))
+
+    def inner(self, store: SessionStore) -> MemorySessionStore:
+        assert isinstance(store, FaultyStore)
+        assert isinstance(store.store, MemorySessionStore)
+        return store.store
+
+    async def raw_read(self, store: SessionStore) -> list[bytes]:
+        return bodies(self.inner(store))
+
+    async def raw_write(self, store: SessionStore, old: bytes, new: bytes) -> None:
+        replace_body(self.inner(store), old, new)
+
+
+@pytest.fixture
+def faulty() -> FaultyStore:
+    return FaultyStore(MemorySessionStore())
+
+
+async def test_faults_come_in_their_order_and_then_no_more(faulty: FaultyStore) -> None:
+    etag = await grow(faulty, "s", 1)
+    faulty.inject("commit", passes, fails(), loses())
+    etag = await committed(faulty, append("s", etag))
+    change = append("s", etag)
+    with pytest.raises(StoreUnavailableError):
+        await faulty.commit([change])
+    assert await faulty.etags(["s"]) == {"s": etag}
+    with pytest.raises(OutcomeUnknownError):
+        await faulty.commit([change])
+    assert await faulty.etags(["s"]) == {"s": change.etag}
+    await committed(faulty, append("s", change.etag))
+    assert faulty.calls.count("commit") == 5
+
+
+async def test_each_operation_has_faults_of_its_own(faulty: FaultyStore) -> None:
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "etags": lambda: faulty.etags(["s"]),
+        "read": lambda: faulty.read("s"),
+        "frames": lambda: faulty.frames("s"),
+        "commit": lambda: faulty.commit([creation("s")]),
+        "delete": lambda: faulty.delete(["s"]),
+        "sessions": faulty.sessions,
+    }
+    for operation, call in calls.items():
+        faulty.inject(operation, fails(StoreError(operation)))
+        with pytest.raises(StoreError, match=operation):
+            await call()
+        await call()
+    context = SwisperContext(user_id="u")
+    await faulty.save_session(context)
+    faulty.inject("checkpoint", fails(StoreError("checkpoint")))
+    with pytest.raises(StoreError, match="checkpoint"):
+        await folded(faulty, context)
+    assert await folded(faulty, context)
+
+
+def test_there_is_no_other_operation(faulty: FaultyStore) -> None:
+    with pytest.raises(ValueError, match="commit"):
+        faulty.inject("load", fails())
+
+
+async def test_what_hangs_waits_for_its_release(faulty: FaultyStore) -> None:
+    hang = Hang()
+    faulty.inject("commit", hang)
+    saving = asyncio.create_task(faulty.commit([creation("s")]))
+    await hang.reached.wait()
+    assert await faulty.etags(["s"]) == {}
+    assert not saving.done()
+    hang.release()
+    (result,) = await saving
+    assert result.time is not None
+
+
+async def test_closing_releases_what_hangs(faulty: FaultyStore) -> None:
+    hang = Hang()
+    faulty.inject("commit", hang)
+    saving = asyncio.create_task(faulty.save_session(SwisperContext(user_id="u")))
+    await hang.reached.wait()
+    await faulty.aclose()
+    await saving
+
+
+async def test_a_delay_only_delays(faulty: FaultyStore) -> None:
+    faulty.inject("etags", delays(0.01))
+    slow = asyncio.create_task(faulty.etags(["s"]))
+    await asyncio.sleep(0)
+    assert not slow.done()
+    assert await slow == {}
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
+async def test_a_save_that_failed_either_way_is_written_once_in_the_end(faulty: FaultyStore, written: bool) -> None:
+    context = SwisperContext(user_id="u")
+    await faulty.save_session(context)
+    faulty.inject("commit", loses() if written else fails())
+    context.conversation_history.append(Message(role="user", content="once"))
+    with pytest.raises(StoreUnavailableError):
+        await faulty.save_session(context)
+    assert [message.content for message in context.conversation_history] == ["once"]
+    loaded = await faulty.load_session(context.session_id)
+    assert loaded is not None
+    assert len(loaded.conversation_history) == written
+    if not written:
+        await faulty.save_session(context)
+        loaded = await faulty.load_session(context.session_id)
+        assert loaded is not None
+        assert serialize_context(loaded) == serialize_context(context)
+
+
+def test_faults_need_no_pytest() -> None:
+    program = "import sys, swisper_ctx.testing; assert 'pytest' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
