@@ -27,7 +27,7 @@ from tests.values import (
 from swisper_ctx import EncodeError, Message, PipelineExecution, Product, RecordList
 from swisper_ctx.errors import CodecError, DecodeError
 
-NO_NUMBERS = "01 -01 00 - +1 .5 1. 1.e5 1e 1e+ 0x1 1_0 \u0661 Infinity NaN"  # noqa: RUF001 - a digit, but none of JSON
+NO_NUMBERS = "01 -01 00 - +1 .5 1. 1.e5 1e 1e+ 0x1 1_0 \u0661 Infinity NaN"
 NO_TEXTS = r""" 'a' " "\ "\x" "\u12" "\u12g4" "\u+123" "\ud800" "\udc00\ud800" "\ud800\n" """
 NO_CONTAINERS = '[1,] [,1] [ ] [} {"a"} {"a":} {"a":1,} {,} {a:1} // nul True'
 BLANK = st.text(" \t\r\n", max_size=3)

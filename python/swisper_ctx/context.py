@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, overload
 
 from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
-from swisper_ctx.errors import InvalidTransitionError
+from swisper_ctx.errors import ConflictError, InvalidTransitionError
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
-from swisper_ctx.log import Etag
+from swisper_ctx.log import Block, Etag
 
 METADATA = ("session_id", "user_id", "created_at", "updated_at", "version")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +52,7 @@ class Position:
     """Where a context stands in the log of its session."""
 
     __slots__ = (
+        "blocks",
         "created_at",
         "epoch",
         "etag",
@@ -71,6 +72,8 @@ class Position:
         """The state after everything that was handed to a store, acknowledged or not."""
         self.etag: Etag | None = None
         self.mark: FoldMark | None = None
+        self.blocks: Callable[[str, list[bytes]], Awaitable[tuple[Block, ...]]] | None = None
+        """Fetches blocks that were left in the store."""
         self.epoch = self.version = 0
         self.created_at: int | None = None
         self.updated_at: int | None = None
@@ -178,6 +181,21 @@ class SwisperContext(ContextBase):
     created_at: datetime | None = field(default=None, init=False)
     updated_at: datetime | None = field(default=None, init=False)
     version: int = field(default=0, init=False)
+
+    async def load_history(self) -> None:
+        """Fetch the records that `tail=` left in the store; nothing if all are here.
+
+        Raises ConflictError if they were rewritten meanwhile: load the session again.
+        """
+        position = self._position
+        missing = position.snapshot.missing
+        if not missing or position.blocks is None:
+            return
+        blocks = await position.blocks(position.session_id, missing)
+        if len(blocks) < len(missing):
+            raise ConflictError("the history was rewritten meanwhile", expected=position.etag)
+        for block in blocks:
+            position.snapshot.fill(block.block_id, block.body or b"")
 
     def transition_to(self, state: str, allowed: Mapping[str, Collection[str]] | None = None) -> None:
         """Set `current_state`, which the next save writes only if the stored state is still the one left here.

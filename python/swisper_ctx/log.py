@@ -37,14 +37,17 @@ class Head(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One immutable part of a checkpoint. Blocks of a field stand in the order of `position`."""
+    """One immutable part of a checkpoint. Blocks of a field stand in the order of `position`.
+
+    `body` is None where a read of the last records left it in the store.
+    """
 
     block_id: bytes
     field: str
     """The record list it belongs to, the one large field it holds, or "" for the small fields together."""
     position: int
     records: int
-    body: bytes
+    body: bytes | None
 
 
 class Frame(NamedTuple):

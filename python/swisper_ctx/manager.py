@@ -95,9 +95,16 @@ class PipelineSessionManager(Generic[C]):
         await self.session_store.save_session(context)
         return context
 
-    async def load_session_context(self, session_id: str, *, user_id: str | None = None) -> C | None:
-        """The context of a session, None if there is none or `user_id` is given and it is another user's."""
-        return await self.session_store.load_session(session_id, user_id=user_id, context_class=self.context_class)
+    async def load_session_context(
+        self, session_id: str, *, user_id: str | None = None, tail: int | None = None
+    ) -> C | None:
+        """The context of a session, None if there is none or `user_id` is given and it is another user's.
+
+        With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`.
+        """
+        return await self.session_store.load_session(
+            session_id, user_id=user_id, tail=tail, context_class=self.context_class
+        )
 
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""

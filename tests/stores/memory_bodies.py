@@ -21,6 +21,9 @@ def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
     assert old in bodies(store)
     for session_id, session in store._sessions.items():
         heads = tuple(row._replace(head=row.head._replace(body=changed(row.head.body))) for row in session.heads)
-        blocks = tuple(row._replace(block=row.block._replace(body=changed(row.block.body))) for row in session.blocks)
+        blocks = tuple(
+            row._replace(block=row.block._replace(body=row.block.body and changed(row.block.body)))
+            for row in session.blocks
+        )
         frames = tuple(frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames)
         store._sessions[session_id] = session._replace(heads=heads, blocks=blocks, frames=frames)

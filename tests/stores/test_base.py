@@ -26,12 +26,14 @@ from swisper_ctx import (
 from swisper_ctx.log import CommitResult
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
-from swisper_ctx.stores.sqlite import SQLiteSessionStore
+from swisper_ctx.stores.registry import open_store
+from swisper_ctx.testing import FaultyStore, fails
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "shelve"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SessionStore]:
-    made: SessionStore = MemorySessionStore() if request.param == "memory" else SQLiteSessionStore(tmp_path / "s.db")
+    url = "memory://" if request.param == "memory" else f"{request.param}:///{tmp_path}/sessions"
+    made = open_store(url)
     yield made
     await made.aclose()
 
@@ -275,26 +277,13 @@ async def test_damaged_bytes_name_their_session_and_hurt_no_other(tmp_path: Path
     assert await store.load_session(good.session_id) is not None
 
 
-class Failing(MemorySessionStore):
-    """A store whose commits fail as they are told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: list[BaseException] = []
-
-    async def commit(self, changes: Any) -> list[CommitResult]:
-        if self.errors:
-            raise self.errors.pop()
-        return await super().commit(changes)
-
-
 @pytest.mark.parametrize("error", [StoreUnavailableError("down"), ValueError("a defect of the driver")])
 async def test_a_failing_store_stops_no_queue(error: Exception) -> None:
-    store = Failing()
+    store = FaultyStore(MemorySessionStore())
     contexts = [await new_context(store) for _ in range(3)]
     for context in contexts:
         say(context, "x")
-    store.errors = [error]
+    store.inject("commit", fails(error))
     results = await asyncio.gather(*map(store.save_session, contexts), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailableError) for result in results)
     await asyncio.gather(*map(store.save_session, contexts))

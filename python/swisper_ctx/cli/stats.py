@@ -65,7 +65,7 @@ class Totals:
         self.frames += len(frames)
         self.frame_bytes += sum(len(frame.body or b"") for frame in frames)
         self.blocks += len(stored.blocks)
-        self.block_bytes += sum(len(block.body) for block in stored.blocks)
+        self.block_bytes += sum(len(block.body or b"") for block in stored.blocks)
 
     def counts(self) -> dict[str, int]:
         """The numbers by their names."""

@@ -11,6 +11,7 @@ from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
 from swisper_ctx.errors import ConflictError, CorruptSessionError, SessionNotFoundError
 from swisper_ctx.log import (
+    Block,
     Change,
     Checkpoint,
     CommitResult,
@@ -50,8 +51,12 @@ class SessionStore(ABC):
     ) -> StoredSession | None:
         """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
 
-        `tail` asks for at least so many of the last records of each list; a store may give more.
+        With `tail` the blocks before the last so many records of each list have no body; a store may give more.
         """
+
+    @abstractmethod
+    async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+        """Those blocks of a session that are still kept, in use or not, with their bodies; in any order."""
 
     @abstractmethod
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
@@ -103,22 +108,33 @@ class SessionStore(ABC):
         return Checkpointer(self.checkpoint, self.read)
 
     @overload
-    async def load_session(self, session_id: str, *, user_id: str | None = None) -> SwisperContext | None: ...
+    async def load_session(
+        self, session_id: str, *, user_id: str | None = None, tail: int | None = None
+    ) -> SwisperContext | None: ...
     @overload
     async def load_session(
-        self, session_id: str, *, user_id: str | None = None, context_class: type[C]
+        self, session_id: str, *, user_id: str | None = None, tail: int | None = None, context_class: type[C]
     ) -> C | None: ...
     async def load_session(
-        self, session_id: str, *, user_id: str | None = None, context_class: type[Any] = SwisperContext
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        tail: int | None = None,
+        context_class: type[Any] = SwisperContext,
     ) -> Any:
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
+        With `tail`, at least so many of the last records of each list are loaded; what needs an earlier one raises
+        NotLoadedError until `await context.load_history()` has fetched them.
+
         Raises CorruptSessionError for bytes that are damaged or foreign.
         """
-        stored = await self.read(session_id)
+        stored = await self.read(session_id, tail=tail)
         if stored is None or user_id not in (None, stored.user_id):
             return None
         context = opened(stored, context_class)
+        context._position.blocks = self.blocks
         self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
         return context
 

@@ -88,6 +88,11 @@ class MemorySessionStore(SessionStore):
         times = now.created_at, now.updated_at, now.expires_at
         return StoredSession(session_id, now.user_id, now.etag, now.epoch, *times, head, blocks, frames)
 
+    async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+        self._check_open()
+        now = self._sessions.get(session_id)
+        return tuple(row.block for row in now.blocks if row.block.block_id in block_ids) if now else ()
+
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         self._check_open()
         now = self._sessions.get(session_id)
@@ -196,16 +201,16 @@ def _in_use(session: _Session) -> list[Block]:
 
 
 def _last(blocks: Sequence[Block], tail: int | None) -> tuple[Block, ...]:
-    """Without the blocks that have, after them, `tail` records or more of their list."""
+    """Without the bodies of blocks that have, after them, `tail` records or more of their list."""
     if tail is None:
         return tuple(blocks)
     after: dict[str, int] = {}
-    kept = []
+    found = []
     for block in reversed(blocks):
-        if block.records == 0 or after.setdefault(block.field, 0) < tail:
-            kept.append(block)
+        is_wanted = block.records == 0 or after.setdefault(block.field, 0) < tail
+        found.append(block if is_wanted else block._replace(body=None))
         after[block.field] = after.get(block.field, 0) + block.records
-    return tuple(reversed(kept))
+    return tuple(reversed(found))
 
 
 def _moved(now: _Session, checkpoint: Checkpoint, time: int) -> _Session:
@@ -213,6 +218,8 @@ def _moved(now: _Session, checkpoint: Checkpoint, time: int) -> _Session:
     base, last, version = checkpoint.head.base, now.heads[-1].head.base, now.etag.version
     if not last <= base <= version:
         raise StoreError(f"a head at {base} is not between the last one ({last}) and now ({version})")
+    if any(block.body is None for block in checkpoint.added):
+        raise StoreError("a checkpoint adds a block without its body")
     if not set(checkpoint.dropped) <= {block.block_id for block in _in_use(now)}:
         raise StoreError("a checkpoint drops a block that is not in use")
     older = tuple(row for row in now.heads if row.head.base < base)

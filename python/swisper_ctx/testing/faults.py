@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from swisper_ctx.errors import OutcomeUnknownError, StoreUnavailableError
-from swisper_ctx.log import Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
 from swisper_ctx.stores.base import SessionStore
 
 Call = Callable[[], Awaitable[Any]]
@@ -16,7 +16,7 @@ Call = Callable[[], Awaitable[Any]]
 Fault = Callable[[Call], Awaitable[Any]]
 """Does what becomes of one call, which it is given to perform or not."""
 
-OPERATIONS = ("etags", "read", "frames", "commit", "checkpoint", "delete", "sessions")
+OPERATIONS = ("etags", "read", "blocks", "frames", "commit", "checkpoint", "delete", "sessions")
 
 
 async def passes(call: Call) -> Any:
@@ -99,6 +99,10 @@ class FaultyStore(SessionStore):
         found: StoredSession | None = await self._call(
             "read", lambda: self.store.read(session_id, after=after, tail=tail)
         )
+        return found
+
+    async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+        found: tuple[Block, ...] = await self._call("blocks", lambda: self.store.blocks(session_id, block_ids))
         return found
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import pickle
 import shelve
@@ -18,7 +19,6 @@ from swisper_ctx import Message, SwisperContext, serialize_context
 from swisper_ctx.errors import CorruptSessionError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import GRACE_TIME, RETRY_WINDOW, Etag
 from swisper_ctx.stores.shelve import ShelveSessionStore
-from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import part_of_frame
 from swisper_ctx.stores.shelve.shelf import FORMAT, BytesShelf, key_of
 from swisper_ctx.testing import ManualClock
@@ -84,7 +84,7 @@ async def test_a_pickle_in_the_file_is_damage_and_is_not_loaded(store: ShelveSes
     await grow(store, "s", 2)
     other = await grow(store, "t", 2)
     name = key_of("s", part_of_frame(2)).encode()
-    await raw(store, lambda database: database.update({name: pickle.dumps(Bomb())}))
+    await raw(store, lambda database: operator.setitem(database, name, pickle.dumps(Bomb())))
     with pytest.raises(CorruptSessionError, match="frame/2 of session s") as caught:
         await store.read("s")
     assert caught.value.session_id == "s"
@@ -369,21 +369,22 @@ def test_a_loop_that_is_gone_leaves_the_store_to_the_next(path: Path) -> None:
     asyncio.run(store.aclose())
 
 
-async def test_a_file_that_cannot_be_finished_is_an_error(store: ShelveSessionStore) -> None:
-    await grow(store, "s", 1)
+async def test_a_file_that_cannot_be_finished_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ShelveSessionStore(path)
+    etag = await grow(store, "s", 1)
+    close = BytesShelf.close
 
-    def break_it(file: SessionFile, _: float) -> None:
-        close = file.shelf._database.close  # type: ignore[attr-defined]
+    def failing(shelf: BytesShelf) -> None:
+        close(shelf)
+        raise OSError(28, "No space left on device")
 
-        def failing() -> None:
-            close()
-            raise OSError(28, "No space left on device")
-
-        file.shelf._database.close = failing  # type: ignore[attr-defined]
-
-    await store._thread.run(break_it)
-    with pytest.raises(StoreError, match="closed"):
-        await store.aclose()
+    with monkeypatch.context() as patch:
+        patch.setattr(BytesShelf, "close", failing)
+        with pytest.raises(StoreError, match="when it was closed"):
+            await store.aclose()
+    again = ShelveSessionStore(path)
+    assert await again.etags(["s"]) == {"s": etag}
+    await again.aclose()
 
 
 @pytest.mark.parametrize(("url", "name"), [("shelve:///in%20here", "in here"), ("shelve:///{0}/there", "there")])

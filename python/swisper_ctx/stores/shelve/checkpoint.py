@@ -40,9 +40,8 @@ def write_checkpoint(file: SessionFile, checkpoint: Checkpoint, time: int, failp
     with file.writing():
         _put_bodies(shelf, checkpoint)
         put_log(shelf, session_id, after)
-        _remove(shelf, session_id, before, after)
-        # dbm.dumb writes its index now, while a turn need not.
-        shelf.sync()
+        with shelf.deleting():
+            _remove(shelf, session_id, before, after)
     failpoint("checkpoint.done")
     return True
 
@@ -91,6 +90,8 @@ def _purged(shelf: BytesShelf, session_id: str, log: Log, version: int, time: in
 
 def _put_bodies(shelf: BytesShelf, checkpoint: Checkpoint) -> None:
     for block in checkpoint.added:
+        if block.body is None:
+            raise StoreError("a checkpoint adds a block without its body")
         shelf[key_of(checkpoint.session_id, part_of_block(block.block_id))] = block.body
     shelf[key_of(checkpoint.session_id, part_of_head(checkpoint.head.stamp))] = checkpoint.head.body
 
@@ -136,7 +137,6 @@ def delete_sessions(
     if gone:
         with file.writing():
             file.shelf.erase(gone)
-            file.shelf.sync()
         for session_id in gone:
             file.rows.pop(session_id, None)
             file.damaged.pop(session_id, None)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from itertools import islice
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Etag, Frame, SessionInfo, SessionPage, StoredSession
+from swisper_ctx.log import Block, Etag, Frame, SessionInfo, SessionPage, StoredSession
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import BlockRow, Row, get_block, get_frame, get_head, get_log
 
@@ -27,24 +27,29 @@ def read_session(file: SessionFile, session_id: str, after: Etag | None, tail: i
     if after is None:
         log = get_log(file.shelf, session_id)
         head, version = get_head(file.shelf, session_id, log.heads[-1]), log.heads[-1].base
-        blocks = _last([block for block in log.blocks if block.dropped_at is None], tail)
-    bodies = tuple(get_block(file.shelf, session_id, block) for block in blocks)
+        blocks = [block for block in log.blocks if block.dropped_at is None]
+    parts = _parts(file, session_id, blocks, tail)
     frames = read_frames(file, session_id, version, None)
     times = row.created_at, row.updated_at, row.expires_at
-    return StoredSession(session_id, row.user_id, row.etag, row.epoch, *times, head, bodies, frames)
+    return StoredSession(session_id, row.user_id, row.etag, row.epoch, *times, head, parts, frames)
 
 
-def _last(blocks: list[BlockRow], tail: int | None) -> list[BlockRow]:
-    """In the order of fields and positions, without those that have `tail` records of their list after them."""
-    blocks.sort(key=lambda block: (block.field, block.position))
-    if tail is None:
-        return blocks
-    after, kept = Counter[str](), list[BlockRow]()
-    for block in reversed(blocks):
-        if block.records == 0 or after[block.field] < tail:
-            kept.append(block)
-        after[block.field] += block.records
-    return kept[::-1]
+def _parts(file: SessionFile, session_id: str, blocks: list[BlockRow], tail: int | None) -> tuple[Block, ...]:
+    """In the order of fields and positions; those with `tail` records of their list after them without a body."""
+    after, found = Counter[str](), list[Block]()
+    for row in sorted(blocks, key=lambda block: (block.field, block.position), reverse=True):
+        is_wanted = tail is None or row.records == 0 or after[row.field] < tail
+        found.append(get_block(file.shelf, session_id, row) if is_wanted else Block(*row[:4], None))
+        after[row.field] += row.records
+    return tuple(found[::-1])
+
+
+def read_blocks(file: SessionFile, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+    """Those that are still kept."""
+    if file.row(session_id) is None:
+        return ()
+    rows = [row for row in get_log(file.shelf, session_id).blocks if row.block_id in block_ids]
+    return tuple(get_block(file.shelf, session_id, row) for row in rows)
 
 
 def read_frames(file: SessionFile, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:

@@ -6,8 +6,8 @@ import dbm
 import fcntl
 import os
 import shelve
-from collections.abc import Collection, MutableMapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 from zlib import crc32
@@ -72,8 +72,21 @@ class BytesShelf(shelve.Shelf[bytes]):
         """Delete every key of these sessions, the one that makes them sessions last. Looks at the keys of all."""
         gone = {session_id.encode() for session_id in session_ids}
         names = [name for name in self._names() if name.rpartition(b"\0")[0] in gone and name != MARK.encode()]
-        for name in sorted(names, key=lambda name: name.endswith(key_of("", SESSION).encode())):
-            del self._database[name]
+        with self.deleting():
+            for name in sorted(names, key=lambda name: name.endswith(key_of("", SESSION).encode())):
+                del self._database[name]
+
+    @contextmanager
+    def deleting(self) -> Iterator[None]:
+        """For deleting many keys; at the end the dbm module writes what it holds back."""
+        # dbm.dumb writes its whole index after each deletion: 1,000 among 10,000 keys took 5 s, and take 7 ms so.
+        held_back = vars(self._database) if type(self._database).__module__ == "dbm.dumb" else dict[str, Any]()
+        held_back["_commit"] = lambda: None
+        try:
+            yield
+        finally:
+            del held_back["_commit"]
+        self.sync()
 
     def _names(self) -> list[bytes]:
         # By keys(): the objects of dbm.gnu cannot be iterated.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.shelve import read
@@ -61,6 +61,9 @@ class ShelveSessionStore(SessionStore):
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail))
+
+    async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+        return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids))
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         return await self._read(partial(read.read_frames, session_id=session_id, after=after, limit=limit))

@@ -19,14 +19,17 @@ BLOCKS = """
     SELECT block_id, field, position, records, body FROM blocks
     WHERE session = ? AND dropped_at IS NULL ORDER BY field, position
 """
-# Without the blocks that have `tail` records of their list after them; their bodies, the last column, are not read.
+# Those that have `tail` records of their list after them come without their bodies, which are not read.
 LAST_BLOCKS = """
-    SELECT block_id, field, position, records, body FROM blocks WHERE id IN (
-        SELECT id FROM (
-            SELECT id, records, sum(records) OVER (PARTITION BY field ORDER BY position DESC) AS reached
-            FROM blocks WHERE session = ? AND dropped_at IS NULL
-        ) WHERE records = 0 OR reached - records < ?
-    ) ORDER BY field, position
+    SELECT block_id, field, position, blocks.records, CASE WHEN blocks.records = 0 OR behind < ? THEN body END
+    FROM blocks JOIN (
+        SELECT id, sum(records) OVER (PARTITION BY field ORDER BY position DESC) - records AS behind
+        FROM blocks WHERE session = ? AND dropped_at IS NULL
+    ) USING (id) ORDER BY field, position
+"""
+BLOCK = """
+    SELECT block_id, field, position, records, body FROM blocks
+    WHERE session = (SELECT key FROM sessions WHERE session_id = ?) AND block_id = ?
 """
 FRAMES = """
     SELECT version, token, change_id, time, body FROM frames WHERE session = ? AND version > ? ORDER BY version LIMIT ?
@@ -72,8 +75,15 @@ def _head(cursor: sqlite3.Cursor, session_id: str, key: int) -> Head:
 
 
 def _blocks(cursor: sqlite3.Cursor, key: int, tail: int | None) -> tuple[Block, ...]:
-    rows = cursor.execute(BLOCKS, (key,)) if tail is None else cursor.execute(LAST_BLOCKS, (key, tail))
+    rows = cursor.execute(BLOCKS, (key,)) if tail is None else cursor.execute(LAST_BLOCKS, (tail, key))
     return tuple(starmap(Block, rows))
+
+
+def read_blocks(connection: sqlite3.Connection, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+    """Those that are still kept."""
+    with snapshot(connection) as cursor:
+        rows = [cursor.execute(BLOCK, (session_id, block_id)).fetchone() for block_id in block_ids]
+    return tuple(Block(*row) for row in rows if row is not None)
 
 
 def read_frames(connection: sqlite3.Connection, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
