@@ -7,26 +7,33 @@ use swisper_core::json::{MAX_DEPTH, skip_string};
 use swisper_core::text;
 
 use crate::error::decode_error;
+use crate::readonly;
 
 struct Decoder<'a, 'py> {
     py: Python<'py>,
     src: &'a [u8],
     at: usize,
     deepest: usize,
+    frozen: bool,
 }
 
 /// The value that the whole of `src` stands for.
 pub fn value<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    within(py, src, MAX_DEPTH)
+    within(py, src, MAX_DEPTH, false)
+}
+
+/// The same, with containers that cannot be changed: what is read from a record.
+pub fn read_only<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    within(py, src, MAX_DEPTH, true)
 }
 
 /// An array of values, each of which may be as deep as one may be alone.
 pub fn values<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    within(py, src, MAX_DEPTH + 1)
+    within(py, src, MAX_DEPTH + 1, false)
 }
 
-fn within<'py>(py: Python<'py>, src: &[u8], deepest: usize) -> PyResult<Bound<'py, PyAny>> {
-    let mut decoder = Decoder { py, src, at: 0, deepest };
+fn within<'py>(py: Python<'py>, src: &[u8], deepest: usize, frozen: bool) -> PyResult<Bound<'py, PyAny>> {
+    let mut decoder = Decoder { py, src, at: 0, deepest, frozen };
     decoder.space();
     let value = decoder.value(0)?;
     decoder.space();
@@ -156,7 +163,7 @@ impl<'py> Decoder<'_, 'py> {
 
     fn array(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
         self.enter(depth)?;
-        let list = PyList::empty(self.py);
+        let list = if self.frozen { readonly::list(self.py)? } else { PyList::empty(self.py) };
         if self.peek() == Some(b']') {
             self.at += 1;
             return Ok(list.into_any());
@@ -171,7 +178,7 @@ impl<'py> Decoder<'_, 'py> {
 
     fn object(&mut self, depth: usize) -> PyResult<Bound<'py, PyAny>> {
         self.enter(depth)?;
-        let dict = PyDict::new(self.py);
+        let dict = if self.frozen { readonly::dict(self.py)? } else { PyDict::new(self.py) };
         if self.peek() == Some(b'}') {
             self.at += 1;
             return Ok(dict.into_any());

@@ -8,6 +8,7 @@ use swisper_core::json::MAX_DEPTH;
 use swisper_core::{pointer, write};
 
 use crate::error::encode_error;
+use crate::readonly;
 
 /// Why a value cannot be encoded, and the way to it, innermost token first.
 #[derive(Debug)]
@@ -55,10 +56,10 @@ fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome 
         out.extend_from_slice(b"null");
         return Ok(());
     }
-    if let Ok(dict) = value.cast_exact::<PyDict>() {
+    if let Some(dict) = readonly::as_dict(value) {
         return object(out, dict, depth + 1);
     }
-    if let Ok(list) = value.cast_exact::<PyList>() {
+    if let Some(list) = readonly::as_list(value) {
         return array(out, list, depth + 1);
     }
     number(out, value)

@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod error;
 mod random;
+mod readonly;
 mod record;
 mod record_list;
 mod schema;

@@ -167,7 +167,7 @@ fn field(py: Python<'_>, record: &Text, spec: &FieldSpec, key: &str) -> PyResult
 
 /// The Python value of a field's JSON text.
 pub fn decoded<'py>(py: Python<'py>, raw: &[u8], spec: &FieldSpec) -> PyResult<Bound<'py, PyAny>> {
-    let value = decode::value(py, raw)?;
+    let value = decode::read_only(py, raw)?;
     if let (Kind::Time | Kind::Now, Ok(text)) = (spec.kind, value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
         return moment
@@ -177,7 +177,7 @@ pub fn decoded<'py>(py: Python<'py>, raw: &[u8], spec: &FieldSpec) -> PyResult<B
 }
 
 fn extra<'py>(py: Python<'py>, record: &Text, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {
-    let all = decode::value(py, record.get(py))?.cast_into::<PyDict>()?;
+    let all = decode::read_only(py, record.get(py))?.cast_into::<PyDict>()?;
     for spec in schema.fields {
         if all.contains(spec.name)? {
             all.del_item(spec.name)?;

@@ -1,10 +1,10 @@
 //! The record classes: their fields, and what a constructor accepts for each.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyDateTime, PyFloat, PyInt, PyString};
 
 use crate::encode::{self, Outcome, Refusal};
-use crate::{random, time};
+use crate::{random, readonly, time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -170,8 +170,8 @@ impl FieldSpec {
             return self.encode_time(out, value);
         }
         let fits = match self.kind {
-            Kind::Content | Kind::List => value.is_exact_instance_of::<PyList>(),
-            Kind::Object => value.is_exact_instance_of::<PyDict>(),
+            Kind::Content | Kind::List => readonly::as_list(value).is_some(),
+            Kind::Object => readonly::as_dict(value).is_some(),
             Kind::Integer => value.is_exact_instance_of::<PyInt>(),
             Kind::Number => value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>(),
             other => other == Kind::Any,
