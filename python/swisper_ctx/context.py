@@ -56,6 +56,7 @@ class Position:
         "created_at",
         "epoch",
         "etag",
+        "limbo",
         "mark",
         "saves",
         "session_id",
@@ -79,6 +80,8 @@ class Position:
         self.updated_at: int | None = None
         self.unknown: dict[str, Any] = {}
         """Fields of a context from elsewhere that its class does not declare, until they are first saved."""
+        self.limbo: Any = None
+        """A save of which nobody knows whether it was written; the next one settles that first."""
         self.saves: list[Any] = []
         """The saves on their way, oldest first."""
 

@@ -12,7 +12,7 @@ import pytest
 from tests.stores.memory_bodies import bodies, replace_body
 
 from swisper_ctx import Message, SwisperContext, serialize_context
-from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes
@@ -123,13 +123,53 @@ async def test_a_save_that_failed_either_way_is_written_once_in_the_end(faulty: 
     loaded = await faulty.load_session(context.session_id)
     assert loaded is not None
     assert len(loaded.conversation_history) == written
-    if not written:
-        await faulty.save_session(context)
-        loaded = await faulty.load_session(context.session_id)
-        assert loaded is not None
-        assert serialize_context(loaded) == serialize_context(context)
+    await faulty.save_session(context)
+    loaded = await faulty.load_session(context.session_id)
+    assert loaded is not None
+    assert serialize_context(loaded) == serialize_context(context)
 
 
 def test_faults_need_no_pytest() -> None:
     program = "import sys, swisper_ctx.testing; assert 'pytest' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_save_whose_answer_was_lost_is_written_once(faulty: FaultyStore, is_new: bool, written: bool) -> None:
+    context = SwisperContext(user_id="u")
+    if not is_new:
+        await faulty.save_session(context)
+    lost = loses() if written else fails(OutcomeUnknownError("the link was cut"))
+    faulty.inject("commit", lost)
+
+    async def say(text: str) -> None:
+        context.conversation_history.append(Message(role="user", content=text))
+        await faulty.save_session(context)
+
+    results = await asyncio.gather(say("first"), say("queued behind it"), return_exceptions=True)
+    assert [type(result) for result in results] == [OutcomeUnknownError, OutcomeUnknownError]
+    await say("later")
+    loaded = await faulty.load_session(context.session_id)
+    assert loaded is not None
+    assert [m.content for m in loaded.conversation_history] == ["first", "queued behind it", "later"]
+    assert (loaded.version, context.version) == (3 - is_new, 3 - is_new)
+    await faulty.save_session(context)
+    assert context.version == 3 - is_new
+
+
+async def test_a_lost_save_that_somebody_overtook_is_a_conflict_and_keeps_its_edits(faulty: FaultyStore) -> None:
+    context = SwisperContext(user_id="u")
+    await faulty.save_session(context)
+    other = await faulty.load_session(context.session_id)
+    assert other is not None
+    faulty.inject("commit", fails(OutcomeUnknownError("the link was cut")))
+    context.conversation_history.append(Message(role="user", content="mine"))
+    with pytest.raises(OutcomeUnknownError):
+        await faulty.save_session(context)
+    other.conversation_history.append(Message(role="user", content="theirs"))
+    await faulty.save_session(other)
+    context.conversation_history.append(Message(role="user", content="mine too"))
+    with pytest.raises(ConflictError):
+        await faulty.save_session(context)
+    assert [m.content for m in context.conversation_history] == ["mine", "mine too"]

@@ -151,6 +151,8 @@ class SessionStore(ABC):
             oversized(change_id=change_id)
         if position.etag is None:
             oversized(session_id=position.session_id)
+        if position.limbo is not None:
+            self._committer.submit(position.limbo.again())
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
@@ -161,6 +163,8 @@ class SessionStore(ABC):
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
         position = context._position
+        if position.limbo is not None:
+            self._committer.submit(position.limbo.again())
         getattr(context, field)
         before = position.snapshot
         delta = before.append(field, record)

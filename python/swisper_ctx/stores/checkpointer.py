@@ -102,7 +102,9 @@ class Checkpointer:
             mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.size, job.etag.version)
         else:
             stored = await self._read(position.session_id)
-            position.mark = stored and marked(stored)
+            # Only for the state that this context stands at: the id may belong to another session by now.
+            is_current = stored is not None and stored.etag == position.etag
+            position.mark = marked(stored) if stored is not None and is_current else None
         return written
 
 

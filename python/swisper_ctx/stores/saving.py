@@ -7,7 +7,7 @@ from typing import Any
 
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position
-from swisper_ctx.errors import StoreError
+from swisper_ctx.errors import OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, Etag, Head, StoredSession
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
@@ -86,15 +86,29 @@ class ContextSave:
         self.done = True
 
     def failed(self, error: Exception) -> None:
-        """Give the edits back to the context; the saves that were to follow this one fail with it."""
+        """Give the edits back to the context; the saves that were to follow this one fail with it.
+
+        If nobody knows whether this one was written, it is kept as it is, with its token, to be tried again.
+        """
         position = self.context._position
         at = position.saves.index(self)
         fallen, position.saves = position.saves[at:], position.saves[:at]
+        position.snapshot = self.before
+        if isinstance(error, OutcomeUnknownError):
+            position.limbo, position.snapshot = self, self.delta.snapshot
         for save in reversed(fallen):
-            save.delta.restore(self.context.__dict__)
+            if save is not position.limbo:
+                save.delta.restore(self.context.__dict__)
             save.done = True
             settle(save.future, error)
-        position.snapshot = self.before
+
+    def again(self) -> ContextSave:
+        """Go back into the queue, as the same change."""
+        position = self.context._position
+        position.limbo, self.done = None, False
+        self.future = asyncio.get_running_loop().create_future()
+        position.saves.append(self)
+        return self
 
 
 def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:

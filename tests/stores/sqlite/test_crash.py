@@ -75,7 +75,7 @@ def test_killed_at_a_failpoint(path: Path, failpoint: str, effort: int) -> None:
 
 
 def test_killed_at_random(path: Path, effort: int) -> None:
-    told, rounds = Told(), 8 * effort
+    told, rounds = Told(), 50 * min(effort, 10)
     in_between = 0
     for _ in range(rounds):
         told.hear(run_until_killed(path, begins=random.randint(1, 60), delay=random.uniform(0, 0.003)))
