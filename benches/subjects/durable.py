@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -22,7 +22,7 @@ from benches.peers.one_by_one import OneByOne
 
 from swisper_ctx import PipelineSessionManager, SwisperContext
 
-OURS, BARE, AIOSQLITE = "ours", "bare sqlite3", "aiosqlite"
+OURS, FOLDING, BARE, AIOSQLITE = "ours", "ours with its checkpoints", "bare sqlite3", "aiosqlite"
 
 EACH = 64
 """Turns of each session in one sample: about as many as there are between two checkpoints of a session."""
@@ -45,7 +45,7 @@ async def nothing() -> None:
 class Writing(NamedTuple):
     """A way of writing."""
 
-    turns: list[Does]
+    turns: Sequence[Does]
     """For each session, what does its next turn."""
     close: Does
     settle: Does = nothing
@@ -59,18 +59,24 @@ def figures(quick: bool) -> list[Figure]:
         Figure("durable turns/s: ours / bare sqlite3, 1 session", Limit("≥", 0.9), one[BARE], one[OURS]),
         Figure("durable turns/s: ours / bare sqlite3, 64 sessions", Limit("≥", 0.6), many[BARE], many[OURS]),
         Figure("durable turns/s: ours / aiosqlite, 64 sessions", Limit("≥", 10), many[AIOSQLITE], many[OURS]),
+        Figure("durable turns/s: with checkpoints / without, 64 sessions", None, many[OURS], many[FOLDING]),
     ]
 
 
 def measure(sessions: int, rounds: int) -> dict[str, Costs]:
     """Each way has a file of its own; all of them begin with the same bytes."""
     with scratch() as directory, asyncio.Runner() as runner:
-        files = {name: directory / f"{name}.db" for name in (OURS, BARE, AIOSQLITE)}
+        files = {name: directory / f"{name}.db" for name in (OURS, FOLDING, BARE, AIOSQLITE)}
         contexts = runner.run(begin(files[OURS], sessions))
-        for name in (BARE, AIOSQLITE):
+        for name in (FOLDING, BARE, AIOSQLITE):
             shutil.copy(files[OURS], files[name])
+        folding = runner.run(loaded(files[FOLDING], contexts))
+        for context in contexts:
+            # The others write the rows of turns alone: a context without a mark asks for no checkpoint.
+            context._position.mark = None
         writings = {
             OURS: ours(files[OURS], contexts),
+            FOLDING: ours(files[FOLDING], folding),
             BARE: runner.run(bare(files[BARE])),
             AIOSQLITE: runner.run(one_by_one(files[AIOSQLITE])),
         }
@@ -109,6 +115,13 @@ async def begin(file: Path, sessions: int) -> list[SwisperContext]:
     return contexts
 
 
+async def loaded(file: Path, like: list[SwisperContext]) -> list[SwisperContext]:
+    """The same sessions from another file."""
+    async with PipelineSessionManager.open(f"sqlite:///{file}") as manager:
+        found = [await manager.load_session_context(context.session_id) for context in like]
+    return [context for context in found if context is not None]
+
+
 def ours(file: Path, contexts: list[SwisperContext]) -> Writing:
     manager = PipelineSessionManager.open(f"sqlite:///{file}")
     numbers = count(FIRST_NUMBER + 2)
@@ -117,7 +130,7 @@ def ours(file: Path, contexts: list[SwisperContext]) -> Writing:
         add_turn(context, next(numbers))
         await manager.save(context)
 
-    turns: list[Does] = [partial(turn, context) for context in contexts]
+    turns = [partial(turn, context) for context in contexts]
     return Writing(turns, manager.aclose, manager.session_store._checkpointer.settle)
 
 

@@ -151,12 +151,15 @@ class RecordAppend:
 
 def settle(future: asyncio.Future[None], error: Exception | None) -> None:
     """Answer a caller, unless it was cancelled or its event loop is gone."""
-    if future.done() or future.get_loop().is_closed():
+    if future.done():
         return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
+    try:
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+    except RuntimeError:  # the loop of the caller is closed
+        pass
 
 
 def oversized(**texts: Any) -> None:
