@@ -29,22 +29,29 @@ def moment(micros: int | None) -> datetime | None:
 class FoldMark:
     """How far the log of a session is folded into blocks, and what stands behind that."""
 
-    __slots__ = ("base", "blocks", "frames", "size", "spread", "stamp")
+    __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total")
 
     def __init__(self, stamp: bytes, blocks: list[bytes], base: int) -> None:
         self.stamp, self.blocks, self.base = stamp, blocks, base
-        self.frames = self.size = 0
-        """How many frames there are after the base, and their bytes."""
+        self.frames = 0
+        """How many there are after the base."""
+        self.total = self.folded = 0
+        """The bytes of all frames since this was made, and of those that checkpoints have folded."""
         self.spread = 1 + stamp[0] / 1024
         """By how much this session waits longer than others with its next checkpoint."""
 
+    @property
+    def size(self) -> int:
+        """The bytes of the frames after the base."""
+        return self.total - self.folded
+
     def grew(self, version: int, size: int) -> None:
         """One more frame was written."""
-        self.frames, self.size = version - self.base, self.size + size
+        self.frames, self.total = version - self.base, self.total + size
 
-    def moved(self, stamp: bytes, blocks: list[bytes], size: int, base: int) -> None:
-        """A checkpoint of version `base` folded frames of so many bytes."""
-        self.frames, self.size = self.frames - (base - self.base), self.size - size
+    def moved(self, stamp: bytes, blocks: list[bytes], total: int, base: int) -> None:
+        """A checkpoint of version `base` was written; `total` was the sum of bytes at that version."""
+        self.frames, self.folded = self.frames - (base - self.base), total
         self.stamp, self.blocks, self.base = stamp, blocks, base
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,23 @@ async def test_a_value_that_did_not_change_is_not_written_again(store: SessionSt
 
     assert own(first.blocks, "buffer_store") == own(second.blocks, "buffer_store") != []
     assert own(first.blocks, "") != own(second.blocks, "")
+
+
+async def test_turns_beside_a_checkpoint_do_not_ask_for_a_second_one(store: SessionStore) -> None:
+    written: list[int] = []
+    write = store._checkpointer._write
+
+    async def watched(checkpoint: Checkpoint) -> bool:
+        written.append(checkpoint.head.base)
+        return await write(checkpoint)
+
+    store._checkpointer._write = watched
+    context = SwisperContext(user_id="u")
+    for number in range(FRAMES * 4):
+        await turn(store, context, number, size=20)
+    await store._checkpointer.settle()
+    assert 2 <= len(written) <= 4
+    assert all(later - earlier > FRAMES / 2 for earlier, later in pairwise(written))
+    assert context._position.mark is not None
+    assert context._position.mark.frames == context.version - written[-1]
+    assert context._position.mark.size > 0

@@ -68,7 +68,7 @@ async def fold(store: SessionStore, session_id: str, *, only_due: bool) -> dict[
     result = {"session_id": session_id, "version": stored.etag.version, "frames": frames, "written": False}
     if mark is None or not frames or (only_due and not due(position, position.snapshot)):
         return result
-    job = Job(position, position.snapshot, stored.etag, mark.size)
+    job = Job(position, position.snapshot, stored.etag, mark.total)
     return result | {"written": await Checkpointer(store.checkpoint, store.read).make(job)}
 
 

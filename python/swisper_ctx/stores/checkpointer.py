@@ -35,12 +35,12 @@ def due(position: Position, snapshot: Snapshot) -> bool:
 
 
 class Job(NamedTuple):
-    """A state that is to become a checkpoint; `size` is that of all frames up to it since the last head."""
+    """A state that is to become a checkpoint; `total` is the mark's sum of bytes up to it."""
 
     position: Position
     snapshot: Snapshot
     etag: Etag
-    size: int
+    total: int
 
 
 class Checkpointer:
@@ -58,7 +58,7 @@ class Checkpointer:
     def consider(self, position: Position, snapshot: Snapshot, etag: Etag) -> None:
         """Queue a checkpoint of this state if it is due; a state that waits there already gives way to it."""
         if position.mark is not None and due(position, snapshot):
-            self._jobs[position.session_id] = Job(position, snapshot, etag, position.mark.size)
+            self._jobs[position.session_id] = Job(position, snapshot, etag, position.mark.total)
             if self._task is None or self._task.done():
                 self._task = asyncio.ensure_future(self._run())
 
@@ -78,7 +78,9 @@ class Checkpointer:
             session_id = next(iter(self._jobs))
             job = self._jobs.pop(session_id)
             try:
-                await self.make(job)
+                # Turns that came while the last checkpoint was being written have asked again too early.
+                if due(job.position, job.snapshot):
+                    await self.make(job)
             except ContextError as error:
                 log.warning("no checkpoint of session %s for now: %s", session_id, type(error).__name__)
             except Exception:
@@ -99,7 +101,7 @@ class Checkpointer:
         written = await self._write(checkpoint)
         if written:
             kept = [block for block in mark.blocks if block not in set(dropped)]
-            mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.size, job.etag.version)
+            mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)
             # Only for the state that this context stands at: the id may belong to another session by now.

@@ -107,6 +107,8 @@ class ContextSave:
         position = self.context._position
         position.limbo, self.done = None, False
         self.future = asyncio.get_running_loop().create_future()
+        # A save behind it fails with it and tells; nobody need wait for this one.
+        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
         position.saves.append(self)
         return self
 
