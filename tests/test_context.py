@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -145,6 +146,18 @@ def test_metadata_is_for_the_store_to_set(name: str) -> None:
         delattr(context, name)
     assert getattr(context, name) is before
     assert not follower.follow()
+
+
+@pytest.mark.parametrize("name", ["conversation_history", "metadata", "product_query"])
+def test_a_field_cannot_be_deleted_with_its_edits(name: str) -> None:
+    context, _ = followed()
+    context.conversation_history.append(Message("user"))
+    context.metadata["a"] = 1
+    context.product_query = "fridge"
+    before = serialize_context(context)
+    with suppress(AttributeError):
+        delattr(context, name)
+    assert serialize_context(context) == before
 
 
 def test_the_repr_holds_no_content() -> None:

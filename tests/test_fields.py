@@ -178,6 +178,20 @@ def test_defaults_are_made_anew() -> None:
     assert len(first.wishes) == 0
 
 
+def test_records_to_begin_with_are_there_or_refused() -> None:
+    try:
+
+        class Greeting(SwisperContext):
+            greetings: RecordList[Message] = field(default_factory=lambda: RecordList(Message, [Message("system")]))
+
+        first, second = Greeting(), Greeting()
+    except TypeError:
+        return
+    assert (len(first.greetings), len(second.greetings)) == (1, 1)
+    first.greetings.clear()
+    assert len(second.greetings) == 1
+
+
 def test_subclasses_inherit_and_override() -> None:
     context = Renamed(cart=["bread"])
     assert (context.cart, context.mode, context.current_state, context.notes) == (["bread"], "member", "entering", {})

@@ -13,6 +13,7 @@ pub mod head;
 pub mod hex;
 pub mod json;
 pub mod list;
+pub mod open;
 pub mod patch;
 pub mod pointer;
 pub mod segment;

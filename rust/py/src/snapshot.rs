@@ -11,6 +11,7 @@ use swisper_core::edits::Tracked;
 use swisper_core::error::Error;
 use swisper_core::frame::Frame;
 use swisper_core::list::List;
+use swisper_core::open;
 use swisper_core::patch::{self, Writer};
 use swisper_core::state::{Field, State};
 
@@ -125,7 +126,7 @@ impl Snapshot {
         let blocks: PyResult<Vec<_>> = blocks.into_iter().map(block).collect();
         let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
         let is_records = |name: &str| class_of(&self.fields, name).is_some();
-        let state = checkpoint::open(&about, head.0, head.1.as_bytes(), blocks?, &frames, &is_records);
+        let state = open::open(&about, head.0, head.1.as_bytes(), blocks?, &frames, &is_records);
         let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
         Ok(Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) })
     }
@@ -142,11 +143,11 @@ impl Snapshot {
 
     #[getter]
     fn missing<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        checkpoint::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
+        open::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
     }
 
     fn fill(&self, block_id: &[u8], body: &[u8]) -> PyResult<()> {
-        checkpoint::fill(&self.state, array(block_id, "a block id")?, body);
+        open::fill(&self.state, array(block_id, "a block id")?, body);
         Ok(())
     }
 
