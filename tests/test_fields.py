@@ -199,7 +199,7 @@ def test_subclasses_inherit_and_override() -> None:
     assert serialize_context(context)["current_state"] == "entering"
     assert (Shop().mode, Shop().current_state) == ("guest", "idle")
     with pytest.raises(AttributeError, match=r"Shop\.notes is not a field"):
-        Shop().notes = {}
+        Shop().notes = {}  # type: ignore[attr-defined]
 
 
 async def test_what_is_read_is_what_is_saved() -> None:

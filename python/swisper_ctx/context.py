@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform, overload
 
 from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
 from swisper_ctx.errors import ConflictError, InvalidTransitionError
@@ -128,15 +128,22 @@ class ContextBase:
         object.__setattr__(context, "_position", position)
         return context
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        spec = self._fields.get(name)
-        if spec is None:
-            what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
-            raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
-        if spec.record_class is None:
-            self.__dict__[name] = value
-        elif value is not getattr(self, name):
-            getattr(self, name)[:] = value
+    if not TYPE_CHECKING:
+        # A type checker that saw this would accept every name.
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            spec = self._fields.get(name)
+            if spec is None:
+                what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
+                raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
+            if spec.record_class is None:
+                self.__dict__[name] = value
+            elif value is not getattr(self, name):
+                getattr(self, name)[:] = value
+
+    def __delattr__(self, name: str) -> None:
+        problem = f"{type(self).__name__}.{name} cannot be deleted; give it another value"
+        raise AttributeError(problem, name=name, obj=self)
 
     def __repr__(self) -> str:
         position = self._position

@@ -45,7 +45,8 @@ class FieldSpec(NamedTuple):
 
     def initial(self) -> Any:
         """A new value for a context that has none yet."""
-        return self.default() if self.record_class is None else RecordList(self.record_class)
+        value = self.default()
+        return value if self.record_class is None else RecordList(self.record_class, value)
 
 
 class FieldDescriptor:
@@ -86,7 +87,7 @@ def declared_fields(cls: type[Any], inherited: Mapping[str, FieldSpec]) -> dict[
 
 def _spec(cls: type[Any], name: str, hint: Any) -> FieldSpec:
     if get_origin(hint) is RecordList:
-        return FieldSpec(name, list, record_class=get_args(hint)[0])
+        return FieldSpec(name, _default(cls, name), record_class=get_args(hint)[0])
     is_time = hint is datetime or (_is_union(hint) and set(get_args(hint)) == {datetime, type(None)})
     if not is_time and not _is_json(hint):
         raise TypeError(f"{cls.__name__}.{name}: a field is a JSON type, datetime or RecordList[...], not {hint!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
+from swisper_ctx import Message, PipelineSessionManager, SwisperContext, field
 from swisper_ctx.errors import ConflictError, ContextError, DecodeError, EncodeError
 from swisper_ctx.log import Etag
 
@@ -18,3 +19,30 @@ def errors(encoding: EncodeError, decoding: DecodeError, conflict: ConflictError
     assert_type(decoding.index, int | None)
     assert_type(conflict.expected, Etag | None)
     return encoding, decoding, conflict
+
+
+class ShopContext(SwisperContext):
+    cart: list[str] = field(default_factory=list[str])
+
+
+async def shopping() -> None:
+    async with PipelineSessionManager.open("memory://", ShopContext) as sessions:
+        context = await sessions.create_session(user_id="u")
+        assert_type(context, ShopContext)
+        assert_type(context.cart, list[str])
+        assert_type(context.conversation_history[0], Message)
+        assert_type(context.conversation_history[1:], list[Message])
+        assert_type(context.version, int)
+        loaded = await sessions.load_session_context(context.session_id, tail=20)
+        assert_type(loaded, ShopContext | None)
+
+
+async def plain_sessions() -> None:
+    async with PipelineSessionManager.open("sqlite:///s.db") as sessions, sessions.session("s") as context:
+        assert_type(context, SwisperContext)
+        async with sessions.pipeline(context, "search") as run:
+            run.result = [1]
+
+
+def fields_by_keyword() -> ShopContext:
+    return ShopContext(user_id="u", cart=["milk"], product_query="fridge")
