@@ -100,7 +100,8 @@ class Checkpointer:
         )
         written = await self._write(checkpoint)
         if written:
-            kept = [block for block in mark.blocks if block not in set(dropped)]
+            gone = set(dropped)
+            kept = [block for block in mark.blocks if block not in gone]
             mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)
