@@ -1,16 +1,29 @@
 //! Writing JSON text.
 
-use swisper_simd::{append_plain, push_plain};
+use swisper_simd::{append_plain, push_plain, push_plain_name};
 
 /// How much text is written at once: an escape in a long one costs only its own piece.
 const PIECE: usize = 1024;
 
 /// Appends `text` as a JSON string, with its quotes; only what must be escaped is.
+#[inline]
 pub fn string(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    if bytes.len() <= PIECE && push_plain(out, bytes) {
-        return;
+    if text.len() > PIECE || !push_plain(out, text.as_bytes()) {
+        in_pieces(out, text);
     }
+}
+
+/// Appends the name of a member, with the colon behind it.
+#[inline]
+pub fn name(out: &mut Vec<u8>, text: &str) {
+    if text.len() > PIECE || !push_plain_name(out, text.as_bytes()) {
+        in_pieces(out, text);
+        out.push(b':');
+    }
+}
+
+fn in_pieces(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     for piece in bytes.chunks(PIECE) {

@@ -7,32 +7,39 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use swisper_core::json::MAX_DEPTH;
 use swisper_core::{pointer, write};
 
+use crate::dict_items::items;
 use crate::error::encode_error;
 use crate::readonly;
 
-/// Why a value cannot be encoded, and the way to it, innermost token first.
+/// Why a value cannot be encoded. Behind a pointer: it is handed up through every level, and seldom there.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Refusal(Box<Reason>);
+
+#[derive(Debug)]
+struct Reason {
     kind: String,
+    /// The way to the value, innermost token first.
     path: Vec<String>,
 }
 
 impl Refusal {
+    #[cold]
     pub fn new(kind: impl Into<String>) -> Self {
-        Self { kind: kind.into(), path: Vec::new() }
+        Self(Box::new(Reason { kind: kind.into(), path: Vec::new() }))
     }
 
+    #[cold]
     pub fn at(mut self, token: impl Into<String>) -> Self {
-        self.path.push(token.into());
+        self.0.path.push(token.into());
         self
     }
 
     pub fn raise(&self, py: Python<'_>) -> PyErr {
         let mut path = Vec::new();
-        for token in self.path.iter().rev() {
+        for token in self.0.path.iter().rev() {
             pointer::push(&mut path, token.as_bytes());
         }
-        encode_error(py, &self.kind, &String::from_utf8_lossy(&path))
+        encode_error(py, &self.0.kind, &String::from_utf8_lossy(&path))
     }
 }
 
@@ -52,6 +59,13 @@ fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome 
     if let Ok(text) = value.cast_exact::<PyString>() {
         return string(out, text);
     }
+    if let Ok(number) = value.cast_exact::<PyInt>() {
+        return integer(out, number);
+    }
+    if let Ok(flag) = value.cast_exact::<PyBool>() {
+        out.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
+        return Ok(());
+    }
     if value.is_none() {
         out.extend_from_slice(b"null");
         return Ok(());
@@ -62,46 +76,43 @@ fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome 
     if let Some(list) = readonly::as_list(value) {
         return array(out, list, depth + 1);
     }
-    number(out, value)
+    if let Ok(number) = value.cast_exact::<PyFloat>() {
+        return float(out, number.value());
+    }
+    let name = value.get_type().name().map_or_else(|_| String::from("object"), |name| name.to_string());
+    Err(Refusal::new(format!("a {name} is not a JSON type: str, int, float, bool, None, list, dict are")))
 }
 
-fn number(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
-    if let Ok(flag) = value.cast_exact::<PyBool>() {
-        out.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
-    } else if let Ok(number) = value.cast_exact::<PyInt>() {
-        integer(out, number)?;
-    } else if let Ok(number) = value.cast_exact::<PyFloat>() {
-        let number = number.value();
-        if !number.is_finite() {
-            return Err(Refusal::new("JSON has no NaN and no infinity"));
-        }
-        write::float(out, number);
-    } else {
-        let name = value.get_type().name().map_or_else(|_| String::from("object"), |name| name.to_string());
-        return Err(Refusal::new(format!("a {name} is not a JSON type: str, int, float, bool, None, list, dict are")));
+fn float(out: &mut Vec<u8>, number: f64) -> Outcome {
+    if !number.is_finite() {
+        return Err(Refusal::new("JSON has no NaN and no infinity"));
     }
+    write::float(out, number);
     Ok(())
 }
 
 fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Outcome {
-    if let Ok(small) = number.extract::<i64>() {
+    let mut overflow = 0;
+    // SAFETY: `number` is an int, of which this cannot fail but by overflow.
+    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &raw mut overflow) };
+    if overflow == 0 {
         write::integer(out, small);
-    } else {
-        let large: BigInt = number.extract().map_err(|_| Refusal::new("an integer that cannot be read"))?;
-        out.extend_from_slice(large.to_string().as_bytes());
+        return Ok(());
     }
+    let large: BigInt = number.extract().map_err(|_| Refusal::new("an integer that cannot be read"))?;
+    out.extend_from_slice(large.to_string().as_bytes());
     Ok(())
 }
 
-/// Appends a string; one with lone surrogates has no UTF-8.
-pub fn string(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Outcome {
-    if let Some(ascii) = ascii(text) {
-        write::string(out, ascii);
-        return Ok(());
-    }
-    let text = text.to_str().map_err(|_| Refusal::new("a string with a lone surrogate"))?;
-    write::string(out, text);
+fn string(out: &mut Vec<u8>, value: &Bound<'_, PyString>) -> Outcome {
+    write::string(out, text(value)?);
     Ok(())
+}
+
+/// The text of a string; one with lone surrogates has none.
+#[inline]
+fn text<'a>(value: &'a Bound<'_, PyString>) -> Result<&'a str, Refusal> {
+    ascii(value).map_or_else(|| value.to_str().map_err(|_| Refusal::new("a string with a lone surrogate")), Ok)
 }
 
 /// The text of a compact ASCII string: the common case, which needs neither a call nor a check.
@@ -120,13 +131,12 @@ fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a str> {
 fn array(out: &mut Vec<u8>, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
     check(depth)?;
     out.push(b'[');
+    let empty = out.len();
     for (index, item) in list.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
         nested(out, &item, depth).map_err(|refusal| refusal.at(index.to_string()))?;
+        out.push(b',');
     }
-    out.push(b']');
+    close(out, empty, b']');
     Ok(())
 }
 
@@ -134,35 +144,24 @@ fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome 
     check(depth)?;
     out.push(b'{');
     let empty = out.len();
-    let mut place = 0;
-    while let Some((key, item)) = next(dict, &mut place) {
+    // SAFETY: only exact builtins are encoded, which runs no Python code, and the GIL is held.
+    for (key, item) in unsafe { items(dict) } {
         let Ok(key) = key.cast_exact::<PyString>() else {
             return Err(Refusal::new("a key that is not a str"));
         };
-        string(out, &key)?;
-        out.push(b':');
+        write::name(out, text(&key)?);
         nested(out, &item, depth).map_err(|refusal| refusal.at(key.to_string_lossy()))?;
         out.push(b',');
     }
-    if out.len() > empty {
-        out.pop();
-    }
-    out.push(b'}');
+    close(out, empty, b'}');
     Ok(())
 }
 
-/// The next member of a dict, borrowed: the iterator of the binding counts references and looks for changes, which
-/// is half of what encoding a small dict costs.
-fn next<'a, 'py>(
-    dict: &'a Bound<'py, PyDict>,
-    place: &mut ffi::Py_ssize_t,
-) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
-    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: `dict` is a dict, and nothing changes it while its members are borrowed: only exact builtins are
-    // encoded, which runs no Python code, and the GIL is held.
-    unsafe {
-        (ffi::PyDict_Next(dict.as_ptr(), place, &raw mut key, &raw mut value) != 0)
-            .then(|| (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value)))
+/// Ends a container: in the place of the last comma, if there is one.
+fn close(out: &mut Vec<u8>, empty: usize, bracket: u8) {
+    match out.get_mut(empty..).and_then(<[u8]>::last_mut) {
+        Some(comma) => *comma = bracket,
+        None => out.push(bracket),
     }
 }
 

@@ -1,15 +1,19 @@
 //! `swisper_ctx._core`: the core as Python sees it. Every public name is documented in `_core.pyi`.
 
+mod attached;
 mod construct;
 mod decode;
+mod dict_items;
 mod encode;
 mod error;
+mod plan;
 mod random;
 mod readonly;
 mod record;
 mod record_list;
 mod schema;
 mod select;
+mod slots;
 mod snapshot;
 mod time;
 
@@ -18,6 +22,7 @@ use pyo3::prelude::*;
 // Records and lists are not yet tested without the GIL.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    dict_items::probe(module.py())?;
     record::install(module)?;
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;

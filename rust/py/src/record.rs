@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::type_object::PyTypeInfo;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use swisper_core::error::Error;
 use swisper_core::json::{member, members};
@@ -18,7 +19,7 @@ use crate::construct;
 use crate::decode;
 use crate::error::{decode_error, raise};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, Kind, MESSAGE, PRODUCT, Schema};
-use crate::time;
+use crate::{slots, time};
 
 /// The text of a record: bytes of its own, or a place in a segment.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Text {
         }
     }
 
-    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    pub fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         match self {
             Self::Own(bytes) => bytes.bind(py).clone(),
             Self::Shared(..) => PyBytes::new(py, self.get(py)),
@@ -94,12 +95,13 @@ impl Class {
 
     /// A Python object for a record.
     pub fn wrap(self, py: Python<'_>, record: Text) -> PyResult<Bound<'_, PyAny>> {
-        Ok(match self {
-            Self::Message => Bound::new(py, Message { record })?.into_any(),
-            Self::Product => Bound::new(py, Product { record })?.into_any(),
-            Self::Execution => Bound::new(py, PipelineExecution { record })?.into_any(),
-            Self::Entity => Bound::new(py, PIIEntity { record })?.into_any(),
-        })
+        let class = match self {
+            Self::Message => Message::type_object_raw(py),
+            Self::Product => Product::type_object_raw(py),
+            Self::Execution => PipelineExecution::type_object_raw(py),
+            Self::Entity => PIIEntity::type_object_raw(py),
+        };
+        slots::record(py, class, record)
     }
 
     /// The text of a Python object of this class.
@@ -262,10 +264,6 @@ macro_rules! record_class {
                 decode::value(py, self.record.get(py))
             }
 
-            fn to_json<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-                self.record.to_bytes(py)
-            }
-
             #[classmethod]
             fn from_dict(_cls: &Bound<'_, PyType>, source: &Bound<'_, PyAny>) -> PyResult<Self> {
                 Ok(Self { record: construct::from_dict(Class::$which.schema(), source)? })
@@ -306,7 +304,7 @@ macro_rules! record_class {
             }
 
             fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
-                Ok((py.get_type::<Self>().getattr("from_json")?, (self.to_json(py),)))
+                Ok((py.get_type::<Self>().getattr("from_json")?, (self.record.to_bytes(py),)))
             }
 
             fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -353,21 +351,22 @@ record_class!(
     ["entity_type", "start", "end"]
 );
 
-/// Gives each class its vectorcall function; to be called once, before the classes are used.
+macro_rules! install {
+    ($module:ident, $class:ident, $vectorcall:ident) => {{
+        let py = $module.py();
+        $module.add_class::<$class>()?;
+        slots::replace(&py.get_type::<$class>(), $vectorcall)?;
+        let sample = Bound::new(py, $class { record: Text::Own(PyBytes::new(py, b"{}").unbind()) })?;
+        let text = std::ptr::from_ref(&sample.get().record);
+        slots::check(sample.into_any(), text)?;
+    }};
+}
+
+/// Adds the classes to the module; to be called once.
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    module.add_class::<Message>()?;
-    module.add_class::<Product>()?;
-    module.add_class::<PipelineExecution>()?;
-    module.add_class::<PIIEntity>()?;
-    for (class, function) in [
-        (py.get_type::<Message>(), vectorcall_message as ffi::vectorcallfunc),
-        (py.get_type::<Product>(), vectorcall_product),
-        (py.get_type::<PipelineExecution>(), vectorcall_execution),
-        (py.get_type::<PIIEntity>(), vectorcall_entity),
-    ] {
-        // SAFETY: the type object is alive and nobody has called it yet; `type` calls through this slot (PEP 590).
-        unsafe { (*class.as_type_ptr()).tp_vectorcall = Some(function) };
-    }
+    install!(module, Message, vectorcall_message);
+    install!(module, Product, vectorcall_product);
+    install!(module, PipelineExecution, vectorcall_execution);
+    install!(module, PIIEntity, vectorcall_entity);
     Ok(())
 }

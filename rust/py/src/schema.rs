@@ -23,8 +23,8 @@ pub enum Kind {
     Any,
 }
 
-/// The name of a field as it stands in a record, with quotes and colon. It is padded: a copy of fixed size is a few
-/// instructions, one of any length is a call.
+/// The name of a field as it stands in a record, with the comma before it, quotes and colon. It is padded: a copy of
+/// fixed size is a few instructions, one of any length is a call.
 #[derive(Debug)]
 struct Key {
     text: [u8; 32],
@@ -66,13 +66,13 @@ pub struct Schema {
 
 macro_rules! optional {
     ($name:literal, $kind:ident) => {
-        FieldSpec { name: $name, key: Key::new(concat!("\"", $name, "\":")), kind: Kind::$kind, required: false }
+        FieldSpec { name: $name, key: Key::new(concat!(",\"", $name, "\":")), kind: Kind::$kind, required: false }
     };
 }
 
 macro_rules! required {
     ($name:literal, $kind:ident) => {
-        FieldSpec { name: $name, key: Key::new(concat!("\"", $name, "\":")), kind: Kind::$kind, required: true }
+        FieldSpec { name: $name, key: Key::new(concat!(",\"", $name, "\":")), kind: Kind::$kind, required: true }
     };
 }
 
@@ -162,19 +162,15 @@ impl FieldSpec {
 
     /// Appends an argument; None is null wherever a value may be missing.
     pub fn encode(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
-        let is_text = matches!(self.kind, Kind::Id | Kind::Text | Kind::Content);
-        if let (true, Ok(text)) = (is_text, value.cast_exact::<PyString>()) {
-            return encode::string(out, text).map_err(|refusal| refusal.at(self.name));
-        }
-        if matches!(self.kind, Kind::Now | Kind::Time) {
-            return self.encode_time(out, value);
-        }
         let fits = match self.kind {
-            Kind::Content | Kind::List => readonly::as_list(value).is_some(),
+            Kind::Id | Kind::Text => value.is_exact_instance_of::<PyString>(),
+            Kind::Content => value.is_exact_instance_of::<PyString>() || readonly::as_list(value).is_some(),
+            Kind::List => readonly::as_list(value).is_some(),
             Kind::Object => readonly::as_dict(value).is_some(),
             Kind::Integer => value.is_exact_instance_of::<PyInt>(),
             Kind::Number => value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>(),
-            other => other == Kind::Any,
+            Kind::Now | Kind::Time => return self.encode_time(out, value),
+            Kind::Any => true,
         };
         if fits || self.allows_none(value) { encode::member(out, value) } else { Err(self.misfit()) }
             .map_err(|refusal| refusal.at(self.name))

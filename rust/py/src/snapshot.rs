@@ -76,7 +76,7 @@ impl Snapshot {
                 continue;
             }
             let is_time = value.is_exact_instance_of::<PyDateTime>() && self.fields.times.iter().any(|own| own == name);
-            with_scratch(|out| {
+            with_scratch(py, |out| {
                 if is_time { top_level(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
@@ -171,7 +171,7 @@ impl Snapshot {
             return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
         }
         let field = field.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
-        with_scratch(|out| {
+        with_scratch(py, |out| {
             field.encode(out).map_err(|error| self.raise(py, &error))?;
             decode::value(py, out)
         })
@@ -417,7 +417,7 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if let Ok(list) = value.cast_exact::<RecordList>() {
         return list.call_method0("to_dicts");
     }
-    with_scratch(|out| {
+    with_scratch(py, |out| {
         top_level(out, value).map_err(|refusal| refusal.raise(py))?;
         decode::value(py, out)
     })

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateAccess, PyDateTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess};
 
-use crate::encode::Refusal;
+use crate::encode::{Outcome, Refusal};
 
 struct Civil {
     date: (i32, u8, u8),
@@ -77,7 +77,7 @@ fn date_of(days: i64) -> (i32, u8, u8) {
 }
 
 /// Appends an aware datetime as a JSON string.
-pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Result<(), Refusal> {
+pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Outcome {
     let py = value.py();
     let utc = PyTzInfo::utc(py).map_err(|_| Refusal::new("no UTC"))?;
     let zone = value.get_tzinfo().ok_or_else(|| Refusal::new("a datetime without a time zone"))?;

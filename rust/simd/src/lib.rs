@@ -15,18 +15,30 @@ const SLACK: usize = 64;
 #[must_use]
 #[inline]
 pub fn push_plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    out.reserve(bytes.len() + 2 + SLACK);
+    push_quoted(out, bytes, 0)
+}
+
+/// The same with a colon behind it: the name of a member.
+#[must_use]
+#[inline]
+pub fn push_plain_name(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    push_quoted(out, bytes, 1)
+}
+
+#[inline]
+fn push_quoted(out: &mut Vec<u8>, bytes: &[u8], colons: usize) -> bool {
+    out.reserve(bytes.len() + 3 + SLACK);
     let start = out.len();
-    // SAFETY: the reserved room holds the quotes, the bytes and the slack that kernels may write into; the length
-    // is set only after that many bytes have been written.
+    // SAFETY: the reserved room holds the quotes, the colon, the bytes and the slack that kernels may write into; the
+    // length is set only after that many bytes have been written.
     unsafe {
         let to = out.as_mut_ptr().add(start);
         to.write(b'"');
         if !copy_plain(bytes, to.add(1)) {
             return false;
         }
-        to.add(bytes.len() + 1).write(b'"');
-        out.set_len(start + bytes.len() + 2);
+        to.add(bytes.len() + 1).cast::<[u8; 2]>().write(*b"\":");
+        out.set_len(start + bytes.len() + 2 + colons);
     }
     true
 }
@@ -49,6 +61,20 @@ pub fn append_plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 /// `to` has room for `bytes` and `SLACK` more.
 #[inline]
 unsafe fn copy_plain(bytes: &[u8], to: *mut u8) -> bool {
+    // Keys, roles and small values: what is compiled in place costs less than a call to a better kernel.
+    match bytes.len() {
+        // SAFETY: the room is the caller's promise, and the lengths are what the functions ask for.
+        0..8 => unsafe { tiny(bytes, to) },
+        // SAFETY: likewise.
+        8..=16 => unsafe { halves(bytes, to) },
+        // SAFETY: likewise.
+        _ => unsafe { copy_long(bytes, to) },
+    }
+}
+
+/// # Safety
+/// `to` has room for `bytes` and `SLACK` more.
+unsafe fn copy_long(bytes: &[u8], to: *mut u8) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
@@ -66,6 +92,54 @@ unsafe fn copy_plain(bytes: &[u8], to: *mut u8) -> bool {
     }
     // SAFETY: the room is the caller's promise.
     unsafe { scalar(bytes, to) }
+}
+
+/// For fewer than 8 bytes; 4 and more as two halves of a word, which overlap.
+///
+/// # Safety
+/// `to` has room for `bytes`.
+#[inline]
+unsafe fn tiny(bytes: &[u8], to: *mut u8) -> bool {
+    let (from, length) = (bytes.as_ptr(), bytes.len());
+    if length >= 4 {
+        // SAFETY: both halves lie inside the slice, and in the room at the same places.
+        unsafe {
+            let (first, last) =
+                (from.cast::<u32>().read_unaligned(), from.add(length - 4).cast::<u32>().read_unaligned());
+            to.cast::<u32>().write_unaligned(first);
+            to.add(length - 4).cast::<u32>().write_unaligned(last);
+            return !has_special(u64::from(first) | u64::from(last) << 32);
+        }
+    }
+    let mut plain = true;
+    for (at, &byte) in bytes.iter().enumerate() {
+        // SAFETY: the room is there.
+        unsafe { to.add(at).write(byte) };
+        plain &= byte >= 0x20 && byte != b'"' && byte != b'\\';
+    }
+    plain
+}
+
+#[cfg(target_arch = "x86_64")]
+use x86::halves;
+
+#[cfg(not(target_arch = "x86_64"))]
+use two_words as halves;
+
+/// For 8 to 16 bytes, as two words that overlap.
+///
+/// # Safety
+/// `to` has room for `bytes`, which are 8 to 16.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+unsafe fn two_words(bytes: &[u8], to: *mut u8) -> bool {
+    let (from, last) = (bytes.as_ptr(), bytes.len() - 8);
+    // SAFETY: both words lie inside the slice, and in the room at the same places.
+    unsafe {
+        let (a, b) = (from.cast::<u64>().read_unaligned(), from.add(last).cast::<u64>().read_unaligned());
+        to.cast::<u64>().write_unaligned(a);
+        to.add(last).cast::<u64>().write_unaligned(b);
+        !has_special(a) && !has_special(b)
+    }
 }
 
 /// # Safety
@@ -102,6 +176,11 @@ mod tests {
         };
         run("scalar", scalar);
         run("chosen", copy_plain);
+        run("chosen for more", copy_long);
+        if (8..=16).contains(&bytes.len()) {
+            run("two words", two_words);
+            run("halves", halves);
+        }
         #[cfg(target_arch = "x86_64")]
         {
             if bytes.len() >= 16 {
@@ -142,6 +221,8 @@ mod tests {
         assert!(push_plain(&mut out, "Zürich".as_bytes()));
         assert!(!push_plain(&mut out, b"a \" quote"));
         assert!(push_plain(&mut out, b""));
-        assert_eq!(out, "[\"Zürich\"\"\"".as_bytes());
+        assert!(push_plain_name(&mut out, b"name"));
+        assert!(!push_plain_name(&mut out, b"back\\slash"));
+        assert_eq!(out, "[\"Zürich\"\"\"\"name\":".as_bytes());
     }
 }

@@ -1,0 +1,147 @@
+//! Going through a dict without a call for each member.
+//!
+//! `PyDict_Next` is half of what encoding a small dict costs. The table behind a dict is private to the interpreter, so
+//! it is read only by versions on which that was tested, and only after a test of the running one has shown that it is
+//! laid out as expected; otherwise, and for the dicts of instances, the public function serves.
+
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::attached::Attached;
+
+const TESTED: [(u8, u8); 3] = [(3, 11), (3, 12), (3, 13)];
+
+/// Whether tables may be read here.
+static KNOWN: Attached<bool> = Attached::new(false);
+
+/// `struct _dictkeysobject`; behind it the indices, then the entries.
+#[repr(C)]
+struct Keys {
+    refcount: isize,
+    log2_size: u8,
+    log2_index_bytes: u8,
+    kind: u8,
+    version: u32,
+    usable: isize,
+    entries: isize,
+}
+
+/// A table of this kind has entries with their hash; in the others every key is a str.
+const GENERAL: u8 = 0;
+
+/// `PyDictUnicodeEntry`; of a removed member the value is null.
+#[repr(C)]
+struct Entry {
+    key: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+}
+
+/// The members of a dict, borrowed. Nothing may change the dict meanwhile.
+pub struct Items<'a, 'py> {
+    dict: &'a Bound<'py, PyDict>,
+    /// The entries that are left; null if the public function serves.
+    next: *const Entry,
+    end: *const Entry,
+    place: ffi::Py_ssize_t,
+}
+
+/// # Safety
+/// Nothing changes the dict as long as its members are borrowed.
+#[inline]
+pub unsafe fn items<'a, 'py>(dict: &'a Bound<'py, PyDict>) -> Items<'a, 'py> {
+    // SAFETY: it is a dict, whose table is alive as long as nothing changes it.
+    let (next, end) = if KNOWN.get(dict.py()) { unsafe { table(dict) } } else { (ptr::null(), ptr::null()) };
+    Items { dict, next, end, place: 0 }
+}
+
+/// The entries of a dict, as far as they have been used; null if its table is of another kind.
+///
+/// # Safety
+/// The running interpreter lays tables out as `Keys` and `Entry` say.
+#[inline]
+unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
+    // SAFETY: the caller's promise; the counts are the table's own.
+    unsafe {
+        let object = &*dict.as_ptr().cast::<ffi::PyDictObject>();
+        let keys = object.ma_keys.cast::<Keys>();
+        if !object.ma_values.is_null() || (*keys).kind == GENERAL {
+            return (ptr::null(), ptr::null());
+        }
+        let indices = 1_usize << (*keys).log2_index_bytes;
+        let first = keys.add(1).byte_add(indices).cast::<Entry>();
+        (first, first.offset((*keys).entries))
+    }
+}
+
+impl<'a, 'py> Iterator for Items<'a, 'py> {
+    type Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next.is_null() {
+            return self.ask();
+        }
+        while self.next < self.end {
+            // SAFETY: it lies before the end of the entries, whose members live as long as the dict is not changed.
+            unsafe {
+                let entry = &*self.next;
+                self.next = self.next.add(1);
+                if !entry.value.is_null() {
+                    let py = self.dict.py();
+                    return Some((Borrowed::from_ptr(py, entry.key), Borrowed::from_ptr(py, entry.value)));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<'a, 'py> Items<'a, 'py> {
+    fn ask(&mut self) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
+        let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: it is a dict, which nothing changes.
+        unsafe {
+            let found = ffi::PyDict_Next(self.dict.as_ptr(), &raw mut self.place, &raw mut key, &raw mut value) != 0;
+            found.then(|| (Borrowed::from_ptr(self.dict.py(), key), Borrowed::from_ptr(self.dict.py(), value)))
+        }
+    }
+}
+
+/// Finds out how the running interpreter is to be read; to be called at import.
+pub fn probe(py: Python<'_>) -> PyResult<()> {
+    let version = py.version_info();
+    let has_gil = !py.import("sys")?.getattr("abiflags")?.extract::<String>()?.contains('t');
+    let is_tested = has_gil && TESTED.contains(&(version.major, version.minor));
+    KNOWN.replace(py, is_tested && reads_alike(py)?);
+    Ok(())
+}
+
+/// Whether both ways give the same members of dicts of many sizes, also with members removed.
+fn reads_alike(py: Python<'_>) -> PyResult<bool> {
+    let dict = PyDict::new(py);
+    for number in 0..200 {
+        dict.set_item(format!("key {number}"), number)?;
+        if number % 3 == 0 {
+            dict.del_item(format!("key {}", number / 2))
+                .or_else(|_| dict.set_item(format!("again {number}"), number))?;
+        }
+        if !is_alike(&dict) {
+            return Ok(false);
+        }
+    }
+    dict.set_item(1, 2)?;
+    Ok(is_alike(&dict))
+}
+
+fn is_alike(dict: &Bound<'_, PyDict>) -> bool {
+    // SAFETY: nothing changes the dict; whether its table reads well is just what is found out, of a dict of ours, with
+    // the version known to be one of the tested ones.
+    let (next, end) = unsafe { table(dict) };
+    let own = Items { dict, next, end, place: 0 };
+    let public = Items { dict, next: ptr::null(), end: ptr::null(), place: 0 };
+    let members = |(key, value): (Borrowed<'_, '_, PyAny>, Borrowed<'_, '_, PyAny>)| (key.as_ptr(), value.as_ptr());
+    own.map(members).eq(public.map(members))
+}

@@ -1,0 +1,97 @@
+//! What the interpreter calls of a record class directly, past the binding: making a record, `to_json`, freeing it.
+//!
+//! A record is made and freed at every turn and at every read, and the binding's own ways cost as much as the encoding
+//! of a message. They also let the garbage collector follow each record, although there is nothing behind it.
+
+use std::mem::{ManuallyDrop, offset_of};
+
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::record::Text;
+
+/// A record object as it lies in memory: `check` holds it against what the binding makes.
+#[repr(C)]
+struct Object {
+    head: ffi::PyObject,
+    text: ManuallyDrop<Text>,
+}
+
+struct Definition(ffi::PyMethodDef);
+
+// SAFETY: it is never written to.
+unsafe impl Sync for Definition {}
+
+static TO_JSON: Definition = Definition(ffi::PyMethodDef {
+    ml_name: c"to_json".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunction: to_json },
+    ml_flags: ffi::METH_NOARGS,
+    ml_doc: c"to_json($self, /)\n--\n\n".as_ptr(),
+});
+
+/// Gives a record class its functions; to be called before there is any record of it.
+pub fn replace(class: &Bound<'_, PyType>, vectorcall: ffi::vectorcallfunc) -> PyResult<()> {
+    let definition = std::ptr::from_ref(&TO_JSON.0).cast_mut();
+    // SAFETY: the class is a type; the definition lives for ever and is only read.
+    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
+    // SAFETY: it is a new reference, or null with an exception.
+    class.setattr("to_json", unsafe { Bound::from_owned_ptr_or_err(class.py(), method) }?)?;
+    // SAFETY: the type object is alive, and nothing was made of it that the old functions would have to free. A class
+    // is called through `tp_vectorcall` (PEP 590). A record holds bytes and nothing else, so it needs no collector.
+    unsafe {
+        let class = &mut *class.as_type_ptr();
+        class.tp_vectorcall = Some(vectorcall);
+        class.tp_dealloc = Some(dealloc);
+        class.tp_free = Some(ffi::PyObject_Free);
+        class.tp_traverse = None;
+        class.tp_clear = None;
+        class.tp_flags &= !ffi::Py_TPFLAGS_HAVE_GC;
+    }
+    Ok(())
+}
+
+/// Refuses a build of the binding that lays records out in another way; `text` is the address of that of `sample`.
+pub fn check(sample: Bound<'_, PyAny>, text: *const Text) -> PyResult<()> {
+    let size = sample.get_type().getattr("__basicsize__")?.extract::<usize>()?;
+    let at = (text as usize).wrapping_sub(sample.as_ptr() as usize);
+    if (at, size) == (offset_of!(Object, text), size_of::<Object>()) {
+        return Ok(());
+    }
+    // It cannot be freed.
+    std::mem::forget(sample);
+    Err(PyImportError::new_err("records are laid out in another way than swisper_ctx was built for"))
+}
+
+/// A new record of a class, which is one of ours.
+pub fn record(py: Python<'_>, class: *mut ffi::PyTypeObject, text: Text) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the type has the layout of `Object`, and its memory is filled before anybody else sees it.
+    unsafe {
+        let made = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class, 0))?;
+        (&raw mut (*made.as_ptr().cast::<Object>()).text).write(ManuallyDrop::new(text));
+        Ok(made)
+    }
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter frees a record of ours, once; bytes are let go of as the thread is attached. Instances
+    // of a heap type hold a reference to it.
+    unsafe {
+        let class = ffi::Py_TYPE(object);
+        match ManuallyDrop::take(&mut (*object.cast::<Object>()).text) {
+            Text::Own(bytes) => ffi::Py_DECREF(bytes.into_ptr()),
+            Text::Shared(packed, _) => drop(packed),
+        }
+        ffi::PyObject_Free(object.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+unsafe extern "C" fn to_json(object: *mut ffi::PyObject, _none: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: a method descriptor is only called with an object of its class, by an attached thread.
+    unsafe {
+        let text = &(*object.cast::<Object>()).text;
+        text.to_bytes(Python::assume_attached()).into_ptr()
+    }
+}
