@@ -43,12 +43,12 @@ test-core:
 test-python: $(VENV)/.test
 	$(PY) -m pytest --quiet
 
-test-full: ## many more rounds, on every Python found
+test-full: ## many more rounds, on every Python found, debug builds too
 	SWISPER_FULL=1 $(MAKE) test-core
-	set -e; for python in $$(scripts/find-python.sh 3.11 3.12 3.13); do \
+	set -e; for python in $$(scripts/find-python.sh 3.11 3.12 3.13 3.11-dbg 3.12-dbg 3.13-dbg); do \
 		echo "== $$python"; \
 		SWISPER_FULL=1 $(MAKE) test-python PYTHON=$$python \
-			VENV=.venvs/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+			VENV=.venvs/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)'); \
 	done
 
 lint: $(VENV)/.dev ## formatting, types, lints and layers
