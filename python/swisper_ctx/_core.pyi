@@ -6,6 +6,7 @@ from types import GenericAlias
 from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 __all__ = [
+    "Conflict",
     "Delta",
     "Message",
     "PIIEntity",
@@ -16,6 +17,7 @@ __all__ = [
     "append_frame",
     "patch_of",
     "plain",
+    "rebase",
     "token",
 ]
 
@@ -352,6 +354,10 @@ class Snapshot:
         """All fields as one JSON object."""
 
     @property
+    def size(self) -> int:
+        """The bytes of the JSON texts of its fields, names not counted."""
+
+    @property
     def unstored_size(self) -> int:
         """The bytes of those values that a checkpoint would have to write; lists of records not counted."""
 
@@ -392,6 +398,50 @@ class Delta:
 
     def adopt(self, touched: dict[str, Any]) -> None:
         """Show a record that was appended to the state alone in the list as well, before what is new there."""
+
+@final
+class Conflict:
+    """Why changes do not merge with what others have saved."""
+
+    @property
+    def reason(self) -> str:
+        """One of
+
+        overlap         both sides changed the same
+        test            something that a change departs from has changed
+        tool_calls      a call of a tool waits for its answer: nothing may come between
+        barrier         consent, retention or a redaction, which merge with nothing
+        unidentified    a record was edited that has no id to be known by
+        too_old         the log does not lead from that state to the present one any more
+        """
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """JSON Pointers to what both sides touched, where that is the reason."""
+
+def rebase(
+    base: Snapshot,
+    saves: Sequence[Delta],
+    touched: dict[str, Any],
+    session_id: str,
+    epochs: tuple[int, int],
+    etag: _Etag,
+    frames: Sequence[tuple[int, bytes | None]],
+) -> tuple[Snapshot, list[Delta]] | Conflict:
+    """Put what others have saved under all that a context has not saved yet.
+
+    `base` is the state at `etag`, `frames` (version, body) are those after it, `epochs` that of the context and the
+    present one. `saves` are the changes handed over since, each made on the one before, `touched` the fields of the
+    context with its later edits.
+
+    Gives the state of the last frame and the saves as changes that follow on it; `touched` then shows both sides:
+    lists and dicts are the same objects with new content, other values are taken out, to be read again. If anything
+    of the context is at odds with theirs, it gives a Conflict, and nothing has been changed. The cost is that of the
+    changes, not of the history.
+
+    Raises CorruptSessionError, NotLoadedError where theirs edited records that were left in the store, and
+    EncodeError for an unsaved value that JSON cannot hold.
+    """
 
 def token() -> bytes:
     """16 random bytes from the operating system."""

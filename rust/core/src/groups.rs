@@ -102,9 +102,13 @@ mod tests {
             (vec![said()], vec![call(&[])], false),
         ] {
             let mut list = List::default();
-            before.iter().for_each(|message| list.push(message.to_string().as_bytes()));
+            for message in &before {
+                list.push(message.to_string().as_bytes());
+            }
             let border = list.clone();
-            since.iter().for_each(|message| list.push(message.to_string().as_bytes()));
+            for message in &since {
+                list.push(message.to_string().as_bytes());
+            }
             assert_eq!(is_open(&list, &border), open, "{before:?} {since:?}");
         }
     }

@@ -15,7 +15,7 @@ use crate::{groups, patch};
 const HISTORY: &str = "conversation_history";
 
 /// Whoever changes these must have seen everything else, and the other way round.
-const BARRIERS: [&str; 2] = ["consent_status", "data_retention_policy"];
+pub const BARRIERS: [&str; 2] = ["consent_status", "data_retention_policy"];
 
 /// Why a change does not merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,8 @@ impl Theirs {
         for patch in patches {
             let operations = patch::parse(patch)?;
             operations.iter().try_for_each(|op| touches(base, op, &mut all))?;
-            state = state.apply(&operations, is_records)?;
+            state =
+                state.apply(&operations, is_records).map_err(|error| error.inside("a frame that was to be merged"))?;
         }
         let has_open_group = all.iter().any(|touch| touch.extends(&path_of(HISTORY)))
             && match (base.get(HISTORY), state.get(HISTORY)) {

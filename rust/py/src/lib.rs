@@ -6,6 +6,7 @@ mod encode;
 mod error;
 mod random;
 mod readonly;
+mod rebase;
 mod record;
 mod record_list;
 mod schema;
@@ -22,6 +23,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<snapshot::Delta>()?;
+    module.add_class::<rebase::Conflict>()?;
+    module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;
     module.add_function(wrap_pyfunction!(random::token, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;
