@@ -144,7 +144,7 @@ def exclude(a: tuple[tuple[str, ...], bool], b: tuple[tuple[str, ...], bool]) ->
     return p[: len(q)] == q[: len(p)]
 
 
-def open_calls(messages: list[dict[str, Any]], since: int = 0) -> bool:
+def open_calls(messages: list[dict[str, Any]], since: int) -> bool:
     """Whether a call among the last messages before `since`, or after it, has no answer."""
     first = since
     while first and messages[first - 1].get("tool_call_id"):
@@ -182,10 +182,9 @@ class Model:
             self.paths += touched_paths(self.document, patch)
             self.document = apply(self.document, patch)
         self.fields = {path[0] for path, _ in self.paths}
-        self.appended = (("conversation_history",), True) in self.paths
-        self.is_open = self.appended and open_calls(
-            self.document["conversation_history"], len(self.base["conversation_history"])
-        )
+        before, now = (document["conversation_history"] for document in (self.base, self.document))
+        grew = (("conversation_history",), True) in self.paths
+        self.is_open = grew and now[: len(before)] == before and open_calls(now, len(before))
         self.ours = copy.deepcopy(self.base)
 
     def follow(self, delta: Delta, *, unsaved: bool = False) -> str | None:

@@ -92,10 +92,12 @@ impl Delta {
         Ok(out.finish())
     }
 
-    /// The operations of one of its changes.
-    pub(crate) fn patch_of(&self, change: &Change) -> Result<Vec<u8>> {
+    /// The operations of one of its changes, none for records.
+    pub(crate) fn patch_of_value(&self, change: &Change) -> Result<Vec<u8>> {
         let mut out = Writer::default();
-        self.write(change, &mut out)?;
+        if matches!(change, Change::Value(..)) {
+            self.write(change, &mut out)?;
+        }
         Ok(out.finish())
     }
 

@@ -156,6 +156,19 @@ impl Edits {
         Self { list, edits: Vec::new(), kept }
     }
 
+    /// Whether nothing was done but to append.
+    pub(crate) fn only_append(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Appends the new records to another list.
+    pub(crate) fn append_to(&self, list: &mut List) -> Result<()> {
+        for at in self.kept..self.list.len() {
+            list.push(self.list.get(at)?.text());
+        }
+        Ok(())
+    }
+
     pub(crate) fn meet_unidentified(&self) -> bool {
         self.edits.iter().any(|edit| matches!(edit, Edit::Remove { id: None, .. } | Edit::Replace { id: None, .. }))
     }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use memchr::memmem;
+
 use crate::error::Result;
 use crate::json::{elements, member, slice};
 use crate::list::List;
@@ -44,9 +46,17 @@ fn leaves_open(list: &List, start: usize, border: usize) -> Result<bool> {
     Ok(!waiting.is_empty())
 }
 
+/// Whether a message may be a call or an answer: most are neither.
+fn may_belong(message: &[u8]) -> bool {
+    memmem::find(message, b"\"tool_call").is_some()
+}
+
 /// The ids of the calls in a message.
 fn called(message: &[u8]) -> Result<Vec<String>> {
     let mut ids = Vec::new();
+    if !may_belong(message) {
+        return Ok(ids);
+    }
     if let Some(calls @ [b'[', ..]) = member(message, b"\"tool_calls\"")? {
         for range in elements(calls, 0)? {
             let call = slice(calls, range?)?;
@@ -59,6 +69,9 @@ fn called(message: &[u8]) -> Result<Vec<String>> {
 
 /// The id of the call that a message answers.
 fn answered(message: &[u8]) -> Result<Option<String>> {
+    if !may_belong(message) {
+        return Ok(None);
+    }
     let id = member(message, b"\"tool_call_id\"")?.filter(|id| *id != b"null");
     id.map(name).transpose()
 }

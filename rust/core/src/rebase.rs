@@ -7,6 +7,7 @@
 use crate::delta::{Change, Delta};
 use crate::error::{Error, Result};
 use crate::frame::{self, Token};
+use crate::patch::Operation;
 use crate::state::{Field, State};
 use crate::touch::{Touch, path_of, touches};
 use crate::{groups, patch};
@@ -145,12 +146,22 @@ impl Theirs {
             return refuse(Reason::Overlap, [String::new()]);
         }
         self.pass_barriers(ours)?;
-        let written = self.contested(ours)?;
-        self.check_overlap(ours, &written)?;
-        if self.has_open_group && written.iter().any(|(change, _)| change.name() == HISTORY) {
+        let contested: Vec<_> = ours.changes().iter().filter(|change| self.touch(change.name())).collect();
+        let patches: Vec<_> = contested.iter().map(|change| ours.patch_of_value(change)).collect::<Result<_>>()?;
+        let operations: Vec<_> = patches.iter().map(|patch| patch::parse(patch)).collect::<Result<_>>()?;
+        self.check_overlap(ours.base(), &contested, &operations)?;
+        if self.has_open_group && contested.iter().any(|change| change.name() == HISTORY) {
             return refuse(Reason::ToolCalls, [path_of(HISTORY)]);
         }
-        follow(ours, onto, &written, is_records)
+        let mut next = onto.clone();
+        for (change, operations) in contested.iter().zip(&operations) {
+            next = follow(&next, change, operations, is_records)?;
+        }
+        let changes = ours
+            .changes()
+            .iter()
+            .map(|change| if self.touch(change.name()) { change.moved(onto, &next) } else { change.clone() });
+        Ok(Delta::new(onto.clone(), changes.collect()))
     }
 
     fn pass_barriers(&self, ours: &Delta) -> Outcome<()> {
@@ -163,16 +174,13 @@ impl Theirs {
         blind.next().map_or(Ok(()), |change| refuse(Reason::Unidentified, [path_of(change.name())]))
     }
 
-    /// The changes of fields that both sides have changed, with their patches.
-    fn contested<'a>(&self, ours: &'a Delta) -> Result<Vec<(&'a Change, Vec<u8>)>> {
-        let both = ours.changes().iter().filter(|change| self.touch(change.name()));
-        both.map(|change| Ok((change, ours.patch_of(change)?))).collect()
-    }
-
-    fn check_overlap(&self, ours: &Delta, written: &[(&Change, Vec<u8>)]) -> Outcome<()> {
+    fn check_overlap(&self, base: &State, changes: &[&Change], operations: &[Vec<Operation<'_>>]) -> Outcome<()> {
         let mut own = Vec::new();
-        for (_, patch) in written {
-            patch::parse(patch)?.iter().try_for_each(|op| touches(ours.base(), op, &mut own))?;
+        for (change, operations) in changes.iter().zip(operations) {
+            match change {
+                Change::Value(..) => operations.iter().try_for_each(|op| touches(base, op, &mut own))?,
+                Change::Records(name, edits, _) => own.push(Touch::of_records(name, edits.only_append())),
+            }
         }
         let mut paths: Vec<_> =
             own.iter().flat_map(|a| self.touches.iter().filter_map(|b| a.meets(b))).map(str::to_owned).collect();
@@ -182,25 +190,23 @@ impl Theirs {
     }
 }
 
-/// The change on its new base: contested fields get its operations, the others are as it left them.
+/// The state with one more change, which overlaps with nothing in it.
 fn follow(
-    ours: &Delta,
-    onto: &State,
-    written: &[(&Change, Vec<u8>)],
+    state: &State,
+    change: &Change,
+    operations: &[Operation<'_>],
     is_records: &dyn Fn(&str) -> bool,
-) -> Outcome<Delta> {
-    let mut next = onto.clone();
-    for (_, patch) in written {
-        next = match next.apply(&patch::parse(patch)?, is_records) {
-            Err(Error::Patch { path, .. }) => return refuse(Reason::Test, [path]),
-            applied => applied?,
-        };
+) -> Outcome<State> {
+    if let (Change::Records(name, edits, _), Some(Field::Records(list))) = (change, state.get(change.name())) {
+        let (mut list, mut state) = (list.clone(), state.clone());
+        edits.append_to(&mut list)?;
+        state.set(name, Field::Records(list));
+        return Ok(state);
     }
-    let changes = ours.changes().iter().map(|change| {
-        let is_contested = written.iter().any(|(own, _)| own.name() == change.name());
-        if is_contested { change.moved(onto, &next) } else { change.clone() }
-    });
-    Ok(Delta::new(onto.clone(), changes.collect()))
+    match state.apply(operations, is_records) {
+        Err(Error::Patch { path, .. }) => refuse(Reason::Test, [path]),
+        applied => Ok(applied?),
+    }
 }
 
 #[cfg(test)]
@@ -409,8 +415,10 @@ mod tests {
         let ours = delta(&base, &with("/current_state", json!("busy")), nothing);
         let theirs = Theirs::new(&base, &[], &is_records).unwrap();
         let elsewhere = state_of(&with("/current_state", json!("done")));
-        let written = vec![(&ours.changes()[0], ours.patch().unwrap())];
-        let Err(Failure::Conflict(found)) = follow(&ours, &elsewhere, &written, &is_records) else { panic!() };
+        let patch = ours.patch().unwrap();
+        let operations = patch::parse(&patch).unwrap();
+        let followed = follow(&elsewhere, &ours.changes()[0], &operations, &is_records);
+        let Err(Failure::Conflict(found)) = followed else { panic!() };
         assert_eq!(found, Conflict { reason: Reason::Test, paths: vec!["/current_state".into()] });
         assert_eq!(json_of(theirs.rebase(&ours, &base, &is_records).unwrap().next()), json_of(ours.next()));
     }

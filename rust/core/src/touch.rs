@@ -18,6 +18,11 @@ impl Touch {
         Self { path: path.to_owned(), appends: false }
     }
 
+    /// An edit of a list of records: of its end, or else of all of it.
+    pub(crate) fn of_records(name: &str, appends: bool) -> Self {
+        Self { path: path_of(name), appends }
+    }
+
     /// Whether it adds to the end of the field at this pointer.
     pub(crate) fn extends(&self, field: &str) -> bool {
         self.appends && self.path == field
