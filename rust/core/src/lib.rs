@@ -14,6 +14,7 @@ pub mod head;
 pub mod hex;
 pub mod json;
 pub mod list;
+pub mod lru;
 pub mod open;
 pub mod patch;
 pub mod pointer;
