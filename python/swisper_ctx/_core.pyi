@@ -1,6 +1,6 @@
 """The compiled core: records, lists of them, and the state of a session."""
 
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
@@ -8,6 +8,7 @@ from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, o
 __all__ = [
     "Conflict",
     "Delta",
+    "LRUCache",
     "Message",
     "PIIEntity",
     "PipelineExecution",
@@ -299,6 +300,71 @@ class RecordList(MutableSequence[_R]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """All records as dicts of JSON types."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_D = TypeVar("_D")
+
+@final
+class LRUCache(MutableMapping[_K, _V]):
+    """The entries that were used last, as many as keep within `max_bytes` and `max_entries`; None sets no bound.
+
+    `ttl` is how many seconds an entry lives, by the monotonic clock, from when it was last set. `weigh` gives the
+    bytes of a value; without it `max_bytes` takes values that consist of bytes (bytes, bytearray, memoryview, str as
+    UTF-8, Snapshot) and raises TypeError for others, and without `max_bytes` nothing is weighed.
+
+    A mapping as that of cachetools: reading and setting an entry make it the newest, `in`, `peek` and iterating do
+    not; it iterates from the oldest to the newest. `keys`, `values` and `items` show what is there when they are
+    called. Setting a value that alone is larger than `max_bytes` raises ValueError, and then nothing has changed.
+    Keys may be compared, values weighed and let go by Python code that comes back to the cache.
+    """
+
+    def __new__(
+        cls,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
+        ttl: float | None = None,
+        weigh: Callable[[_V], int] | None = None,
+    ) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    @property
+    def max_bytes(self) -> int | None: ...
+    @property
+    def max_entries(self) -> int | None: ...
+    @property
+    def ttl(self) -> float | None: ...
+    @property
+    def current_bytes(self) -> int:
+        """The weights of all entries together."""
+
+    @property
+    def hits(self) -> int:
+        """How often `[]`, `get` or `setdefault` found its key."""
+
+    @property
+    def misses(self) -> int:
+        """How often they did not."""
+
+    @property
+    def evictions(self) -> int:
+        """How many entries had to make room for others; not those that were removed or whose time was over."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: _K, /) -> _V: ...
+    def __setitem__(self, key: _K, value: _V, /) -> None: ...
+    def __delitem__(self, key: _K, /) -> None: ...
+    def __iter__(self) -> Iterator[_K]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def peek(self, key: _K, default: _D = None, /) -> _V | _D:
+        """The value of a key as it stands: it is neither counted as used nor as a hit or a miss."""
+
+    def put(self, key: _K, value: _V, ttl: float | None = None) -> None:
+        """Set an entry that lives for `ttl` seconds; None takes the cache's own."""
+
+    def popitem(self) -> tuple[_K, _V]:
+        """Remove the oldest entry and return it. Raises KeyError if there is none."""
 
 _Etag: TypeAlias = tuple[int, bytes]
 _NewBlock: TypeAlias = tuple[bytes, str, int, int, bytes]

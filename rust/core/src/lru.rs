@@ -11,14 +11,37 @@ use hashbrown::HashTable;
 
 const NONE: u32 = u32::MAX;
 
+/// A key with its value.
 #[derive(Debug)]
 pub struct Entry<K, V> {
     pub key: K,
     pub value: V,
+}
+
+/// What a lookup does not need.
+#[derive(Debug, Clone, Copy, Default)]
+struct About {
     hash: u64,
     weight: u64,
-    /// Distinguishes it from what stood in its place before.
+    /// Distinguishes an entry from what stood in its place before.
     stamp: u64,
+}
+
+/// What the index holds: a part of the hash stands beside the place, so that few other entries are looked at.
+#[derive(Debug, Clone, Copy)]
+struct Pointer {
+    slot: u32,
+    tag: u32,
+}
+
+impl Pointer {
+    fn new(slot: u32, hash: u64) -> Self {
+        Self { slot, tag: tag(hash) }
+    }
+}
+
+fn tag(hash: u64) -> u32 {
+    (spread(hash) >> 32) as u32
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +54,10 @@ struct Link {
 #[derive(Debug)]
 pub struct Lru<K, V> {
     slots: Vec<Option<Entry<K, V>>>,
+    abouts: Vec<About>,
     links: Vec<Link>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: HashTable<Pointer>,
     oldest: u32,
     newest: u32,
     bytes: u64,
@@ -56,6 +80,7 @@ impl<K, V> Lru<K, V> {
     pub fn new(max_bytes: u64, max_entries: usize) -> Self {
         Self {
             slots: Vec::new(),
+            abouts: Vec::new(),
             links: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
@@ -98,10 +123,21 @@ impl<K, V> Lru<K, V> {
         weight <= self.max_bytes && self.max_entries > 0
     }
 
-    /// The place of the entry with this hash whose key is the one; `is_key` is asked with each place and key.
+    /// The place of the entry whose key is the one: `is_key` is asked with each place and key that may have this hash.
     pub fn find(&self, hash: u64, mut is_key: impl FnMut(u32, &K) -> bool) -> Option<u32> {
-        let same = |&slot: &u32| self.get(slot).is_some_and(|entry| entry.hash == hash && is_key(slot, &entry.key));
-        self.index.find(spread(hash), same).copied()
+        let tag = tag(hash);
+        let same =
+            |own: &Pointer| own.tag == tag && self.get(own.slot).is_some_and(|entry| is_key(own.slot, &entry.key));
+        self.index.find(spread(hash), same).map(|own| own.slot)
+    }
+
+    #[must_use]
+    pub fn has_hash(&self, slot: u32, hash: u64) -> bool {
+        self.about(slot).hash == hash
+    }
+
+    fn about(&self, slot: u32) -> About {
+        self.abouts.get(slot as usize).copied().unwrap_or_default()
     }
 
     #[must_use]
@@ -120,20 +156,24 @@ impl<K, V> Lru<K, V> {
     /// Adds a key that is not there, as the newest; `expires` is the time from which on it is gone.
     pub fn insert(&mut self, hash: u64, key: K, value: V, weight: u64, expires: Option<u64>) {
         self.stamps += 1;
-        let entry = Entry { key, value, hash, weight, stamp: self.stamps };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
+            self.abouts.push(About::default());
             self.links.push(Link { older: NONE, newer: NONE });
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
         });
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(entry);
+        let at = slot as usize;
+        if let (Some(entry), Some(about)) = (self.slots.get_mut(at), self.abouts.get_mut(at)) {
+            *entry = Some(Entry { key, value });
+            *about = About { hash, weight, stamp: self.stamps };
         }
-        let slots = &self.slots;
-        let hash_of = |&slot: &u32| {
-            spread(slots.get(slot as usize).and_then(Option::as_ref).map_or(0, |entry: &Entry<K, V>| entry.hash))
-        };
-        self.index.insert_unique(spread(hash), slot, hash_of);
+        let abouts = &self.abouts;
+        let hash_of = |own: &Pointer| spread(abouts.get(own.slot as usize).map_or(0, |about| about.hash));
+        // In a fuller index, entries that come and go leave marks behind, until all is hashed anew.
+        if 2 * self.index.len() >= self.index.num_buckets() {
+            self.index.reserve(self.index.len() + 1, hash_of);
+        }
+        self.index.insert_unique(spread(hash), Pointer::new(slot, hash), hash_of);
         self.link(slot);
         self.bytes = self.bytes.saturating_add(weight);
         self.changes += 1;
@@ -145,8 +185,9 @@ impl<K, V> Lru<K, V> {
         self.stamps += 1;
         let entry = self.slots.get_mut(slot as usize)?.as_mut()?;
         let old = std::mem::replace(&mut entry.value, value);
-        self.bytes = self.bytes.saturating_sub(entry.weight).saturating_add(weight);
-        (entry.weight, entry.stamp) = (weight, self.stamps);
+        let about = self.abouts.get_mut(slot as usize)?;
+        self.bytes = self.bytes.saturating_sub(about.weight).saturating_add(weight);
+        (about.weight, about.stamp) = (weight, self.stamps);
         self.touch(slot);
         self.expire_at(slot, expires);
         Some(old)
@@ -154,12 +195,13 @@ impl<K, V> Lru<K, V> {
 
     pub fn remove(&mut self, slot: u32) -> Option<Entry<K, V>> {
         let entry = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(found) = self.index.find_entry(spread(entry.hash), |&other| other == slot) {
+        let about = self.about(slot);
+        if let Ok(found) = self.index.find_entry(spread(about.hash), |other| other.slot == slot) {
             found.remove();
         }
         self.unlink(slot);
         self.free.push(slot);
-        self.bytes = self.bytes.saturating_sub(entry.weight);
+        self.bytes = self.bytes.saturating_sub(about.weight);
         self.changes += 1;
         Some(entry)
     }
@@ -182,11 +224,15 @@ impl<K, V> Lru<K, V> {
                 return None;
             }
             self.expiries.pop();
-            if self.get(slot).is_some_and(|entry| entry.stamp == stamp) {
+            if self.is_current(slot, stamp) {
                 return self.remove(slot);
             }
         }
         None
+    }
+
+    fn is_current(&self, slot: u32, stamp: u64) -> bool {
+        self.get(slot).is_some() && self.about(slot).stamp == stamp
     }
 
     fn expire_at(&mut self, slot: u32, expires: Option<u64>) {
@@ -195,7 +241,7 @@ impl<K, V> Lru<K, V> {
         // Those of entries that are no more must not pile up.
         if self.expiries.len() > 2 * self.len() + 64 {
             let mut all = std::mem::take(&mut self.expiries).into_vec();
-            all.retain(|Reverse((_, slot, stamp))| self.get(*slot).is_some_and(|entry| entry.stamp == *stamp));
+            all.retain(|Reverse((_, slot, stamp))| self.is_current(*slot, *stamp));
             self.expiries = all.into();
         }
     }
@@ -242,16 +288,16 @@ impl<K, V> Lru<K, V> {
     pub fn validate(&self) -> Result<(), &'static str> {
         let (mut count, mut bytes, mut before) = (0, 0, NONE);
         for slot in self.iter() {
-            let (Some(entry), Some(link)) = (self.get(slot), self.links.get(slot as usize)) else {
+            let (Some(_), Some(link)) = (self.get(slot), self.links.get(slot as usize)) else {
                 return Err("a link leads to nothing");
             };
             if link.older != before || count == self.len() {
                 return Err("the links do not form a list");
             }
-            if self.index.find(spread(entry.hash), |&other| other == slot).is_none() {
+            if self.find(self.about(slot).hash, |other, _| other == slot).is_none() {
                 return Err("an entry is not in the index");
             }
-            (count, bytes, before) = (count + 1, bytes + entry.weight, slot);
+            (count, bytes, before) = (count + 1, bytes + self.about(slot).weight, slot);
         }
         let checks = [
             (before == self.newest && count == self.len(), "the list lacks entries"),

@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod error;
 mod lru;
+mod lru_get;
 mod random;
 mod readonly;
 mod rebase;
@@ -24,7 +25,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<snapshot::Delta>()?;
-    module.add_class::<lru::LRUCache>()?;
+    lru_get::install(module)?;
     module.add_class::<rebase::Conflict>()?;
     module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;
     module.add_function(wrap_pyfunction!(random::token, module)?)?;

@@ -1,9 +1,9 @@
 //! `LRUCache`: the core's LRU with Python keys and values.
 //!
-//! The lock is never held while Python code may run: keys of other than plain types are compared, and what was taken
-//! out is dropped, without it.
+//! It is never borrowed while Python code may run: keys of other than plain types are compared, and what was taken
+//! out is dropped, when it is free.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::cell::{RefCell, RefMut};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
@@ -29,11 +29,19 @@ struct Inner {
     evictions: u64,
 }
 
+/// What only whoever holds the GIL looks at: a lock of its own would cost as much as a lookup.
+#[derive(Debug)]
+struct GilCell<T>(RefCell<T>);
+
+// SAFETY: every access is through a method of a class whose module declares that it needs the GIL, and none of them
+// lets go of it while it borrows; so no two threads are in here at once.
+unsafe impl<T: Send> Sync for GilCell<T> {}
+
 /// See `_core.pyi`.
 #[pyclass(frozen, weakref, module = "swisper_ctx", mapping)]
 #[derive(Debug)]
 pub struct LRUCache {
-    inner: Mutex<Inner>,
+    inner: GilCell<Inner>,
     max_bytes: Option<u64>,
     max_entries: Option<usize>,
     ttl: Option<Duration>,
@@ -41,9 +49,12 @@ pub struct LRUCache {
     start: Instant,
 }
 
-/// The lock, what was found under it, and what is to be dropped after it.
+/// A lookup that must go the general way.
+pub struct NotQuick;
+
+/// The borrowed cache, what was found in it, and what is to be dropped after it.
 struct Found<'a> {
-    inner: MutexGuard<'a, Inner>,
+    inner: RefMut<'a, Inner>,
     slot: Option<u32>,
     gone: Vec<Entry<Key, Value>>,
 }
@@ -69,19 +80,32 @@ impl Inner {
     /// The place of a key; and whether others of the same hash must be asked.
     fn find(&self, key: &Bound<'_, PyAny>, hash: u64) -> (Option<u32>, bool) {
         let mut is_open = false;
-        let slot = self.lru.find(hash, |_, own| {
+        let slot = self.lru.find(hash, |slot, own| {
             let same = plainly_equal(own.bind(key.py()), key);
-            is_open |= same.is_none();
+            is_open |= same.is_none() && self.lru.has_hash(slot, hash);
             same.unwrap_or(false)
         });
         (slot, is_open)
+    }
+
+    /// The value in a place, which was asked for.
+    fn use_at(&mut self, slot: Option<u32>, py: Python<'_>) -> Option<Value> {
+        let Some(slot) = slot else {
+            self.misses += 1;
+            return None;
+        };
+        self.hits += 1;
+        self.lru.touch(slot);
+        self.lru.get(slot).map(|entry| entry.value.clone_ref(py))
     }
 
     /// All keys with a hash.
     fn alike(&self, py: Python<'_>, hash: u64) -> Vec<(u32, Key)> {
         let mut keys = Vec::new();
         self.lru.find(hash, |slot, own| {
-            keys.push((slot, own.clone_ref(py)));
+            if self.lru.has_hash(slot, hash) {
+                keys.push((slot, own.clone_ref(py)));
+            }
             false
         });
         keys
@@ -89,15 +113,16 @@ impl Inner {
 }
 
 impl LRUCache {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing that runs meanwhile can come back here, so it is always free.
+    fn lock(&self) -> RefMut<'_, Inner> {
+        self.inner.0.borrow_mut()
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The lock, with everything gone whose time is over.
+    /// The cache, with everything gone whose time is over.
     fn living(&self) -> Found<'_> {
         let mut found = Found { inner: self.lock(), slot: None, gone: Vec::new() };
         if found.inner.lru.has_expiries() {
@@ -138,15 +163,27 @@ impl LRUCache {
         Err(PyRuntimeError::new_err("comparing keys has changed the cache again and again"))
     }
 
-    fn value(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+    /// Looks a key up where that takes no Python code and drops nothing: Err where it would.
+    pub fn quick_value(&self, key: &Bound<'_, PyAny>) -> Result<Option<Value>, NotQuick> {
+        if !key.is_exact_instance_of::<PyString>() {
+            return Err(NotQuick);
+        }
+        let hash = hash_of(key).map_err(|_| NotQuick)?;
+        let mut inner = self.lock();
+        let (slot, is_open) = inner.find(key, hash);
+        if inner.lru.has_expiries() || (slot.is_none() && is_open) {
+            return Err(NotQuick);
+        }
+        Ok(inner.use_at(slot, key.py()))
+    }
+
+    pub fn value(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+        if let Ok(found) = self.quick_value(key) {
+            return Ok(found);
+        }
         let mut found = self.locate(key, hash_of(key)?)?;
-        let inner = &mut *found.inner;
-        let value = found.slot.and_then(|slot| {
-            inner.lru.touch(slot);
-            inner.lru.get(slot).map(|entry| entry.value.clone_ref(key.py()))
-        });
-        *(if value.is_some() { &mut inner.hits } else { &mut inner.misses }) += 1;
-        Ok(value)
+        let slot = found.slot;
+        Ok(found.inner.use_at(slot, key.py()))
     }
 
     fn weight(&self, value: &Bound<'_, PyAny>) -> PyResult<u64> {
@@ -179,7 +216,9 @@ impl LRUCache {
             found.gone.push(entry);
         }
         drop(found);
-        drop((first, old));
+        let py = key.py();
+        drop(first.map(|entry| (entry.key.into_bound(py), entry.value.into_bound(py))));
+        drop(old.map(|value| value.into_bound(py)));
         Ok(())
     }
 
@@ -245,7 +284,7 @@ impl LRUCache {
         }
         let lru = Lru::new(max_bytes.unwrap_or(u64::MAX), max_entries.unwrap_or(usize::MAX));
         Ok(Self {
-            inner: Mutex::new(Inner { lru, hits: 0, misses: 0, evictions: 0 }),
+            inner: GilCell(RefCell::new(Inner { lru, hits: 0, misses: 0, evictions: 0 })),
             max_bytes,
             max_entries,
             ttl: time_to_live(ttl)?,
@@ -336,11 +375,6 @@ impl LRUCache {
         format!("<LRUCache of {} entries, {} bytes>", found.inner.lru.len(), found.inner.lru.bytes())
     }
 
-    #[pyo3(signature = (key, default = None, /))]
-    fn get(&self, key: &Bound<'_, PyAny>, default: Option<Value>) -> PyResult<Option<Value>> {
-        Ok(self.value(key)?.or(default))
-    }
-
     /// See `_core.pyi`.
     #[pyo3(signature = (key, default = None, /))]
     fn peek(&self, key: &Bound<'_, PyAny>, default: Option<Value>) -> PyResult<Option<Value>> {
@@ -421,8 +455,8 @@ impl LRUCache {
         if let Some(weigh) = &self.weigh {
             visit.call(weigh)?;
         }
-        // Whoever holds the lock is at work here: nothing is garbage then.
-        let Ok(inner) = self.inner.try_lock() else { return Ok(()) };
+        // Whoever has borrowed it is at work here: nothing is garbage then.
+        let Ok(inner) = self.inner.0.try_borrow() else { return Ok(()) };
         for entry in inner.lru.iter().filter_map(|slot| inner.lru.get(slot)) {
             visit.call(&entry.key)?;
             visit.call(&entry.value)?;
