@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect
 from collections import deque
 from collections.abc import Callable
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, cycle
 from random import Random
 from time import perf_counter_ns
 from typing import Any
@@ -49,15 +50,15 @@ def zipf(keys: list[str], count: int) -> list[str]:
 
 
 def filled(make: Make, keys: list[str]) -> Any:
-    cache = make()
+    made = make()
     for key in keys:
-        cache[key] = key
-    return cache
+        made[key] = key
+    return made
 
 
-def hits(cache: Any, asked: list[str]) -> Way:
+def hits(lru: Any, asked: list[str]) -> Way:
     def way() -> float:
-        get = cache.get
+        get = lru.get
         start = perf_counter_ns()
         deque(map(get, asked), 0)
         elapsed = perf_counter_ns() - start
@@ -67,11 +68,11 @@ def hits(cache: Any, asked: list[str]) -> Way:
     return way
 
 
-def misses(cache: Any, asked: list[str]) -> Way:
+def misses(lru: Any, asked: list[str]) -> Way:
     absent = [f"absent-{key}" for key in asked]
 
     def way() -> float:
-        get = cache.get
+        get = lru.get
         start = perf_counter_ns()
         deque(map(get, absent), 0)
         elapsed = perf_counter_ns() - start
@@ -81,24 +82,25 @@ def misses(cache: Any, asked: list[str]) -> Way:
     return way
 
 
-def puts(cache: Any, _asked: list[str]) -> Way:
-    """Keys that were never there, each of which drives the oldest out."""
-    number = 0
+def puts(lru: Any, _asked: list[str]) -> Way:
+    """Keys that are not there, each of which drives the oldest out; they live on, so no string is made or freed."""
+    keys = new_keys()
+    batches = cycle([keys[start : start + PUTS] for start in range(0, len(keys), PUTS)])
 
     def way() -> float:
-        nonlocal number
-        keys = [f"new-{number + n:012}" for n in range(PUTS)]
-        number += PUTS
+        batch = next(batches)
+        assert batch[0] not in lru
         start = perf_counter_ns()
-        for key in keys:
-            cache[key] = key
+        for key in batch:
+            lru[key] = key
         elapsed = perf_counter_ns() - start
-        assert len(cache) == ENTRIES
-        assert keys[0] in cache
-        assert keys[-1] in cache
-        gone = number - ENTRIES - 1
-        assert gone < 0 or f"new-{gone:012}" not in cache
-        assert gone < 0 or f"new-{gone + 1:012}" in cache
+        assert len(lru) == ENTRIES
+        assert all(key in lru for key in batch)
         return elapsed / PUTS
 
     return way
+
+
+@cache
+def new_keys() -> list[str]:
+    return [f"new-{number:012}" for number in range(2 * ENTRIES)]

@@ -357,9 +357,12 @@ class LRUCache(MutableMapping[_K, _V]):
     def __delitem__(self, key: _K, /) -> None: ...
     def __iter__(self) -> Iterator[_K]: ...
     def __eq__(self, other: object, /) -> bool: ...
-    def peek(self, key: _K, default: _D = None, /) -> _V | _D:
+    @overload
+    def peek(self, key: _K, /) -> _V | None:
         """The value of a key as it stands: it is neither counted as used nor as a hit or a miss."""
 
+    @overload
+    def peek(self, key: _K, default: _D, /) -> _V | _D: ...
     def put(self, key: _K, value: _V, ttl: float | None = None) -> None:
         """Set an entry that lives for `ttl` seconds; None takes the cache's own."""
 
