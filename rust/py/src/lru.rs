@@ -423,7 +423,7 @@ impl LRUCache {
         drop(gone);
     }
 
-    #[pyo3(signature = (other = None, /, **items))]
+    #[pyo3(signature = (other = None, /, **items), text_signature = "($self, other=..., /, **items)")]
     fn update(
         slf: &Bound<'_, Self>,
         other: Option<Bound<'_, PyAny>>,

@@ -19,7 +19,7 @@ static GET: Definition = Definition(ffi::PyMethodDef {
     ml_name: c"get".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: get },
     ml_flags: ffi::METH_FASTCALL,
-    ml_doc: c"get($self, key, default=None, /)\n--\n\n".as_ptr(),
+    ml_doc: c"get($self, key, default=..., /)\n--\n\n".as_ptr(),
 });
 
 /// Gives the class its method; to be called once, before the class is used.
