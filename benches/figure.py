@@ -38,7 +38,8 @@ class Costs(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """The costs of one thing divided by those of another, measured in turns with it; without another, kilobytes."""
+    """The costs of one thing divided by those of another, measured in turns with it; without another, microseconds or
+    kilobytes."""
 
     name: str
     limit: Limit | None
@@ -70,7 +71,7 @@ class Figure(NamedTuple):
 
     @property
     def measured(self) -> str:
-        unit = " kB" if self.under is None else ""
+        unit = "" if self.under is not None else " us" if self.over.unit == "ns" else " kB"
         return f"{self.least:.2f}, {self.middle:.2f}{unit}"
 
     def as_json(self) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableMapping, MutableSequence
 from typing import TYPE_CHECKING, Any
 
-from swisper_ctx._core import Message, PIIEntity, PipelineExecution, Product, RecordList
+from swisper_ctx._core import LRUCache, Message, PIIEntity, PipelineExecution, Product, RecordList
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.errors import (
     CodecError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 MutableSequence.register(RecordList)
+MutableMapping.register(LRUCache)
 
 __all__ = [
     "CodecError",
@@ -47,6 +48,7 @@ __all__ = [
     "EncodeError",
     "Etag",
     "InvalidTransitionError",
+    "LRUCache",
     "MemorySessionStore",
     "Message",
     "NotLoadedError",

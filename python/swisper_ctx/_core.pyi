@@ -1,12 +1,14 @@
 """The compiled core: records, lists of them, and the state of a session."""
 
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 __all__ = [
+    "Conflict",
     "Delta",
+    "LRUCache",
     "Message",
     "PIIEntity",
     "PipelineExecution",
@@ -16,6 +18,7 @@ __all__ = [
     "append_frame",
     "patch_of",
     "plain",
+    "rebase",
     "token",
 ]
 
@@ -298,6 +301,74 @@ class RecordList(MutableSequence[_R]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """All records as dicts of JSON types."""
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_D = TypeVar("_D")
+
+@final
+class LRUCache(MutableMapping[_K, _V]):
+    """The entries that were used last, as many as keep within `max_bytes` and `max_entries`; None sets no bound.
+
+    `ttl` is how many seconds an entry lives, by the monotonic clock, from when it was last set. `weigh` gives the
+    bytes of a value; without it `max_bytes` takes values that consist of bytes (bytes, bytearray, memoryview, str as
+    UTF-8, Snapshot) and raises TypeError for others, and without `max_bytes` nothing is weighed.
+
+    A mapping as that of cachetools: reading and setting an entry make it the newest, `in`, `peek` and iterating do
+    not; it iterates from the oldest to the newest. `keys`, `values` and `items` show what is there when they are
+    called. Setting a value that alone is larger than `max_bytes` raises ValueError, and then nothing has changed.
+    Keys may be compared, values weighed and let go by Python code that comes back to the cache.
+    """
+
+    def __new__(
+        cls,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
+        ttl: float | None = None,
+        weigh: Callable[[_V], int] | None = None,
+    ) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    @property
+    def max_bytes(self) -> int | None: ...
+    @property
+    def max_entries(self) -> int | None: ...
+    @property
+    def ttl(self) -> float | None: ...
+    @property
+    def current_bytes(self) -> int:
+        """The weights of all entries together."""
+
+    @property
+    def hits(self) -> int:
+        """How often `[]`, `get` or `setdefault` found its key."""
+
+    @property
+    def misses(self) -> int:
+        """How often they did not."""
+
+    @property
+    def evictions(self) -> int:
+        """How many entries had to make room for others; not those that were removed or whose time was over."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: _K, /) -> _V: ...
+    def __setitem__(self, key: _K, value: _V, /) -> None: ...
+    def __delitem__(self, key: _K, /) -> None: ...
+    def __iter__(self) -> Iterator[_K]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    @overload
+    def peek(self, key: _K, /) -> _V | None:
+        """The value of a key as it stands: it is neither counted as used nor as a hit or a miss."""
+
+    @overload
+    def peek(self, key: _K, default: _D, /) -> _V | _D: ...
+    def put(self, key: _K, value: _V, ttl: float | None = None) -> None:
+        """Set an entry that lives for `ttl` seconds; None takes the cache's own."""
+
+    def popitem(self) -> tuple[_K, _V]:
+        """Remove the oldest entry and return it. Raises KeyError if there is none."""
+
 _Etag: TypeAlias = tuple[int, bytes]
 _NewBlock: TypeAlias = tuple[bytes, str, int, int, bytes]
 _Block: TypeAlias = tuple[bytes, str, int, int, bytes | None]
@@ -352,6 +423,10 @@ class Snapshot:
         """All fields as one JSON object."""
 
     @property
+    def size(self) -> int:
+        """The bytes of the JSON texts of its fields, names not counted."""
+
+    @property
     def unstored_size(self) -> int:
         """The bytes of those values that a checkpoint would have to write; lists of records not counted."""
 
@@ -392,6 +467,50 @@ class Delta:
 
     def adopt(self, touched: dict[str, Any]) -> None:
         """Show a record that was appended to the state alone in the list as well, before what is new there."""
+
+@final
+class Conflict:
+    """Why changes do not merge with what others have saved."""
+
+    @property
+    def reason(self) -> str:
+        """One of
+
+        overlap         both sides changed the same
+        test            something that a change departs from has changed
+        tool_calls      a call of a tool waits for its answer: nothing may come between
+        barrier         consent, retention or a redaction, which merge with nothing
+        unidentified    a record was edited that has no id to be known by
+        too_old         the log does not lead from that state to the present one any more
+        """
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """JSON Pointers to what both sides touched, where that is the reason."""
+
+def rebase(
+    base: Snapshot,
+    saves: Sequence[Delta],
+    touched: dict[str, Any],
+    session_id: str,
+    epochs: tuple[int, int],
+    etag: _Etag,
+    frames: Sequence[tuple[int, bytes | None]],
+) -> tuple[Snapshot, list[Delta]] | Conflict:
+    """Put what others have saved under all that a context has not saved yet.
+
+    `base` is the state at `etag`, `frames` (version, body) are those after it, `epochs` that of the context and the
+    present one. `saves` are the changes handed over since, each made on the one before, `touched` the fields of the
+    context with its later edits.
+
+    Gives the state of the last frame and the saves as changes that follow on it; `touched` then shows both sides:
+    lists and dicts are the same objects with new content, other values are taken out, to be read again. If anything
+    of the context is at odds with theirs, it gives a Conflict, and nothing has been changed. The cost is that of the
+    changes, not of the history.
+
+    Raises CorruptSessionError, NotLoadedError where theirs edited records that were left in the store, and
+    EncodeError for an unsaved value that JSON cannot hold.
+    """
 
 def token() -> bytes:
     """16 random bytes from the operating system."""

@@ -11,10 +11,34 @@ use crate::{pointer, write};
 const TRANSITIONS: [&str; 1] = ["current_state"];
 
 /// A new value of one field.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Change {
     Value(String, Vec<u8>),
     Records(String, Edits, &'static str),
+}
+
+impl Change {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Value(name, _) | Self::Records(name, ..)) = self;
+        name
+    }
+
+    /// Whether it edits a record that has no id to be known by.
+    pub(crate) fn edits_unidentified(&self) -> bool {
+        matches!(self, Self::Records(_, edits, _) if edits.meet_unidentified())
+    }
+
+    /// The change that leads from `base` to `next`, of which this one was the last part.
+    pub(crate) fn moved(&self, base: &State, next: &State) -> Self {
+        match (self, base.get(self.name()), next.get(self.name())) {
+            (Self::Records(name, _, id_key), Some(Field::Records(own)), Some(Field::Records(list))) => {
+                Self::Records(name.clone(), Edits::appended(list.clone(), own.len()), id_key)
+            }
+            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(name.clone(), value.text().to_vec()),
+            _ => self.clone(),
+        }
+    }
 }
 
 /// See the module.
@@ -68,13 +92,22 @@ impl Delta {
         Ok(out.finish())
     }
 
+    /// The operations of one of its changes, none for records.
+    pub(crate) fn patch_of_value(&self, change: &Change) -> Result<Vec<u8>> {
+        let mut out = Writer::default();
+        if matches!(change, Change::Value(..)) {
+            self.write(change, &mut out)?;
+        }
+        Ok(out.finish())
+    }
+
     fn write(&self, change: &Change, out: &mut Writer) -> Result<()> {
-        let (Change::Value(name, _) | Change::Records(name, ..)) = change;
+        let name = change.name();
         let mut path = path_of(name);
         match (change, self.base.get(name)) {
             (Change::Value(_, text), None) => out.add(&path, text),
             (Change::Value(_, text), Some(Field::Value(own))) => {
-                if TRANSITIONS.contains(&name.as_str()) {
+                if TRANSITIONS.contains(&name) {
                     out.test(&path, own.text());
                 }
                 diff::value(out, &mut path, own.text(), text)?;

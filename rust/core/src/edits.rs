@@ -108,6 +108,17 @@ impl Tracked {
         Edits { list: self.list.clone(), edits: std::mem::take(&mut self.edits), kept }
     }
 
+    /// The edits that `freeze` would take out.
+    #[must_use]
+    pub fn unsaved(&self) -> Edits {
+        Edits { list: self.list.clone(), edits: self.edits.clone(), kept: self.kept }
+    }
+
+    /// Takes another list, saved meanwhile, in the place of its own; `unsaved` are its edits on that list.
+    pub fn rebase(&mut self, unsaved: Edits) {
+        (self.list, self.edits, self.kept) = (unsaved.list, unsaved.edits, unsaved.kept);
+    }
+
     /// Puts edits back that could not be saved, before those made since.
     pub fn restore(&mut self, unsaved: &Edits) -> Result<()> {
         if matches!(self.edits.first(), Some(Edit::Clear)) {
@@ -139,6 +150,29 @@ impl Tracked {
 }
 
 impl Edits {
+    /// A list of which the first `kept` records were there before.
+    #[must_use]
+    pub fn appended(list: List, kept: usize) -> Self {
+        Self { list, edits: Vec::new(), kept }
+    }
+
+    /// Whether nothing was done but to append.
+    pub(crate) fn only_append(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Appends the new records to another list.
+    pub(crate) fn append_to(&self, list: &mut List) -> Result<()> {
+        for at in self.kept..self.list.len() {
+            list.push(self.list.get(at)?.text());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn meet_unidentified(&self) -> bool {
+        self.edits.iter().any(|edit| matches!(edit, Edit::Remove { id: None, .. } | Edit::Replace { id: None, .. }))
+    }
+
     /// Writes them as operations on the array at `path` (JSON text without quotes).
     pub fn write(&self, out: &mut Writer, path: &[u8], id_key: &str) -> Result<()> {
         // Each edit costs about a record: past this many, the list as a whole is shorter.

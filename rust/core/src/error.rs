@@ -61,7 +61,7 @@ impl Error {
     #[must_use]
     pub fn inside(self, block: &str) -> Self {
         match self {
-            Self::Corrupt { .. } => self,
+            Self::Corrupt { .. } | Self::NotLoaded => self,
             other => Self::corrupt(block, other.to_string()),
         }
     }

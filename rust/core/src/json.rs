@@ -110,6 +110,12 @@ pub fn elements(src: &[u8], at: usize) -> Result<Elements<'_>> {
 }
 
 impl Members<'_> {
+    /// The index behind the object, once all its members were given.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.at + 1
+    }
+
     fn step(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>> {
         match byte(self.src, self.at)? {
             b'}' => return Ok(None),

@@ -40,21 +40,33 @@ fn verb(raw: &[u8]) -> Option<Verb> {
 
 /// The operations of a patch document.
 pub fn parse(patch: &[u8]) -> Result<Vec<Operation<'_>>> {
-    let mut out = Vec::new();
-    let mut items = elements(patch, 0)?;
-    for range in items.by_ref() {
-        out.push(operation(slice(patch, range?)?, out.len())?);
+    let (mut out, mut at) = (Vec::new(), 1);
+    if patch.first() != Some(&b'[') {
+        return Err(Error::codec(Kind::ExpectedArray, 0));
     }
-    if skip_value(patch, 0)? == patch.len() { Ok(out) } else { Err(Error::codec(Kind::TrailingBytes, patch.len())) }
+    loop {
+        match slice(patch, at..at + 1)? {
+            b"]" => break,
+            b"," if !out.is_empty() => at += 1,
+            _ if out.is_empty() => {}
+            _ => return Err(Error::codec(Kind::ExpectedValue, at)),
+        }
+        let (op, end) = operation(patch, at, out.len())?;
+        out.push(op);
+        at = end;
+    }
+    if at + 1 == patch.len() { Ok(out) } else { Err(Error::codec(Kind::TrailingBytes, at + 1)) }
 }
 
-fn operation(raw: &[u8], number: usize) -> Result<Operation<'_>> {
+/// The operation that starts at an index, and the index behind it.
+fn operation(src: &[u8], at: usize, number: usize) -> Result<(Operation<'_>, usize)> {
     let bad = |problem| Error::Patch { problem, operation: number, path: String::new() };
     let (mut op, mut path, mut from, mut value) = (None, None, None, None);
-    for found in members(raw, 0)? {
-        let (key, range) = found?;
-        let content = slice(raw, range)?;
-        match slice(raw, key)? {
+    let mut found = members(src, at)?;
+    for member in found.by_ref() {
+        let (key, range) = member?;
+        let content = slice(src, range)?;
+        match slice(src, key)? {
             br#""op""# => op = Some(verb(content).ok_or(bad("unknown operation"))?),
             br#""path""# => path = Some(text::unescape(content)?),
             br#""from""# => from = Some(text::unescape(content)?),
@@ -69,7 +81,7 @@ fn operation(raw: &[u8], number: usize) -> Result<Operation<'_>> {
     if lacks_value || lacks_from {
         return Err(bad(if lacks_value { "no value" } else { "no from" }));
     }
-    Ok(Operation { verb, path, from, value })
+    Ok((Operation { verb, path, from, value }, found.end()))
 }
 
 #[derive(Debug)]
@@ -346,9 +358,17 @@ mod tests {
         ] {
             assert!(matches!(patched(document, patch), Err(Error::Patch { operation: 0, .. })), "{patch}");
         }
-        for malformed in
-            [r"{}", r#"[{"op":"add"}]"#, r#"[{"op":"add","path":"/a"}]"#, r#"[{"op":"x","path":""}]"#, "[", "[]]"]
-        {
+        for malformed in [
+            r"{}",
+            r#"[{"op":"add"}]"#,
+            r#"[{"op":"add","path":"/a"}]"#,
+            r#"[{"op":"x","path":""}]"#,
+            "[",
+            "[]]",
+            "[,]",
+            r#"[{"op":"remove","path":""}{"op":"remove","path":""}]"#,
+            r#"[{"op":"remove","path":""}"#,
+        ] {
             assert!(parse(malformed.as_bytes()).is_err(), "{malformed}");
         }
     }

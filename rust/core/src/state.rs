@@ -52,6 +52,15 @@ pub enum Field {
 }
 
 impl Field {
+    /// The length of its JSON text.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Value(value) => value.text().len(),
+            Self::Records(list) => list.encoded_size(),
+        }
+    }
+
     /// Appends its JSON text.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         match self {
@@ -112,6 +121,12 @@ impl State {
             Arc::make_mut(&mut self.names).remove(at);
             Arc::make_mut(&mut self.fields).remove(at);
         }
+    }
+
+    /// The bytes of the JSON texts of its fields.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fields.iter().map(Field::size).sum()
     }
 
     /// Appends the JSON object of all fields.
@@ -325,6 +340,13 @@ mod tests {
                 assert_eq!(found, expected.unwrap(), "{ops}");
             }
         }
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_texts() {
+        let names = r#"{"h":,"d":,"s":}"#.len();
+        assert_eq!(state(START).size() + names, START.len());
+        assert_eq!(State::default().size(), 0);
     }
 
     #[test]

@@ -43,6 +43,14 @@ impl RecordList {
         self.tracked.restore(edits).map_err(|error| self.raise(py, &error))
     }
 
+    pub fn unsaved(&self) -> Edits {
+        self.tracked.unsaved()
+    }
+
+    pub fn rebase(&mut self, unsaved: Edits) {
+        self.tracked.rebase(unsaved);
+    }
+
     pub fn insert_saved(&mut self, py: Python<'_>, text: &[u8]) -> PyResult<()> {
         self.tracked.insert_saved(text).map_err(|error| self.raise(py, &error))
     }

@@ -40,7 +40,7 @@ fn class_of(fields: &Fields, name: &str) -> Option<Class> {
     fields.records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
 }
 
-fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
+pub fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(format!("{what} has {N} bytes")))
 }
 
@@ -48,31 +48,40 @@ fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
 #[pyclass(frozen, module = "swisper_ctx._core")]
 #[derive(Debug)]
 pub struct Snapshot {
-    state: State,
+    pub state: State,
     fields: Fields,
     session_id: Option<Arc<str>>,
 }
 
 impl Snapshot {
-    fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
+    /// Another state of the same session.
+    pub fn at(&self, state: State) -> Self {
+        Self { state, fields: Arc::clone(&self.fields), session_id: self.session_id.clone() }
+    }
+
+    pub fn is_records(&self, name: &str) -> bool {
+        class_of(&self.fields, name).is_some()
+    }
+
+    pub fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
         raise(py, error, self.session_id.as_deref())
     }
 
-    fn list(&self, name: &str) -> List {
+    pub fn list(&self, name: &str) -> List {
         match self.state.get(name) {
             Some(Field::Records(list)) => list.clone(),
             _ => List::default(),
         }
     }
 
-    /// The changes of the values among `touched`.
-    fn values(&self, touched: &Bound<'_, PyDict>) -> PyResult<Vec<Change>> {
+    /// The changes of the values among `touched`, of those that are wanted.
+    pub fn values(&self, touched: &Bound<'_, PyDict>, is_wanted: impl Fn(&str) -> bool) -> PyResult<Vec<Change>> {
         let py = touched.py();
         let mut changes = Vec::new();
         for (key, value) in touched {
             let key = key.cast::<PyString>()?;
             let name = key.to_str()?;
-            if value.is_exact_instance_of::<RecordList>() && class_of(&self.fields, name).is_some() {
+            if !is_wanted(name) || value.is_exact_instance_of::<RecordList>() && self.is_records(name) {
                 continue;
             }
             let is_time = value.is_exact_instance_of::<PyDateTime>() && self.fields.times.iter().any(|own| own == name);
@@ -137,6 +146,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn size(&self) -> usize {
+        self.state.size()
+    }
+
+    #[getter]
     fn unstored_size(&self) -> usize {
         checkpoint::unstored_size(&self.state)
     }
@@ -192,7 +206,7 @@ impl Snapshot {
 
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
         // Values first: one that cannot be encoded leaves the lists as they are.
-        let mut changes = self.values(touched)?;
+        let mut changes = self.values(touched, |_| true)?;
         for (key, value) in touched {
             let Ok(list) = value.cast_exact::<RecordList>() else { continue };
             let name = key.cast::<PyString>()?.to_str()?;
@@ -257,11 +271,12 @@ impl Snapshot {
 
 impl Snapshot {
     fn delta(&self, changes: Vec<Change>) -> Delta {
-        Delta {
-            delta: delta::Delta::new(self.state.clone(), changes),
-            fields: Arc::clone(&self.fields),
-            session_id: self.session_id.clone(),
-        }
+        self.leading(delta::Delta::new(self.state.clone(), changes))
+    }
+
+    /// A change of the same session.
+    pub fn leading(&self, delta: delta::Delta) -> Delta {
+        Delta { delta, fields: Arc::clone(&self.fields), session_id: self.session_id.clone() }
     }
 }
 
@@ -272,10 +287,7 @@ fn in_order(changes: Vec<Change>, touched: &Bound<'_, PyDict>) -> Vec<Change> {
     }
     let names: Vec<_> = touched.keys().iter().map(|key| key.to_string()).collect();
     let mut changes = changes;
-    changes.sort_by_key(|change| {
-        let (Change::Value(own, _) | Change::Records(own, ..)) = change;
-        names.iter().position(|name| name == own)
-    });
+    changes.sort_by_key(|change| names.iter().position(|name| name == change.name()));
     changes
 }
 
@@ -304,7 +316,7 @@ fn block((id, field, position, records, body): BlockTuple<'_>) -> PyResult<Block
 #[pyclass(frozen, module = "swisper_ctx._core")]
 #[derive(Debug)]
 pub struct Delta {
-    delta: delta::Delta,
+    pub delta: delta::Delta,
     fields: Fields,
     session_id: Option<Arc<str>>,
 }
