@@ -20,8 +20,8 @@ from swisper_ctx.testing.changes import append, committed, creation, folded, gro
 
 
 class TestFaultyStore(StoreContract):
-    def open_store(self, directory: Path, clock: ManualClock) -> FaultyStore:
-        return FaultyStore(MemorySessionStore(clock=clock))
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> FaultyStore:
+        return FaultyStore(MemorySessionStore(keep_versions=keep_versions, clock=clock))
 
     def inner(self, store: SessionStore) -> MemorySessionStore:
         assert isinstance(store, FaultyStore)

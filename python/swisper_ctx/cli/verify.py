@@ -10,12 +10,13 @@ import click
 
 from swisper_ctx._core import RecordList
 from swisper_ctx.cli.output import Output, json_option, plural
-from swisper_ctx.cli.reading import SessionCommand, open_session, patch, session_ids
+from swisper_ctx.cli.reading import SessionCommand, open_session, session_ids
 from swisper_ctx.cli.store_option import perform, store_option
 from swisper_ctx.context import SwisperContext
 from swisper_ctx.errors import ContextError, SessionNotFoundError
 from swisper_ctx.log import Frame
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.history import patch_text
 
 
 @click.command("verify", cls=SessionCommand)
@@ -76,7 +77,7 @@ def damaged_frames(session_id: str, epoch: int, frames: Sequence[Frame]) -> Iter
     """The versions whose patch cannot be read."""
     for frame in frames:
         try:
-            patch(session_id, epoch, frame)
+            patch_text(session_id, epoch, frame)
         except ContextError as error:
             yield str(error)
 

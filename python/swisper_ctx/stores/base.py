@@ -19,10 +19,12 @@ from swisper_ctx.log import (
     Frame,
     SessionPage,
     StoredSession,
+    VersionInfo,
 )
 from swisper_ctx.stores.checkpointer import Checkpointer, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
+from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -52,6 +54,15 @@ class SessionStore(ABC):
         """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
 
         With `tail` the blocks before the last so many records of each list have no body; a store may give more.
+        """
+
+    @abstractmethod
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        """One session as it was at a version, in one snapshot. None if it does not exist.
+
+        It has the newest head at or below that version, the blocks of that head and the frames up to the version;
+        `etag` and `updated_at` are those of the version. Raises VersionUnavailableError if no such head is kept, or
+        the version is yet to come.
         """
 
     @abstractmethod
@@ -137,6 +148,43 @@ class SessionStore(ABC):
         context._position.blocks = self.blocks
         self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
         return context
+
+    async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
+        """The versions above `after` that are still known, oldest first.
+
+        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, and CorruptSessionError.
+        """
+        stored = await self.read(session_id, after=Etag(after, b""))
+        if stored is None or user_id not in (None, stored.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        return tuple(version_info(session_id, stored.epoch, frame) for frame in stored.frames)
+
+    @overload
+    async def at_version(self, session_id: str, version: int, *, user_id: str | None = None) -> SwisperContext: ...
+    @overload
+    async def at_version(
+        self, session_id: str, version: int, *, user_id: str | None = None, context_class: type[C]
+    ) -> C: ...
+    async def at_version(
+        self,
+        session_id: str,
+        version: int,
+        *,
+        user_id: str | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """The context as it was at a version. Saving it is a ConflictError unless that is still the newest one.
+
+        Versions are kept for 128 more and 10 minutes after a checkpoint has folded them, or for ever by a store that
+        was made with `keep_versions`. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        user's, VersionUnavailableError, and CorruptSessionError.
+        """
+        now = await self.read(session_id, after=NEWEST)
+        is_visible = now is not None and user_id in (None, now.user_id)
+        stored = await self.read_version(session_id, version) if is_visible else None
+        if stored is None or user_id not in (None, stored.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        return opened(stored, context_class)
 
     async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
