@@ -191,8 +191,8 @@ class SessionStore(ABC):
 
         When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
-        cancel the write. Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a
-        value that JSON cannot hold.
+        cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
+        ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         position = context._position
         if change_id is not None:
@@ -207,6 +207,8 @@ class SessionStore(ABC):
             self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer))
         if position.saves:
             await position.saves[-1].future
+            if self._checkpointer.jobs:
+                await self._checkpointer.relieve(position)
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
