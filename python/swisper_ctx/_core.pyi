@@ -14,6 +14,7 @@ __all__ = [
     "RecordList",
     "Snapshot",
     "append_frame",
+    "check_block",
     "patch_of",
     "plain",
     "token",

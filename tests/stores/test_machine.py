@@ -35,7 +35,7 @@ from swisper_ctx.stores.clock import Failpoint
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.shelve import ShelveSessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
-from swisper_ctx.testing import ManualClock
+from swisper_ctx.testing import FaultyStore, ManualClock
 from swisper_ctx.testing.changes import folded
 from swisper_ctx.testing.clock import MINUTE
 
@@ -92,21 +92,10 @@ class World:
         """When a checkpoint is made beside each save, and the failpoint that raises the next time it is come to."""
         self.store = self.open()
 
-    def open(self) -> SessionStore:
-        store = self.opened(self.failpoint)
+    def open(self) -> Watched:
+        store = Watched(self.opened(self.failpoint), self)
         # When a checkpoint is due is drawn for each session: here they come when a rule makes them.
         store._checkpointer.consider = lambda *_: None  # type: ignore[method-assign]
-        commit = store.commit
-
-        async def committed(changes: Sequence[Change]) -> list[CommitResult]:
-            if self.moment == MOMENTS[1]:
-                await self.fold_all(changes)
-            results = await commit(changes)
-            if self.moment == MOMENTS[2]:
-                await self.fold_all(changes)
-            return results
-
-        store.commit = committed  # type: ignore[method-assign]
         return store
 
     def failpoint(self, name: str) -> None:
@@ -127,9 +116,25 @@ class World:
         return await folded(self.store, await self.store.at_version(session_id, max(etag.version - back, 1)))
 
     async def reopen(self) -> None:
-        if not isinstance(self.store, MemorySessionStore):
+        if not isinstance(self.store.store, MemorySessionStore):
             await self.store.aclose()
             self.store = self.open()
+
+
+class Watched(FaultyStore):
+    """The store of a world, with a checkpoint beside each commit if that is wanted."""
+
+    def __init__(self, store: SessionStore, world: World) -> None:
+        super().__init__(store)
+        self.world = world
+
+    async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        if self.world.moment == MOMENTS[1]:
+            await self.world.fold_all(changes)
+        results = await super().commit(changes)
+        if self.world.moment == MOMENTS[2]:
+            await self.world.fold_all(changes)
+        return results
 
 
 async def outcome(answer: Awaitable[Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, CorruptSessionError, SessionNotFoundError
+from swisper_ctx.errors import ConflictError, CorruptSessionError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -25,13 +25,14 @@ from swisper_ctx.stores.checkpointer import Checkpointer, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
 from swisper_ctx.stores.history import version_info
-from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
+from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
 C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
+LOST_ATTEMPTS = 3
 
 
 class SessionStore(ABC):
@@ -225,19 +226,31 @@ class SessionStore(ABC):
         await save.future
 
     async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
-        """Append one record to a list of a session without loading it. Raises SessionNotFoundError, ConflictError."""
+        """Append one record to a list of a session without loading it.
+
+        When the answer is lost it is tried again as the same change, so that it is written once. Raises
+        SessionNotFoundError, ConflictError, and OutcomeUnknownError if the answers stay away.
+        """
         for attempt in range(APPEND_ATTEMPTS):
             stored = await self.read(session_id, after=NEWEST)
             if stored is None:
                 raise SessionNotFoundError(f"no session {session_id}")
-            append = RecordAppend(stored, field, record, self._clock)
-            self._committer.submit(append)
             try:
-                return await append.future
+                return await self._append(RecordAppend(stored, field, record, self._clock))
             except ConflictError:
                 if attempt == APPEND_ATTEMPTS - 1:
                     raise
         return None
+
+    async def _append(self, append: RecordAppend) -> None:
+        for _ in range(LOST_ATTEMPTS):
+            self._committer.submit(append)
+            try:
+                return await append.future
+            except OutcomeUnknownError:
+                append.again()
+        self._committer.submit(append)
+        return await append.future
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
@@ -253,6 +266,8 @@ class SessionStore(ABC):
                 return frame.time
         if change.expected is None:
             reason = "the session exists already"
+        elif stored.frames and stored.frames[0].version > change.expected.version + 1:
+            reason = TOO_OLD
         elif change.change_id is not None and await self._holds(change.session_id, change.change_id):
             reason = "the log holds this change_id already"
         else:
