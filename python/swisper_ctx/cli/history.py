@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Operation = dict[str, Any]
 
 
-@click.command("history", cls=SessionCommand)
+@click.command("history", cls=SessionCommand, short_help="List the versions of a session and their changes.")
 @click.argument("session")
 @store_option
 @click.option("--reveal", is_flag=True, help="Show the values of the operations as well.")

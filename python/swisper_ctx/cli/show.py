@@ -17,7 +17,7 @@ from swisper_ctx.stores.base import SessionStore
 HISTORY = "conversation_history"
 
 
-@click.command("show", cls=SessionCommand)
+@click.command("show", cls=SessionCommand, short_help="Show what there is in a session.")
 @click.argument("session")
 @store_option
 @click.option("--version", type=click.IntRange(min=1), help="Show it as it was at this version, if that is kept.")

@@ -19,7 +19,7 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.history import patch_text
 
 
-@click.command("verify", cls=SessionCommand)
+@click.command("verify", cls=SessionCommand, short_help="Check everything that is stored.")
 @click.argument("session", required=False)
 @store_option
 @json_option
