@@ -22,7 +22,7 @@ log = logging.getLogger("swisper_ctx.store")
 
 SEGMENT = 64 * 1024
 FRAMES = 128
-PRESSURE = 2
+PRESSURE = 4
 
 
 def due(position: Position, snapshot: Snapshot, times: int = 1) -> bool:
@@ -124,17 +124,18 @@ class Checkpointer:
         position, mark = job.position, job.position.mark
         if mark is None:
             return False
-        stamp = token()
+        # Of one moment: another checkpoint may move the mark while the parts are made.
+        stamp, expected, used = token(), mark.stamp, list(mark.blocks)
         loop = asyncio.get_running_loop()
-        head, added, dropped = await loop.run_in_executor(None, parts, job, stamp, list(mark.blocks))
+        head, added, dropped = await loop.run_in_executor(None, parts, job, stamp, used)
         blocks = tuple(Block(*block) for block in added)
         checkpoint = Checkpoint(
-            position.session_id, mark.stamp, Head(job.etag.version, stamp, head), blocks, tuple(dropped)
+            position.session_id, expected, Head(job.etag.version, stamp, head), blocks, tuple(dropped)
         )
         written = await self._write(checkpoint)
         if written:
             gone = set(dropped)
-            kept = [block for block in mark.blocks if block not in gone]
+            kept = [block for block in used if block not in gone]
             mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)

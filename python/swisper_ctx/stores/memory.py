@@ -142,7 +142,8 @@ class MemorySessionStore(SessionStore):
         self._sessions |= written
         for session, frame in frames:
             session.frames.append(frame)
-            session.change_ids.update([frame.change_id] if frame.change_id is not None else [])
+            if frame.change_id is not None:
+                session.change_ids.add(frame.change_id)
         self._failpoint("commit.done")
         return results
 

@@ -169,6 +169,7 @@ class VersionContract:
             if number == 2:
                 assert await folded(store, context)
                 clock.advance(GRACE_TIME)
+        await store._checkpointer.settle()
         assert await folded(store, context)
         versions = await store.history("s")
         assert [version.version for version in versions] == list(range(1, 141))
