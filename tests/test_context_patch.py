@@ -9,65 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from tests.edits import edit
 from tests.replay import Follower, parse, write
-from tests.values import MAX_DEPTH, keys, nested, objects, scalars, values
+from tests.values import MAX_DEPTH, nested, objects, values
 
 from swisper_ctx import MemorySessionStore, Message, PipelineExecution, RecordList, SwisperContext
 
 FILLER = {"filler": "x" * 500}
-
-
-def containers(value: Any) -> list[Any]:
-    """The value and all within it that can be edited."""
-    if not isinstance(value, dict | list):
-        return []
-    parts = value.values() if isinstance(value, dict) else value
-    return [value, *(found for part in parts for found in containers(part))]
-
-
-def edit_list(items: list[Any], data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(items)))
-    match data.draw(st.sampled_from(["insert", "append", "set", "delete", "reverse", "move"])):
-        case "insert":
-            items.insert(at, data.draw(values))
-        case "append":
-            items.append(data.draw(values))
-        case "set":
-            items[at : at + 1] = [data.draw(scalars)]
-        case "delete":
-            del items[at : at + 2]
-        case "reverse":
-            items.reverse()
-        case _:
-            items.insert(at, items.pop() if items else None)
-
-
-def edit_dict(members: dict[str, Any], data: st.DataObject) -> None:
-    key = data.draw(st.sampled_from([*members, None])) if members else None
-    if key is None:
-        members[data.draw(keys)] = data.draw(values)
-        return
-    match data.draw(st.sampled_from(["set", "delete", "reinsert", "retype", "first"])):
-        case "set":
-            members[key] = data.draw(values)
-        case "delete":
-            del members[key]
-        case "reinsert":
-            members[key] = members.pop(key)
-        case "retype":
-            members[key] = data.draw(st.sampled_from([1, 1.0, True, "1", None, [1], 0, 0.0, -0.0, False]))
-        case _:
-            rest = {name: members.pop(name) for name in [*members] if name != key}
-            members.update(rest)
-
-
-def edit(value: dict[str, Any], data: st.DataObject) -> None:
-    """One small change somewhere within."""
-    found = data.draw(st.sampled_from(containers(value)))
-    if isinstance(found, list):
-        edit_list(found, data)
-    else:
-        edit_dict(found, data)
 
 
 def with_messages(*messages: dict[str, Any]) -> SwisperContext:

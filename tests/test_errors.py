@@ -66,7 +66,12 @@ def test_every_class_is_public(name: str) -> None:
         (errors.PatchError("no path", operation=0), "operation 0: no path", {"operation": 0, "path": ""}),
         (errors.InvalidTransitionError("a", "b", []), "'a' cannot become 'b'; allowed: none", {"allowed": ()}),
         (errors.InvalidTransitionError("a", "b", {"d", "c"}), "'a' cannot become 'b'; allowed: c, d", {"target": "b"}),
-        (errors.VersionUnavailableError(3, 7), "version 3 is no longer kept; the oldest is 7", {"oldest": 7}),
+        (
+            errors.VersionUnavailableError(3, 7, 9),
+            "version 3 is no longer kept; the oldest is 7",
+            {"version": 3, "oldest": 7, "newest": 9},
+        ),
+        (errors.VersionUnavailableError(10, 7, 9), "there is no version 10 yet; the newest is 9", {"newest": 9}),
         (
             errors.ConflictError("gone", expected=Etag(2, b"t")),
             "not written: gone; expected version 2",

@@ -22,6 +22,8 @@ from swisper_ctx import (
     StoreError,
     StoreUnavailableError,
     SwisperContext,
+    VersionUnavailableError,
+    field,
 )
 from swisper_ctx.stores.memory import MemorySessionStore
 
@@ -212,3 +214,24 @@ def test_importing_the_package_imports_no_driver() -> None:
     probe = f"import sys, swisper_ctx; print(*{drivers} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+async def test_a_session_is_seen_as_it_was(tmp_path: Path) -> None:
+    class Shop(SwisperContext):
+        cart: list[str] = field(default_factory=list)
+
+    async with PipelineSessionManager.open(f"sqlite:///{tmp_path}/s.db", Shop) as sessions:
+        context = await sessions.create_session(user_id="u", cart=["milk"])
+        context.cart.append("bread")
+        await sessions.save(context, change_id="second")
+        old = await sessions.at_version(context.session_id, 1, user_id="u")
+        assert (type(old), old.cart, old.version) == (Shop, ["milk"], 1)
+        assert old.updated_at == old.created_at == context.created_at
+        (second,) = await sessions.history(context.session_id, user_id="u", after=1)
+        assert (second.version, second.change_id, second.paths) == (2, "second", ("/cart/-",))
+        with pytest.raises(SessionNotFoundError):
+            await sessions.history(context.session_id, user_id="v")
+        with pytest.raises(SessionNotFoundError):
+            await sessions.at_version(context.session_id, 1, user_id="v")
+        with pytest.raises(VersionUnavailableError, match="no version 3 yet"):
+            await sessions.at_version(context.session_id, 3)

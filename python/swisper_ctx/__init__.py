@@ -26,7 +26,7 @@ from swisper_ctx.errors import (
     VersionUnavailableError,
 )
 from swisper_ctx.fields import field
-from swisper_ctx.log import Etag, SessionInfo, SessionPage
+from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
 from swisper_ctx.stores.base import SessionStore
 
@@ -70,6 +70,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "SwisperContext",
+    "VersionInfo",
     "VersionUnavailableError",
     "deserialize_context",
     "field",

@@ -16,6 +16,7 @@ __all__ = [
     "RecordList",
     "Snapshot",
     "append_frame",
+    "check_block",
     "patch_of",
     "plain",
     "rebase",
@@ -526,6 +527,9 @@ def append_frame(
     record: Message | Product | PipelineExecution | PIIEntity,
 ) -> bytes:
     """The frame that appends one record to a list, whatever the rest of the session is."""
+
+def check_block(session_id: str, epoch: int, stored: _Block) -> None:
+    """Open one block by itself, whatever its head says of it. Raises CorruptSessionError."""
 
 def patch_of(session_id: str, epoch: int, version: int, body: bytes) -> bytes:
     """The JSON Patch in the body of a frame. Raises CorruptSessionError."""

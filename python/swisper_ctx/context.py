@@ -37,8 +37,7 @@ class FoldMark:
         """How many there are after the base."""
         self.total = self.folded = 0
         """The bytes of all frames since this was made, and of those that checkpoints have folded."""
-        self.spread = 1 + stamp[0] / 1024
-        """By how much this session waits longer than others with its next checkpoint."""
+        self.spread = spread(stamp)
 
     @property
     def size(self) -> int:
@@ -49,10 +48,19 @@ class FoldMark:
         """One more frame was written."""
         self.frames, self.total = version - self.base, self.total + size
 
+    def postpone(self) -> None:
+        """A checkpoint failed: the next one is due when twice as much has come together."""
+        self.spread *= 2
+
     def moved(self, stamp: bytes, blocks: list[bytes], total: int, base: int) -> None:
         """A checkpoint of version `base` was written; `total` was the sum of bytes at that version."""
         self.frames, self.folded = self.frames - (base - self.base), total
-        self.stamp, self.blocks, self.base = stamp, blocks, base
+        self.stamp, self.blocks, self.base, self.spread = stamp, blocks, base, spread(stamp)
+
+
+def spread(stamp: bytes) -> float:
+    """How many times the threshold this session waits with its next checkpoint, so that not all are due at once."""
+    return 1 + stamp[0] / 1024
 
 
 class Position:

@@ -108,11 +108,14 @@ class SessionNotFoundError(StoreError, LookupError):
 
 
 class VersionUnavailableError(StoreError, LookupError):
-    """A version that has been folded away; `oldest` is the oldest one still kept."""
+    """A version that has been folded away, or is yet to come; those from `oldest` to `newest` can be had."""
 
-    def __init__(self, version: int, oldest: int) -> None:
-        self.version, self.oldest = version, oldest
-        super().__init__(f"version {version} is no longer kept; the oldest is {oldest}")
+    def __init__(self, version: int, oldest: int, newest: int) -> None:
+        self.version, self.oldest, self.newest = version, oldest, newest
+        if version > newest:
+            super().__init__(f"there is no version {version} yet; the newest is {newest}")
+        else:
+            super().__init__(f"version {version} is no longer kept; the oldest is {oldest}")
 
 
 class CorruptSessionError(StoreError):

@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 GRACE_VERSIONS = 128
 GRACE_TIME = 600_000_000
-"""A head that was replaced, its blocks and the patches before it stay for so many versions and microseconds more."""
+"""A head that was replaced, its blocks and the patches before it stay for so many versions and microseconds more.
+
+Of the oldest head kept the frame stays too, without its patch: it has the etag of that version.
+"""
 
 RETRY_WINDOW = 86_400_000_000
 """So long a frame without its patch still answers whether a change_id was written, in microseconds."""
@@ -112,6 +115,18 @@ class Checkpoint(NamedTuple):
     head: Head
     added: tuple[Block, ...]
     dropped: tuple[bytes, ...]
+
+
+class VersionInfo(NamedTuple):
+    """One version of a session, and what it changed; `size` and `paths` are None once its patch is purged."""
+
+    version: int
+    time: int
+    change_id: str | None
+    size: int | None
+    """The bytes that are stored of its patch."""
+    paths: tuple[str, ...] | None
+    """The JSON Pointers that it touched, each once and in its order; "" is everything."""
 
 
 class SessionInfo(NamedTuple):

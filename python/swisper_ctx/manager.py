@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
-from swisper_ctx.log import SessionPage
+from swisper_ctx.log import SessionPage, VersionInfo
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.registry import open_store
 
@@ -153,6 +153,16 @@ class PipelineSessionManager(Generic[C]):
         execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
         await self.session_store.append_record(session_id, "pipeline_executions", execution)
         return str(execution.execution_id)
+
+    async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
+        """The versions above `after` that are still known, oldest first; see `SessionStore.history`."""
+        return await self.session_store.history(session_id, user_id=user_id, after=after)
+
+    async def at_version(self, session_id: str, version: int, *, user_id: str | None = None) -> C:
+        """The context as it was at a version, to be looked at; see `SessionStore.at_version`."""
+        return await self.session_store.at_version(
+            session_id, version, user_id=user_id, context_class=self.context_class
+        )
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""

@@ -69,6 +69,18 @@ async def _talk(sessions: PipelineSessionManager[SwisperContext], context: Swisp
     await sessions.save(context)
 
 
+def talk(path: Path, session_id: str) -> None:
+    """One more turn of a session."""
+
+    async def turn() -> None:
+        url = f"sqlite:///{path}"
+        async with PipelineSessionManager.open(url) as sessions, sessions.session(session_id) as context:
+            context.conversation_history.append(Message(role="user", content="one more"))
+            context.product_query = "another"
+
+    asyncio.run(turn())
+
+
 def change(path: Path, statement: str) -> int:
     """Do to the file what no store would; how many rows it met."""
     connection = sqlite3.connect(path)

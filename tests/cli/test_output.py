@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.cli.stored import CANARY, flip, of_session
 
 from swisper_ctx.cli.commands import commands
@@ -39,6 +40,25 @@ def test_a_terminal_gets_a_table(terminal: Terminal, store: Path) -> None:
     text = shown(terminal, store, "sessions")
     assert "╭" in text
     assert "short" in text
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_a_narrow_terminal_cuts_nothing_apart(
+    terminal: Terminal, store: Path, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = shown(terminal, store, "sessions").splitlines()
+    (short,) = [line.replace("│", " ") for line in lines if "short" in line]
+    assert len(short.split()) == 9
+    assert all(heading in terminal.getvalue().lower() for heading in ("session", "version", "messages", "expires"))
+
+
+def test_only_the_last_column_is_folded(terminal: Terminal) -> None:
+    with redirect_stdout(terminal):
+        Output(as_json=False).table(["name", "content"], [["a" * 50, "word " * 100]])
+    assert "╭" in terminal.getvalue()
+    assert "a" * 50 in terminal.getvalue()
+    assert max(map(len, terminal.getvalue().splitlines()[2:])) <= 130
 
 
 def test_stored_escape_codes_do_not_reach_a_terminal(terminal: Terminal, store: Path) -> None:
@@ -80,3 +100,9 @@ def test_what_would_act_on_a_terminal_is_escaped(text: str, expected: str) -> No
 def test_columns_are_aligned_without_trailing_space() -> None:
     rows = [["name", "n"], ["a", "10"], ["long", "9"]]
     assert list(aligned(rows, [False, True])) == ["name   n", "a     10", "long   9"]
+
+
+def test_the_help_tells_each_command_on_one_line() -> None:
+    text = CliRunner().invoke(commands, ["--help"]).stdout
+    assert "..." not in text.partition("Commands:")[2]
+    assert text.partition("Commands:")[2].count("\n") == 9

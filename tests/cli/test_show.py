@@ -55,3 +55,23 @@ def test_a_damaged_session_is_one_line(store: Path) -> None:
     result = run(store, "show", "short", "--reveal")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: CorruptSessionError: frame 2 of session short: the checksum does not match\n"
+
+
+def test_an_old_version_is_shown_as_it_was(store: Path) -> None:
+    assert run(store, "checkpoint", "short").exit_code == 0
+    shown = [json.loads(run(store, "show", "short", "--json", "--version", str(n)).stdout) for n in (1, 2, 3)]
+    assert [each["version"] for each in shown] == [1, 2, 3]
+    assert [len(each["messages"]) for each in shown] == [0, 2, 2]
+    assert [each["fields"]["soft_preferences"]["count"] for each in shown] == [0, 0, 1]
+    assert shown[0]["updated_at"] < shown[1]["updated_at"] < shown[2]["updated_at"]
+    assert "version  1\n" in run(store, "show", "short", "--version", "1").stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("4", "VersionUnavailableError: there is no version 4 yet; the newest is 3"), ("0", "Invalid value")],
+)
+def test_a_version_that_is_not_there_is_an_error(store: Path, version: str, told: str) -> None:
+    result = run(store, "show", "short", "--version", version)
+    assert (result.exit_code != 0, result.stdout) == (True, "")
+    assert told in result.stderr

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cli.stored import CANARY, change, flip, objects, of_session, run, run_process
+from tests.cli.stored import CANARY, change, flip, objects, of_session, run, run_process, talk
 
 SEGMENT = "field = 'conversation_history' AND dropped_at IS NULL"
 
@@ -54,6 +54,31 @@ def test_damage_of_every_kind_is_named(checkpointed: Path, table: str, where: st
     found = problems(checkpointed)
     assert found["long"] == []
     assert [named in text for text in found["short"]] == [True]
+
+
+@pytest.mark.parametrize(("table", "where"), [("heads", "base > 0"), ("blocks", "field = '' AND dropped_at IS NULL")])
+def test_a_damaged_head_or_fields_block_hides_no_segment(checkpointed: Path, table: str, where: str) -> None:
+    flip(checkpointed, table, f"{of_session('long')} AND {where}")
+    flip(checkpointed, "blocks", f"{of_session('long')} AND {SEGMENT} AND records > 50")
+    found = problems(checkpointed)["long"]
+    assert len([text for text in found if text.startswith("segment ")]) > 2
+    assert len([text for text in found if not text.startswith("segment ")]) == 1
+
+
+def test_blocks_and_heads_of_older_checkpoints_are_opened(checkpointed: Path) -> None:
+    talk(checkpointed, "short")
+    assert run(checkpointed, "checkpoint", "short").exit_code == 0
+    assert problems(checkpointed)["short"] == []
+    flip(checkpointed, "blocks", f"{of_session('short')} AND dropped_at IS NOT NULL")
+    flip(checkpointed, "heads", f"{of_session('short')} AND base = 3")
+    found = problems(checkpointed)["short"]
+    assert [text.split()[0] for text in found].count("head") == 1
+    assert len(found) == 3
+
+
+def test_a_block_of_another_kind_is_damage(checkpointed: Path) -> None:
+    assert change(checkpointed, f"UPDATE blocks SET body = 'text' WHERE {of_session('short')} AND {SEGMENT}")
+    assert any("wrong kind" in text for text in problems(checkpointed)["short"])
 
 
 def test_a_frame_that_the_state_needs_is_named_once(store: Path) -> None:

@@ -25,5 +25,5 @@ def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
             row._replace(block=row.block._replace(body=row.block.body and changed(row.block.body)))
             for row in session.blocks
         )
-        frames = tuple(frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames)
+        frames = [frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames]
         store._sessions[session_id] = session._replace(heads=heads, blocks=blocks, frames=frames)

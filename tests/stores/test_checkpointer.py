@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -9,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from swisper_ctx import ConflictError, Message, SwisperContext, serialize_context
+from swisper_ctx import ConflictError, Message, StoreUnavailableError, SwisperContext, serialize_context
 from swisper_ctx.log import Block, Checkpoint
 from swisper_ctx.stores.base import SessionStore
-from swisper_ctx.stores.checkpointer import FRAMES, SEGMENT
+from swisper_ctx.stores.checkpointer import FRAMES, PRESSURE, SEGMENT
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
+from swisper_ctx.testing import FaultyStore, Hang, delays, fails
+from swisper_ctx.testing.changes import folded
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -165,3 +169,138 @@ async def test_turns_beside_a_checkpoint_do_not_ask_for_a_second_one(store: Sess
     # No frame is counted twice, and none is forgotten: nothing is left exactly when all are folded.
     assert context._position.mark.size >= 0
     assert (context._position.mark.size == 0) == (context._position.mark.frames == 0)
+
+
+MOST = FRAMES * 1.25 * PRESSURE + 1
+"""So many frames a session has at most when its checkpoints keep it waiting: jitter included."""
+
+
+async def pressed(store: FaultyStore, context: SwisperContext) -> asyncio.Task[None]:
+    """Take turns until a save waits for a checkpoint, which hangs."""
+    for number in range(int(MOST) + 1):
+        save = asyncio.create_task(turn(store, context, number, size=20))
+        # A turn in memory takes a few steps of the event loop, and never a wait.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if not save.done():
+            return save
+        await save
+    raise AssertionError("no save ever waited")
+
+
+async def test_a_session_far_behind_waits_for_its_checkpoint_and_no_other_does() -> None:
+    store, hang = FaultyStore(MemorySessionStore()), Hang()
+    store.inject("checkpoint", hang)
+    context, other = SwisperContext(user_id="u"), SwisperContext(user_id="u")
+    save = await pressed(store, context)
+    assert hang.reached.is_set()
+    assert FRAMES * PRESSURE <= context.version <= MOST
+    # What waits is durable already.
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+    for number in range(20):
+        await asyncio.wait_for(turn(store, other, number), 5)
+    hang.release()
+    await asyncio.wait_for(save, 5)
+    await store._checkpointer.settle()
+    # Who loaded it meanwhile had asked for a checkpoint on a head that has moved since; the next turn asks again.
+    await turn(store, context, 0)
+    await store._checkpointer.settle()
+    assert context.version - await base_of(store, context) <= FRAMES * 1.25
+    await store.aclose()
+
+
+async def test_who_waits_for_a_checkpoint_may_be_cancelled() -> None:
+    store, hang = FaultyStore(MemorySessionStore()), Hang()
+    store.inject("checkpoint", hang)
+    context = SwisperContext(user_id="u")
+    save = await pressed(store, context)
+    version = context.version
+    save.cancel()
+    assert isinstance((await asyncio.gather(save, return_exceptions=True))[0], asyncio.CancelledError)
+    hang.release()
+    await store._checkpointer.settle()
+    await turn(store, context, 0)
+    assert context.version == version + 1
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+    await store.aclose()
+
+
+async def test_a_store_that_closes_lets_go_who_waits() -> None:
+    store, hang = FaultyStore(MemorySessionStore()), Hang()
+    store.inject("checkpoint", hang)
+    save = await pressed(store, SwisperContext(user_id="u"))
+    await asyncio.wait_for(store.aclose(), 5)
+    await asyncio.wait_for(save, 5)
+
+
+def test_an_event_loop_that_ended_leaves_nobody_waiting() -> None:
+    store = FaultyStore(MemorySessionStore())
+    context = SwisperContext(user_id="u")
+
+    async def first() -> None:
+        store.inject("checkpoint", Hang())
+        await pressed(store, context)
+
+    async def second() -> None:
+        await asyncio.wait_for(turn(store, context, 0), 5)
+        await store._checkpointer.settle()
+        assert await base_of(store, context) == context.version
+
+    asyncio.run(first())
+    assert context._position.mark is not None
+    assert context._position.mark.frames > FRAMES * PRESSURE
+    asyncio.run(second())
+
+
+@pytest.mark.parametrize("sessions", [1, 4])
+async def test_slow_checkpoints_do_not_let_the_log_grow(sessions: int) -> None:
+    store = FaultyStore(MemorySessionStore())
+    store.inject("checkpoint", *[delays(0.2)] * 1_000)
+    contexts = [SwisperContext(user_id="u") for _ in range(sessions)]
+    longest = 0
+
+    async def live(context: SwisperContext) -> None:
+        nonlocal longest
+        for number in range(1_000):
+            await turn(store, context, number, size=20)
+            assert context._position.mark is not None
+            longest = max(longest, context._position.mark.frames)
+
+    await asyncio.gather(*map(live, contexts))
+    assert FRAMES * PRESSURE < longest <= MOST
+    await store.aclose()
+
+
+async def test_two_checkpoints_of_one_context_at_a_time_are_one(store: SessionStore) -> None:
+    context = SwisperContext(user_id="u")
+    for number in range(20):
+        await turn(store, context, number)
+    written = await asyncio.gather(*(folded(store, context) for _ in range(4)))
+    assert sorted(written) == [False, False, False, True]
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+    await turn(store, context, 20)
+    assert await folded(store, context)
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("down"), ValueError("a defect of the driver")])
+async def test_checkpoints_that_fail_stop_nobody_and_are_tried_ever_less_often(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FaultyStore(MemorySessionStore())
+    store.inject("checkpoint", *[fails(error)] * 4)
+    context = SwisperContext(user_id="u")
+    with caplog.at_level(logging.WARNING, "swisper_ctx.store"):
+        for number in range(FRAMES * 12):
+            await asyncio.wait_for(turn(store, context, number, size=20), 5)
+        await store._checkpointer.settle()
+    assert len(caplog.records) == store.calls.count("checkpoint") == 4
+    assert context._position.mark is not None
+    assert context._position.mark.frames == context.version
+    for number in range(FRAMES * 12):
+        await turn(store, context, number, size=20)
+    await store._checkpointer.settle()
+    # Once one has succeeded, the threshold is what it was.
+    assert context.version - await base_of(store, context) <= FRAMES * 1.25 + 1
+    assert serialize_context(await loaded(store, context)) == serialize_context(context)
+    await store.aclose()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from swisper_ctx.testing.changes import append, commit, creation, grow
 
 
 class TestMemorySessionStore(StoreContract):
-    def open_store(self, directory: Path, clock: ManualClock) -> MemorySessionStore:
-        return MemorySessionStore(clock=clock)
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> MemorySessionStore:
+        return MemorySessionStore(keep_versions=keep_versions, clock=clock)
 
     async def raw_read(self, store: SessionStore) -> list[bytes]:
         assert isinstance(store, MemorySessionStore)
@@ -44,3 +45,20 @@ async def test_a_group_that_stops_before_its_end_leaves_nothing() -> None:
 def test_a_url_with_a_place_in_it_is_refused() -> None:
     with pytest.raises(StoreError, match="memory://"):
         MemorySessionStore.from_url("memory:///here")
+
+
+async def test_a_commit_copies_nothing_of_what_is_kept() -> None:
+    store = MemorySessionStore()
+    etag = await grow(store, "s", 50_000)
+    taken = []
+    tracemalloc.start()
+    for _ in range(5):
+        change = append("s", etag)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        await commit(store, change)
+        taken.append(tracemalloc.get_traced_memory()[1] - before)
+        etag = change.etag
+    tracemalloc.stop()
+    # One pointer to each frame would be 400,000 bytes.
+    assert min(taken) < 10_000

@@ -7,21 +7,25 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.stores.memory_bodies import bodies, replace_body
 
-from swisper_ctx import Message, SwisperContext, serialize_context
+from swisper_ctx import Message, PipelineExecution, SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
-from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.log import RETRY_WINDOW
+from swisper_ctx.stores.base import LOST_ATTEMPTS, SessionStore
+from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes
-from swisper_ctx.testing.changes import append, committed, creation, folded, grow
+from swisper_ctx.testing.changes import append, committed, creation, folded, grow, moved
+from swisper_ctx.testing.faults import Call, Fault
 
 
 class TestFaultyStore(StoreContract):
-    def open_store(self, directory: Path, clock: ManualClock) -> FaultyStore:
-        return FaultyStore(MemorySessionStore(clock=clock))
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> FaultyStore:
+        return FaultyStore(MemorySessionStore(keep_versions=keep_versions, clock=clock))
 
     def inner(self, store: SessionStore) -> MemorySessionStore:
         assert isinstance(store, FaultyStore)
@@ -36,8 +40,13 @@ class TestFaultyStore(StoreContract):
 
 
 @pytest.fixture
-def faulty() -> FaultyStore:
-    return FaultyStore(MemorySessionStore())
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def faulty(clock: ManualClock) -> FaultyStore:
+    return FaultyStore(MemorySessionStore(clock=clock))
 
 
 async def test_faults_come_in_their_order_and_then_no_more(faulty: FaultyStore) -> None:
@@ -173,3 +182,96 @@ async def test_a_lost_save_that_somebody_overtook_is_a_conflict_and_keeps_its_ed
     with pytest.raises(ConflictError):
         await faulty.save_session(context)
     assert [m.content for m in context.conversation_history] == ["mine", "mine too"]
+
+
+def lost(written: bool) -> Fault:
+    return loses() if written else fails(OutcomeUnknownError("the link was cut"))
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_lost_save_stays_one_when_the_store_is_down_afterwards(faulty: FaultyStore, written: bool) -> None:
+    context = SwisperContext(user_id="u")
+    await faulty.save_session(context)
+    faulty.inject("commit", lost(written), fails(), fails())
+    context.conversation_history.append(Message(role="user", content="once"))
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.save_session(context)
+    context.product_query = "later"
+    await faulty.save_session(context)
+    loaded = await faulty.load_session(context.session_id)
+    assert loaded is not None
+    assert serialize_context(loaded) == serialize_context(context)
+    assert ([m.content for m in loaded.conversation_history], loaded.version) == (["once"], 3)
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_lost_save_is_unknown_for_ever_when_no_frame_tells(
+    faulty: FaultyStore, clock: ManualClock, written: bool
+) -> None:
+    context = SwisperContext(session_id="s", user_id="u")
+    await faulty.save_session(context)
+    faulty.inject("commit", lost(written))
+    context.product_query = "lost"
+    with pytest.raises(OutcomeUnknownError):
+        await faulty.save_session(context)
+    await grow(faulty, "s", 10)
+    await moved(faulty, "s", 10)
+    clock.advance(RETRY_WINDOW)
+    await grow(faulty, "s", 200)
+    await moved(faulty, "s", 200)
+    assert (await faulty.frames("s"))[0].version == 10
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknownError, match="still unknown"):
+            await faulty.save_session(context)
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("then", [(), (loses(),), (fails(),), (fails(OutcomeUnknownError("again")), loses())])
+async def test_a_record_whose_answer_was_lost_is_appended_once(
+    faulty: FaultyStore, written: bool, then: tuple[Fault, ...]
+) -> None:
+    context = SwisperContext(session_id="s", user_id="u")
+    await faulty.save_session(context)
+    faulty.inject("commit", lost(written), *then)
+    execution = PipelineExecution(pipeline_name="p")
+    await faulty.append_record("s", "pipeline_executions", execution)
+    loaded = await faulty.load_session("s")
+    assert loaded is not None
+    assert (loaded.version, list(loaded.pipeline_executions)) == (2, [execution])
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_record_that_stays_lost_is_said_to_be_so(faulty: FaultyStore, written: bool) -> None:
+    await faulty.save_session(SwisperContext(session_id="s", user_id="u"))
+    faulty.inject("commit", lost(written), *[fails()] * LOST_ATTEMPTS)
+    with pytest.raises(OutcomeUnknownError):
+        await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"))
+    loaded = await faulty.load_session("s")
+    assert loaded is not None
+    assert len(loaded.pipeline_executions) == written
+
+
+async def test_a_record_that_somebody_overtook_after_it_was_lost_is_appended_once(faulty: FaultyStore) -> None:
+    context = SwisperContext(session_id="s", user_id="u")
+    await faulty.save_session(context)
+    inner = faulty.store
+
+    async def overtaken(call: Call) -> Any:
+        await grow(inner, "s", 2)
+        raise OutcomeUnknownError("the link was cut")
+
+    faulty.inject("commit", overtaken)
+    await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"))
+    stored = await faulty.read("s")
+    assert stored is not None
+    paths = [version_info("s", 0, frame).paths for frame in stored.frames if frame.body != b"frame 2"]
+    assert (stored.etag.version, paths[1:]) == (3, [("/pipeline_executions/-",)])
+
+
+async def test_a_record_that_cannot_be_written_is_not_tried_again(faulty: FaultyStore) -> None:
+    await faulty.save_session(SwisperContext(session_id="s", user_id="u"))
+    faulty.inject("commit", fails())
+    with pytest.raises(StoreUnavailableError, match="injected"):
+        await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"))
+    assert faulty.calls.count("commit") == 2

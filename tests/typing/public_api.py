@@ -6,7 +6,7 @@ from typing import assert_type
 
 from swisper_ctx import Message, PipelineSessionManager, SwisperContext, field
 from swisper_ctx.errors import ConflictError, ContextError, DecodeError, EncodeError
-from swisper_ctx.log import Etag
+from swisper_ctx.log import Etag, VersionInfo
 
 
 def etag(one: Etag) -> None:
@@ -35,6 +35,8 @@ async def shopping() -> None:
         assert_type(context.version, int)
         loaded = await sessions.load_session_context(context.session_id, tail=20)
         assert_type(loaded, ShopContext | None)
+        assert_type(await sessions.at_version(context.session_id, 1), ShopContext)
+        assert_type((await sessions.history(context.session_id))[0], VersionInfo)
 
 
 async def plain_sessions() -> None:

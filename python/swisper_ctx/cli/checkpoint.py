@@ -14,7 +14,7 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.checkpointer import Checkpointer, Job, due
 
 
-@click.command("checkpoint", cls=SessionCommand)
+@click.command("checkpoint", cls=SessionCommand, short_help="Fold the versions of sessions now.")
 @click.argument("session", required=False)
 @store_option
 @json_option

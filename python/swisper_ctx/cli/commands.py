@@ -38,7 +38,7 @@ def commands() -> None:
     """What an AI assistant remembers between two turns, kept safe."""
 
 
-@commands.command()
+@commands.command(short_help="Replay real conversations, crash, recover.")
 @click.option("--users", type=click.IntRange(min=1), help="How many users, longest conversations first (default: all).")
 @click.option("--store", metavar="URL", callback=store_path, help="The SQLite file to use (default: a temporary one).")
 def demo(users: int | None, store: Path | None) -> None:

@@ -16,7 +16,7 @@ from swisper_ctx.context import serialize_context
 from swisper_ctx.stores.base import SessionStore
 
 
-@click.command("export", cls=SessionCommand)
+@click.command("export", cls=SessionCommand, short_help="Write a session as JSON.")
 @click.argument("session")
 @store_option
 @click.option(

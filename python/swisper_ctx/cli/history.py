@@ -10,10 +10,12 @@ import click
 
 from swisper_ctx._core import plain
 from swisper_ctx.cli.output import Output, compact, json_option, plural, when
-from swisper_ctx.cli.reading import SessionCommand, patch, read_session
+from swisper_ctx.cli.reading import SessionCommand
 from swisper_ctx.cli.store_option import perform, store_option
 from swisper_ctx.context import moment
-from swisper_ctx.errors import CorruptSessionError
+from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError
+from swisper_ctx.log import Etag
+from swisper_ctx.stores.history import patch_text
 
 if TYPE_CHECKING:
     from swisper_ctx.log import Frame
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Operation = dict[str, Any]
 
 
-@click.command("history", cls=SessionCommand)
+@click.command("history", cls=SessionCommand, short_help="List the versions of a session and their changes.")
 @click.argument("session")
 @store_option
 @click.option("--reveal", is_flag=True, help="Show the values of the operations as well.")
@@ -35,9 +37,12 @@ def history(session: str, store: str, reveal: bool, as_json: bool) -> None:
 
 async def show_history(store: SessionStore, output: Output, session_id: str, reveal: bool) -> bool:
     """Print each version; whether all could be read."""
-    stored = await read_session(store, session_id)
+    # Not by `store.history`, which ends at the first version that is damaged.
+    stored = await store.read(session_id, after=Etag(0, b""))
+    if stored is None:
+        raise SessionNotFoundError(f"no session {session_id}")
     good = True
-    for frame in await store.frames(session_id):
+    for frame in stored.frames:
         version = described(session_id, stored.epoch, frame, reveal)
         good &= "damaged" not in version
         if output.as_json:
@@ -57,7 +62,7 @@ def described(session_id: str, epoch: int, frame: Frame, reveal: bool) -> dict[s
         "operations": None,
     }
     try:
-        text = patch(session_id, epoch, frame)
+        text = patch_text(session_id, epoch, frame)
     except CorruptSessionError as error:
         return result | {"damaged": str(error)}
     if text is not None:

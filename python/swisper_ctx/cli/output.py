@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Cell = str | int | None
+
+FOLDED = 30
+"""A last column that is wider may be folded to so many characters."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line, for scripts.")
 
@@ -70,14 +74,14 @@ class Output:
             click.echo(self._text(text))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """Columns under headings; those without text stand on the right."""
+        """Columns under headings; those without text stand on the right. In a terminal too narrow, without borders."""
         numeric = [not any(isinstance(row[n], str) for row in rows) for n in range(len(headings))]
         cells = [[self._cell(cell) for cell in row] for row in rows]
-        if self.is_terminal:
+        if self.is_terminal and least_width(headings, cells) <= self.console.width:
             self.console.print(bordered(headings, cells, numeric, ascii_only=not self.unicode))
         else:
             for text in aligned([[heading.upper() for heading in headings], *cells], numeric):
-                click.echo(text)
+                self.line(text)
 
     @contextmanager
     def working(self, unit: str, total: int) -> Iterator[Callable[[], None]]:
@@ -98,14 +102,20 @@ class Output:
         return text if self.unicode else text.encode("ascii", "backslashreplace").decode()
 
 
+def least_width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """What a table needs, borders included: only the text of its last column may be folded."""
+    *widths, last = (max(map(cell_len, column)) for column in zip(headings, *rows, strict=True))
+    return sum(widths) + min(last, FOLDED) + 3 * len(headings) + 1
+
+
 def bordered(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], ascii_only: bool
 ) -> Table:
     """A table for the terminal."""
     result = Table(box=box.ASCII2 if ascii_only else box.ROUNDED)
     for n, heading in enumerate(headings):
-        # The first column is what people copy.
-        result.add_column(heading, justify="right" if numeric[n] else "left", overflow="fold", no_wrap=n == 0)
+        is_last = n == len(headings) - 1
+        result.add_column(heading, justify="right" if numeric[n] else "left", overflow="fold", no_wrap=not is_last)
     for row in rows:
         result.add_row(*map(Text, row))
     return result

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 import click
 
 from swisper_ctx import SwisperContext
-from swisper_ctx._core import patch_of
 from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError
-from swisper_ctx.log import Frame, SessionInfo, StoredSession
+from swisper_ctx.log import SessionInfo, StoredSession
 from swisper_ctx.stores.base import SessionStore, opened
 
 PAGE = 500
@@ -46,22 +45,12 @@ async def session_ids(store: SessionStore, session_id: str | None) -> list[str]:
     return [session_id] if session_id is not None else [session.session_id async for session in every_session(store)]
 
 
-async def read_session(store: SessionStore, session_id: str) -> StoredSession:
-    """One session as it is stored. Raises SessionNotFoundError."""
-    stored = await store.read(session_id)
+async def read_session(store: SessionStore, session_id: str, version: int | None = None) -> StoredSession:
+    """One session as it is stored, or was at a version. Raises SessionNotFoundError, VersionUnavailableError."""
+    stored = await (store.read(session_id) if version is None else store.read_version(session_id, version))
     if stored is None:
         raise SessionNotFoundError(f"no session {session_id}")
     return stored
-
-
-def patch(session_id: str, epoch: int, frame: Frame) -> bytes | None:
-    """The JSON Patch of one version, None if it is no longer kept. Raises CorruptSessionError."""
-    if frame.body is None:
-        return None
-    try:
-        return patch_of(session_id, epoch, frame.version, frame.body)
-    except TypeError as error:
-        raise CorruptSessionError(WRONG_KIND, session_id=session_id, block=f"frame {frame.version}") from error
 
 
 def open_session(stored: StoredSession) -> SwisperContext:

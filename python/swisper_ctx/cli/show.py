@@ -17,20 +17,21 @@ from swisper_ctx.stores.base import SessionStore
 HISTORY = "conversation_history"
 
 
-@click.command("show", cls=SessionCommand)
+@click.command("show", cls=SessionCommand, short_help="Show what there is in a session.")
 @click.argument("session")
 @store_option
+@click.option("--version", type=click.IntRange(min=1), help="Show it as it was at this version, if that is kept.")
 @click.option("--reveal", is_flag=True, help="Show the content of fields and messages as well.")
 @json_option
-def show(session: str, store: str, reveal: bool, as_json: bool) -> None:
+def show(session: str, store: str, version: int | None, reveal: bool, as_json: bool) -> None:
     """Show the fields of SESSION and their sizes, and its messages with role, time and length."""
     output = Output(as_json)
-    perform(store, lambda opened: show_session(opened, output, session, reveal))
+    perform(store, lambda opened: show_session(opened, output, session, version, reveal))
 
 
-async def show_session(store: SessionStore, output: Output, session_id: str, reveal: bool) -> bool:
+async def show_session(store: SessionStore, output: Output, session_id: str, version: int | None, reveal: bool) -> bool:
     """Print one session."""
-    stored = await read_session(store, session_id)
+    stored = await read_session(store, session_id, version)
     content = serialize_context(open_session(stored))
     fields = {name: described(value, reveal) for name, value in content.items() if name not in METADATA}
     messages = [summary(message, reveal) for message in content[HISTORY]]

@@ -19,7 +19,7 @@ from swisper_ctx.stores.base import SessionStore
 TIMES = ("oldest", "newest", "last_change")
 
 
-@click.command("stats")
+@click.command("stats", short_help="Count what there is in a store.")
 @store_option
 @json_option
 def stats(store: str, as_json: bool) -> None:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import click
 
-from swisper_ctx._core import RecordList
+from swisper_ctx._core import RecordList, check_block
 from swisper_ctx.cli.output import Output, json_option, plural
-from swisper_ctx.cli.reading import SessionCommand, open_session, patch, session_ids
+from swisper_ctx.cli.reading import WRONG_KIND, SessionCommand, open_session, session_ids
 from swisper_ctx.cli.store_option import perform, store_option
 from swisper_ctx.context import SwisperContext
-from swisper_ctx.errors import ContextError, SessionNotFoundError
-from swisper_ctx.log import Frame
+from swisper_ctx.errors import ContextError, SessionNotFoundError, VersionUnavailableError
+from swisper_ctx.log import Block, Frame, StoredSession
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.history import patch_text
 
 
-@click.command("verify", cls=SessionCommand)
+@click.command("verify", cls=SessionCommand, short_help="Check everything that is stored.")
 @click.argument("session", required=False)
 @store_option
 @json_option
 def verify(session: str | None, store: str, as_json: bool) -> None:
     """Open every block and every version kept of SESSION, or of all sessions, and name those that are damaged.
+
+    Blocks of older checkpoints are opened too, and each by itself: one that is damaged hides no other.
 
     The exit code is 1 if anything is. Nothing is changed.
     """
@@ -58,11 +61,47 @@ async def problems_of(store: SessionStore, session_id: str) -> list[str] | None:
     if stored is None:
         return None
     problems = [*missing_versions(session_id, frames), *damaged_frames(session_id, stored.epoch, frames)]
+    problems += damaged_blocks(stored, stored.blocks)
     try:
         problems += damaged_fields(open_session(stored))
     except ContextError as error:
         problems.append(str(error))
+    problems += [problem async for problem in damaged_before(store, stored)]
     return list(dict.fromkeys(problems))
+
+
+async def damaged_before(store: SessionStore, stored: StoredSession) -> AsyncIterator[str]:
+    """What is damaged of the older heads that are kept, and of the blocks that only they use."""
+    seen = {block.block_id for block in stored.blocks}
+    while stored.head is not None and stored.head.base > 1:
+        try:
+            before = await store.read_version(stored.session_id, stored.head.base - 1)
+        except VersionUnavailableError:
+            return
+        except ContextError as error:
+            yield str(error)
+            return
+        if before is None:
+            return
+        try:
+            open_session(before)
+        except ContextError as error:
+            yield str(error)
+        for problem in damaged_blocks(before, [block for block in before.blocks if block.block_id not in seen]):
+            yield problem
+        seen.update(block.block_id for block in before.blocks)
+        stored = before
+
+
+def damaged_blocks(stored: StoredSession, blocks: Iterable[Block]) -> Iterator[str]:
+    """The blocks that cannot be opened, each by itself: one that is damaged hides no other."""
+    for block in blocks:
+        try:
+            check_block(stored.session_id, stored.epoch, block)
+        except ContextError as error:
+            yield str(error)
+        except (TypeError, ValueError, OverflowError):
+            yield f"block at position {block.position} of session {stored.session_id}: {WRONG_KIND}"
 
 
 def missing_versions(session_id: str, frames: Sequence[Frame]) -> Iterator[str]:
@@ -76,13 +115,13 @@ def damaged_frames(session_id: str, epoch: int, frames: Sequence[Frame]) -> Iter
     """The versions whose patch cannot be read."""
     for frame in frames:
         try:
-            patch(session_id, epoch, frame)
+            patch_text(session_id, epoch, frame)
         except ContextError as error:
             yield str(error)
 
 
 def damaged_fields(context: SwisperContext) -> Iterator[str]:
-    """The fields and the segments of record lists that cannot be read."""
+    """The fields that cannot be read, and each segment of record lists."""
     snapshot = context._position.snapshot
     for name in snapshot.names:
         try:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, CorruptSessionError, SessionNotFoundError
+from swisper_ctx.errors import ConflictError, CorruptSessionError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -19,17 +19,20 @@ from swisper_ctx.log import (
     Frame,
     SessionPage,
     StoredSession,
+    VersionInfo,
 )
 from swisper_ctx.stores.checkpointer import Checkpointer, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
-from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
+from swisper_ctx.stores.history import version_info
+from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
 C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
+LOST_ATTEMPTS = 3
 
 
 class SessionStore(ABC):
@@ -52,6 +55,15 @@ class SessionStore(ABC):
         """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
 
         With `tail` the blocks before the last so many records of each list have no body; a store may give more.
+        """
+
+    @abstractmethod
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        """One session as it was at a version, in one snapshot. None if it does not exist.
+
+        It has the newest head at or below that version, the blocks of that head and the frames up to the version;
+        `etag` and `updated_at` are those of the version. Raises VersionUnavailableError if no such head is kept, or
+        the version is yet to come.
         """
 
     @abstractmethod
@@ -138,13 +150,50 @@ class SessionStore(ABC):
         self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
         return context
 
+    async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
+        """The versions above `after` that are still known, oldest first.
+
+        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, and CorruptSessionError.
+        """
+        stored = await self.read(session_id, after=Etag(after, b""))
+        if stored is None or user_id not in (None, stored.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        return tuple(version_info(session_id, stored.epoch, frame) for frame in stored.frames)
+
+    @overload
+    async def at_version(self, session_id: str, version: int, *, user_id: str | None = None) -> SwisperContext: ...
+    @overload
+    async def at_version(
+        self, session_id: str, version: int, *, user_id: str | None = None, context_class: type[C]
+    ) -> C: ...
+    async def at_version(
+        self,
+        session_id: str,
+        version: int,
+        *,
+        user_id: str | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """The context as it was at a version. Saving it is a ConflictError unless that is still the newest one.
+
+        Versions are kept for 128 more and 10 minutes after a checkpoint has folded them, or for ever by a store that
+        was made with `keep_versions`. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        user's, VersionUnavailableError, and CorruptSessionError.
+        """
+        now = await self.read(session_id, after=NEWEST)
+        is_visible = now is not None and user_id in (None, now.user_id)
+        stored = await self.read_version(session_id, version) if is_visible else None
+        if stored is None or user_id not in (None, stored.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        return opened(stored, context_class)
+
     async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
 
         When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
-        cancel the write. Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a
-        value that JSON cannot hold.
+        cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
+        ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         position = context._position
         if change_id is not None:
@@ -159,6 +208,8 @@ class SessionStore(ABC):
             self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer))
         if position.saves:
             await position.saves[-1].future
+            if self._checkpointer.jobs:
+                await self._checkpointer.relieve(position)
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
@@ -175,19 +226,31 @@ class SessionStore(ABC):
         await save.future
 
     async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
-        """Append one record to a list of a session without loading it. Raises SessionNotFoundError, ConflictError."""
+        """Append one record to a list of a session without loading it.
+
+        When the answer is lost it is tried again as the same change, so that it is written once. Raises
+        SessionNotFoundError, ConflictError, and OutcomeUnknownError if the answers stay away.
+        """
         for attempt in range(APPEND_ATTEMPTS):
             stored = await self.read(session_id, after=NEWEST)
             if stored is None:
                 raise SessionNotFoundError(f"no session {session_id}")
-            append = RecordAppend(stored, field, record, self._clock)
-            self._committer.submit(append)
             try:
-                return await append.future
+                return await self._append(RecordAppend(stored, field, record, self._clock))
             except ConflictError:
                 if attempt == APPEND_ATTEMPTS - 1:
                     raise
         return None
+
+    async def _append(self, append: RecordAppend) -> None:
+        for _ in range(LOST_ATTEMPTS):
+            self._committer.submit(append)
+            try:
+                return await append.future
+            except OutcomeUnknownError:
+                append.again()
+        self._committer.submit(append)
+        return await append.future
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
@@ -203,6 +266,8 @@ class SessionStore(ABC):
                 return frame.time
         if change.expected is None:
             reason = "the session exists already"
+        elif stored.frames and stored.frames[0].version > change.expected.version + 1:
+            reason = TOO_OLD
         elif change.change_id is not None and await self._holds(change.session_id, change.change_id):
             reason = "the log holds this change_id already"
         else:

@@ -1,7 +1,8 @@
 """Checkpoints in the background: the frames of a session are folded into blocks when they have become many.
 
 One at a time in each store, and each session at most once in the queue, so that a backlog cannot grow beyond the
-number of sessions; a session that waits only has some more frames.
+number of sessions. While a session waits there its frames grow: when they are PRESSURE times too many, a save of it
+returns only after the checkpoint was made, or has failed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from swisper_ctx._core import Snapshot, token
@@ -20,17 +22,18 @@ log = logging.getLogger("swisper_ctx.store")
 
 SEGMENT = 64 * 1024
 FRAMES = 128
+PRESSURE = 4
 
 
-def due(position: Position, snapshot: Snapshot) -> bool:
-    """Whether the frames since the last head outweigh what a checkpoint would write.
+def due(position: Position, snapshot: Snapshot, times: int = 1) -> bool:
+    """Whether the frames since the last head outweigh so many times what a checkpoint would write.
 
     The threshold differs by up to a quarter between sessions: many that grow in step would all be due at once.
     """
     mark = position.mark
     if mark is None or (mark.size <= SEGMENT and mark.frames <= FRAMES):
         return False
-    limit = max(SEGMENT, snapshot.unstored_size) * mark.spread
+    limit = max(SEGMENT, snapshot.unstored_size) * mark.spread * times
     return mark.size > limit or mark.frames > FRAMES * limit / SEGMENT
 
 
@@ -52,19 +55,30 @@ class Checkpointer:
         read: Callable[[str], Awaitable[StoredSession | None]],
     ) -> None:
         self._write, self._read = write, read
-        self._jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {}
+        """Those that wait, by their session."""
+        self._pressed: dict[str, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def consider(self, position: Position, snapshot: Snapshot, etag: Etag) -> None:
         """Queue a checkpoint of this state if it is due; a state that waits there already gives way to it."""
         if position.mark is not None and due(position, snapshot):
-            self._jobs[position.session_id] = Job(position, snapshot, etag, position.mark.total)
-            if self._task is None or self._task.done():
+            self.jobs[position.session_id] = Job(position, snapshot, etag, position.mark.total)
+            if not self._is_running():
                 self._task = asyncio.ensure_future(self._run())
+
+    async def relieve(self, position: Position) -> None:
+        """Wait, if the frames of this session are far too many, until its checkpoint was made or has failed."""
+        if self._is_running() and position.session_id in self.jobs and due(position, position.snapshot, PRESSURE):
+            attempted = asyncio.get_running_loop().create_future()
+            self._pressed.setdefault(position.session_id, []).append(attempted)
+            await attempted
 
     async def aclose(self) -> None:
         """Finish the checkpoint that is being written and forget the others: whoever loads them next makes them."""
-        self._jobs.clear()
+        self.jobs.clear()
+        for session_id in list(self._pressed):
+            self._release(session_id)
         if self._task is not None and not self._task.get_loop().is_closed():
             await asyncio.wait([self._task])
 
@@ -73,35 +87,55 @@ class Checkpointer:
         while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
+    def _is_running(self) -> bool:
+        return self._task is not None and not (self._task.done() or self._task.get_loop().is_closed())
+
+    def _release(self, session_id: str) -> None:
+        for attempted in self._pressed.pop(session_id, ()):
+            with suppress(RuntimeError):  # the loop of the caller is closed
+                if not attempted.done():
+                    attempted.set_result(None)
+
     async def _run(self) -> None:
-        while self._jobs:
-            session_id = next(iter(self._jobs))
-            job = self._jobs.pop(session_id)
+        while self.jobs:
+            session_id = next(iter(self.jobs))
+            job = self.jobs.pop(session_id)
             try:
                 # Turns that came while the last checkpoint was being written have asked again too early.
                 if due(job.position, job.snapshot):
-                    await self.make(job)
-            except ContextError as error:
-                log.warning("no checkpoint of session %s for now: %s", session_id, type(error).__name__)
-            except Exception:
-                log.exception("no checkpoint of session %s", session_id)
+                    await self._attempt(job)
+            finally:
+                self._release(session_id)
+
+    async def _attempt(self, job: Job) -> None:
+        session_id, mark = job.position.session_id, job.position.mark
+        try:
+            await self.make(job)
+            return
+        except ContextError as error:
+            log.warning("no checkpoint of session %s for now: %s", session_id, type(error).__name__)
+        except Exception:
+            log.exception("no checkpoint of session %s", session_id)
+        if mark is not None:
+            mark.postpone()
 
     async def make(self, job: Job) -> bool:
         """Write one checkpoint; False if another one came first."""
         position, mark = job.position, job.position.mark
         if mark is None:
             return False
-        stamp = token()
+        # Of one moment: another checkpoint may move the mark while the parts are made.
+        stamp, expected, used = token(), mark.stamp, list(mark.blocks)
         loop = asyncio.get_running_loop()
-        head, added, dropped = await loop.run_in_executor(None, parts, job, stamp, list(mark.blocks))
+        head, added, dropped = await loop.run_in_executor(None, parts, job, stamp, used)
         blocks = tuple(Block(*block) for block in added)
         checkpoint = Checkpoint(
-            position.session_id, mark.stamp, Head(job.etag.version, stamp, head), blocks, tuple(dropped)
+            position.session_id, expected, Head(job.etag.version, stamp, head), blocks, tuple(dropped)
         )
         written = await self._write(checkpoint)
         if written:
             gone = set(dropped)
-            kept = [block for block in mark.blocks if block not in gone]
+            kept = [block for block in used if block not in gone]
             mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from swisper_ctx.errors import StoreError
+from swisper_ctx.errors import StoreError, VersionUnavailableError
 from swisper_ctx.log import (
     GRACE_TIME,
     GRACE_VERSIONS,
@@ -48,17 +48,28 @@ class _Session(NamedTuple):
     expires_at: int | None
     heads: tuple[_HeadRow, ...]
     blocks: tuple[_BlockRow, ...]
-    frames: tuple[Frame, ...]
+    frames: list[Frame]
+    """Without a gap. It grows with each commit, and is replaced when a checkpoint purges it."""
+    change_ids: set[str]
+    """Of those frames."""
+
+    def frames_after(self, version: int) -> list[Frame]:
+        """Those with a higher version."""
+        return self.frames[max(version + 1 - self.frames[0].version, 0) :]
 
 
 class MemorySessionStore(SessionStore):
     """Sessions in the memory of this process, for tests and trials: nothing outlives it.
 
-    No method awaits anything, so each is one step to every other task of the event loop.
+    No method awaits anything, so each is one step to every other task of the event loop. With `keep_versions` no
+    version is ever purged.
     """
 
-    def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
+    def __init__(
+        self, *, keep_versions: bool = False, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint
+    ) -> None:
         super().__init__(clock=clock, failpoint=failpoint)
+        self._keep_versions = keep_versions
         self._sessions: dict[str, _Session] = {}
         self._created = 0
         self._closed = False
@@ -83,10 +94,23 @@ class MemorySessionStore(SessionStore):
             return None
         head = now.heads[-1].head if after is None else None
         blocks = _last(_in_use(now), tail) if head else ()
-        version = head.base if head else after.version if after else 0
-        frames = tuple(frame for frame in now.frames if frame.version > version)
+        frames = now.frames_after(head.base if head else after.version if after else 0)
         times = now.created_at, now.updated_at, now.expires_at
-        return StoredSession(session_id, now.user_id, now.etag, now.epoch, *times, head, blocks, frames)
+        return StoredSession(session_id, now.user_id, now.etag, now.epoch, *times, head, blocks, tuple(frames))
+
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        self._check_open()
+        now = self._sessions.get(session_id)
+        if now is None:
+            return None
+        heads = [row.head for row in now.heads if row.head.base <= version]
+        if not heads or not 1 <= version <= now.etag.version:
+            raise VersionUnavailableError(version, max(now.heads[0].head.base, 1), now.etag.version)
+        head, last = heads[-1], now.frames_after(version - 1)[0]
+        frames = now.frames_after(head.base)[: version - head.base]
+        times = now.created_at, last.time, now.expires_at
+        about = session_id, now.user_id, Etag(version, last.token), now.epoch, *times
+        return StoredSession(*about, head, tuple(_used_at(now, head.base)), tuple(frames))
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
         self._check_open()
@@ -96,13 +120,13 @@ class MemorySessionStore(SessionStore):
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         self._check_open()
         now = self._sessions.get(session_id)
-        return tuple(frame for frame in now.frames if frame.version > after)[:limit] if now else ()
+        return tuple(now.frames_after(after)[:limit]) if now else ()
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         self._check_open()
         self._failpoint("commit.begin")
         time, written = self._clock(), dict[str, _Session]()
-        results = []
+        results, frames = [], list[tuple[_Session, Frame]]()
         for change in changes:
             before = written.get(change.session_id) or self._sessions.get(change.session_id)
             try:
@@ -112,9 +136,14 @@ class MemorySessionStore(SessionStore):
                 continue
             if after is not None:
                 written[change.session_id] = after
+                frames.append((after, _frame(change, time)))
             results.append(CommitResult(time if after else None))
         self._failpoint("commit.applied")
         self._sessions |= written
+        for session, frame in frames:
+            session.frames.append(frame)
+            if frame.change_id is not None:
+                session.change_ids.add(frame.change_id)
         self._failpoint("commit.done")
         return results
 
@@ -125,7 +154,9 @@ class MemorySessionStore(SessionStore):
         if now is None or now.heads[-1].head.stamp != checkpoint.expected_stamp:
             return False
         time = self._clock()
-        after = _purged(_moved(now, checkpoint, time), time)
+        after = _moved(now, checkpoint, time)
+        if not self._keep_versions:
+            after = _purged(after, time)
         self._failpoint("checkpoint.applied")
         self._sessions[checkpoint.session_id] = after
         self._failpoint("checkpoint.done")
@@ -170,7 +201,7 @@ class MemorySessionStore(SessionStore):
         self._created += 1
         heads = (_HeadRow(change.head, time),)
         row = (change.user_id, change.etag, change.epoch, change.messages or 0, time, time, change.expires_at)
-        return _Session(self._created, *row, heads, (), (_frame(change, time),))
+        return _Session(self._created, *row, heads, (), [], set())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -180,14 +211,13 @@ class MemorySessionStore(SessionStore):
 def _append(before: _Session | None, change: Change, time: int) -> _Session | None:
     if before is None or before.etag != change.expected:
         return None
-    if change.change_id is not None and any(frame.change_id == change.change_id for frame in before.frames):
+    if change.change_id is not None and change.change_id in before.change_ids:
         return None
     return before._replace(
         etag=change.etag,
         messages=before.messages if change.messages is None else change.messages,
         updated_at=time,
         expires_at=before.expires_at if change.expires_at is None else change.expires_at,
-        frames=(*before.frames, _frame(change, time)),
     )
 
 
@@ -196,8 +226,14 @@ def _frame(change: Change, time: int) -> Frame:
 
 
 def _in_use(session: _Session) -> list[Block]:
-    blocks = [row.block for row in session.blocks if row.dropped_at is None]
-    return sorted(blocks, key=lambda block: (block.field, block.position))
+    return _used_at(session, session.heads[-1].head.base)
+
+
+def _used_at(session: _Session, base: int) -> list[Block]:
+    """The blocks of the head with that base."""
+    begun = (row for row in session.blocks if row.used_from <= base)
+    used = (row.block for row in begun if row.dropped_at is None or row.dropped_at > base)
+    return sorted(used, key=lambda block: (block.field, block.position))
 
 
 def _last(blocks: Sequence[Block], tail: int | None) -> tuple[Block, ...]:
@@ -253,10 +289,12 @@ def _purged(now: _Session, time: int) -> _Session:
     ]
     if not past:
         return now
+    frames = list(_remembered(now.frames, past[-1], time))
     return now._replace(
         heads=tuple(row for row in now.heads if row.head.base >= past[-1]),
         blocks=tuple(row for row in now.blocks if row.dropped_at is None or row.dropped_at > past[-1]),
-        frames=tuple(_remembered(now.frames, past[-1], time)),
+        frames=frames,
+        change_ids={frame.change_id for frame in frames if frame.change_id is not None},
     )
 
 
@@ -264,7 +302,7 @@ def _remembered(frames: Iterable[Frame], bound: int, time: int) -> Iterable[Fram
     for frame in frames:
         if frame.version > bound:
             yield frame
-        elif frame.time > time - RETRY_WINDOW:
+        elif frame.version == bound or frame.time > time - RETRY_WINDOW:
             yield frame._replace(body=None)
 
 

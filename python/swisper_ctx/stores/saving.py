@@ -7,12 +7,14 @@ from typing import Any
 
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position
-from swisper_ctx.errors import OutcomeUnknownError, StoreError
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, Etag, Head, StoredSession
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 
 NO_TOKEN = bytes(16)
+TOO_OLD = "too_old"
+"""The reason of a conflict when the frames that would tell what was written are no longer kept."""
 
 
 class ContextSave:
@@ -28,6 +30,7 @@ class ContextSave:
         "done",
         "etag",
         "future",
+        "lost",
         "session_id",
         "size",
     )
@@ -46,7 +49,7 @@ class ContextSave:
         self.change_id, self.clock, self.checkpointer = change_id, clock, checkpointer
         self.session_id, self.size = position.session_id, 0
         self.etag = Etag(0, token())
-        self.done = False
+        self.done = self.lost = False
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         position.saves.append(self)
 
@@ -94,7 +97,9 @@ class ContextSave:
         at = position.saves.index(self)
         fallen, position.saves = position.saves[at:], position.saves[:at]
         position.snapshot = self.before
+        error = still_unknown(self.lost, error)
         if isinstance(error, OutcomeUnknownError):
+            self.lost = True
             position.limbo, position.snapshot = self, self.delta.snapshot
         for save in reversed(fallen):
             if save is not position.limbo:
@@ -126,13 +131,13 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
 class RecordAppend:
     """One record at the end of a list, written without loading the session."""
 
-    __slots__ = ("clock", "done", "etag", "field", "future", "record", "session_id", "stored")
+    __slots__ = ("clock", "done", "etag", "field", "future", "lost", "record", "session_id", "stored")
 
     def __init__(self, stored: StoredSession, field: str, record: PipelineExecution, clock: Clock) -> None:
         self.stored, self.field, self.record, self.clock = stored, field, record, clock
         self.session_id = stored.session_id
         self.etag = Etag(stored.etag.version + 1, token())
-        self.done = False
+        self.done = self.lost = False
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def change(self) -> Change:
@@ -147,8 +152,25 @@ class RecordAppend:
         settle(self.future, None)
 
     def failed(self, error: Exception) -> None:
-        self.done = True
+        error = still_unknown(self.lost, error)
+        self.done, self.lost = True, isinstance(error, OutcomeUnknownError)
         settle(self.future, error)
+
+    def again(self) -> RecordAppend:
+        """The same change, for the queue once more."""
+        self.done, self.future = False, asyncio.get_running_loop().create_future()
+        return self
+
+
+def still_unknown(lost: bool, error: Exception) -> Exception:
+    """What is known of a write that now failed with `error`, if the answer to an earlier attempt was lost."""
+    if not lost or isinstance(error, OutcomeUnknownError):
+        return error
+    if isinstance(error, ConflictError) and error.reason != TOO_OLD:
+        return error
+    unknown = OutcomeUnknownError(f"whether it was written before is still unknown: {type(error).__name__}")
+    unknown.__cause__ = error
+    return unknown
 
 
 def settle(future: asyncio.Future[None], error: Exception | None) -> None:

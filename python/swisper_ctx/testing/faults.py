@@ -16,7 +16,7 @@ Call = Callable[[], Awaitable[Any]]
 Fault = Callable[[Call], Awaitable[Any]]
 """Does what becomes of one call, which it is given to perform or not."""
 
-OPERATIONS = ("etags", "read", "blocks", "frames", "commit", "checkpoint", "delete", "sessions")
+OPERATIONS = ("etags", "read", "read_version", "blocks", "frames", "commit", "checkpoint", "delete", "sessions")
 
 
 async def passes(call: Call) -> Any:
@@ -98,6 +98,12 @@ class FaultyStore(SessionStore):
     ) -> StoredSession | None:
         found: StoredSession | None = await self._call(
             "read", lambda: self.store.read(session_id, after=after, tail=tail)
+        )
+        return found
+
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        found: StoredSession | None = await self._call(
+            "read_version", lambda: self.store.read_version(session_id, version)
         )
         return found
 

@@ -224,7 +224,7 @@ mod tests {
     use crate::edits::Tracked;
     use crate::error::Error;
     use crate::frame::Frame;
-    use crate::open::{fill, missing, open};
+    use crate::open::{check, fill, missing, open};
 
     fn about(version: u64) -> About {
         let token = [u8::try_from(version).unwrap(); 16];
@@ -363,6 +363,24 @@ mod tests {
         assert_eq!(missing(&state), [used[0].id]);
         fill(&state, used[0].id, &used[0].body.clone().unwrap());
         assert_eq!(encoded(&state), encoded(first.next()));
+    }
+
+    #[test]
+    fn each_block_is_checked_by_itself() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..40), value("query", "\"x\"")]);
+        let (_, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        assert_eq!(used.iter().map(|block| block.records).collect::<Vec<_>>(), [0, 40]);
+        for block in used {
+            let refused = |block: Block| matches!(check(&"s".into(), 0, block), Err(Error::Corrupt { .. }));
+            let mut damaged = block.clone();
+            *damaged.body.as_mut().unwrap().last_mut().unwrap() ^= 1;
+            assert!(refused(damaged));
+            assert!(refused(Block { id: [99; 16], ..block.clone() }));
+            assert!(refused(Block { records: 40 - block.records, ..block.clone() }));
+            assert!(check(&"other".into(), 0, block.clone()).is_err());
+            check(&"s".into(), 0, block).unwrap();
+        }
     }
 
     #[test]

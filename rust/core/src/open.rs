@@ -22,7 +22,7 @@ pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dy
     }
     let mut values = State::default();
     for block in blocks.extract_if(.., |block| block.records == 0) {
-        open_values(about, &block, &mut values)?;
+        open_values(&about.session_id, about.epoch, &block, &mut values)?;
     }
     let mut state = State::default();
     for info in &head.fields {
@@ -54,8 +54,8 @@ fn incomplete(field: &str) -> Error {
     Error::corrupt(format!("field {field}"), "its block is missing")
 }
 
-fn open_values(about: &About, block: &Block, into: &mut State) -> Result<()> {
-    let place = Place { session_id: &about.session_id, epoch: about.epoch, kind: Kind::Fields, id: block.id };
+fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) -> Result<()> {
+    let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
     let payload = envelope::open(&place, block.body.as_deref().ok_or(Error::NotLoaded)?)?;
     let found: Vec<_> =
         members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
@@ -69,19 +69,22 @@ fn open_values(about: &About, block: &Block, into: &mut State) -> Result<()> {
 
 fn open_records(about: &About, info: &FieldInfo, blocks: &mut Vec<Block>) -> Result<Field> {
     let own = blocks.extract_if(.., |block| block.field == info.name);
-    let list = List::from_segments(
-        own.map(|block| {
-            let stored = Stored {
-                session_id: Arc::clone(&about.session_id),
-                epoch: about.epoch,
-                id: block.id,
-                body: block.body.map(Vec::into_boxed_slice),
-            };
-            Arc::new(Segment::lazy(block.records, block.position, stored))
-        })
-        .collect(),
-    );
+    let list = List::from_segments(own.map(|block| Arc::new(segment(&about.session_id, about.epoch, block))).collect());
     if list.len() == info.total { Ok(Field::Records(list)) } else { Err(incomplete(&info.name)) }
+}
+
+fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
+    let (session_id, body) = (Arc::clone(session_id), block.body.map(Vec::into_boxed_slice));
+    Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body })
+}
+
+/// Opens a block by itself, whatever its head says of it.
+pub fn check(session_id: &Arc<str>, epoch: u32, block: Block) -> Result<()> {
+    if block.records == 0 {
+        open_values(session_id, epoch, &block, &mut State::default())
+    } else {
+        segment(session_id, epoch, block).records().map(|_| ())
+    }
 }
 
 /// The segments of all lists.

@@ -37,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::patch_of, module)?)?;
+    module.add_function(wrap_pyfunction!(snapshot::check_block, module)?)?;
     let forget = wrap_pyfunction!(random::forget_random, module)?;
     let kwargs = pyo3::types::PyDict::new(module.py());
     kwargs.set_item("after_in_child", forget)?;

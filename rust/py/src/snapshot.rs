@@ -437,6 +437,12 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 /// See `_core.pyi`.
 #[pyfunction]
+pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: BlockTuple<'_>) -> PyResult<()> {
+    open::check(&session_id.into(), epoch, block(stored)?).map_err(|error| raise(py, &error, Some(session_id)))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
 pub fn patch_of<'py>(
     py: Python<'py>,
     session_id: &str,

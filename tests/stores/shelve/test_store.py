@@ -11,8 +11,8 @@ from swisper_ctx.testing import ManualClock, StoreContract
 
 
 class TestShelveSessionStore(StoreContract):
-    def open_store(self, directory: Path, clock: ManualClock) -> ShelveSessionStore:
-        return ShelveSessionStore(directory / "sessions", clock=clock)
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> ShelveSessionStore:
+        return ShelveSessionStore(directory / "sessions", keep_versions=keep_versions, clock=clock)
 
     async def raw_read(self, store: SessionStore) -> list[bytes]:
         assert isinstance(store, ShelveSessionStore)

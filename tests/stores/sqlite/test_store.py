@@ -17,9 +17,9 @@ from swisper_ctx.testing import ManualClock, StoreContract
 
 
 class TestSQLiteSessionStore(StoreContract):
-    def open_store(self, directory: Path, clock: ManualClock) -> SQLiteSessionStore:
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> SQLiteSessionStore:
         self.path = directory / "sessions.db"
-        return SQLiteSessionStore(self.path, clock=clock)
+        return SQLiteSessionStore(self.path, keep_versions=keep_versions, clock=clock)
 
     async def raw_read(self, store: SessionStore) -> list[bytes]:
         with closing(sqlite3.connect(self.path)) as other:

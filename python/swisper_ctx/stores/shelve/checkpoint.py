@@ -24,7 +24,9 @@ from swisper_ctx.stores.shelve.rows import (
 from swisper_ctx.stores.shelve.shelf import BytesShelf, key_of
 
 
-def write_checkpoint(file: SessionFile, checkpoint: Checkpoint, time: int, failpoint: Failpoint) -> bool:
+def write_checkpoint(
+    file: SessionFile, checkpoint: Checkpoint, keep_versions: bool, time: int, failpoint: Failpoint
+) -> bool:
     """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
     failpoint("checkpoint.begin")
     session_id, shelf = checkpoint.session_id, file.shelf
@@ -35,7 +37,9 @@ def write_checkpoint(file: SessionFile, checkpoint: Checkpoint, time: int, failp
         before = get_log(shelf, session_id)
         if before.heads[-1].stamp != checkpoint.expected_stamp:
             return False
-        after = _purged(shelf, session_id, _moved(before, checkpoint, row.etag.version, time), row.etag.version, time)
+        after = _moved(before, checkpoint, row.etag.version, time)
+        if not keep_versions:
+            after = _purged(shelf, session_id, after, row.etag.version, time)
     failpoint("checkpoint.applied")
     with file.writing():
         _put_bodies(shelf, checkpoint)
@@ -81,7 +85,7 @@ def _purged(shelf: BytesShelf, session_id: str, log: Log, version: int, time: in
     bound, first = _purge_bound(log, version, time), log.first
     if bound is None:
         return log
-    while first <= bound and get_frame(shelf, session_id, first).time <= time - RETRY_WINDOW:
+    while first < bound and get_frame(shelf, session_id, first).time <= time - RETRY_WINDOW:
         first += 1
     heads = tuple(head for head in log.heads if head.base >= bound)
     blocks = tuple(block for block in log.blocks if block.dropped_at is None or block.dropped_at > bound)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import islice
 
-from swisper_ctx.errors import StoreError
+from swisper_ctx.errors import StoreError, VersionUnavailableError
 from swisper_ctx.log import Block, Etag, Frame, SessionInfo, SessionPage, StoredSession
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import BlockRow, Row, get_block, get_frame, get_head, get_log
@@ -32,6 +32,24 @@ def read_session(file: SessionFile, session_id: str, after: Etag | None, tail: i
     frames = read_frames(file, session_id, version, None)
     times = row.created_at, row.updated_at, row.expires_at
     return StoredSession(session_id, row.user_id, row.etag, row.epoch, *times, head, parts, frames)
+
+
+def read_version(file: SessionFile, session_id: str, version: int) -> StoredSession | None:
+    """One session as it was at a version."""
+    row = file.row(session_id)
+    if row is None:
+        return None
+    log = get_log(file.shelf, session_id)
+    heads = [head for head in log.heads if head.base <= version]
+    if not heads or not 1 <= version <= row.etag.version:
+        raise VersionUnavailableError(version, max(log.heads[0].base, 1), row.etag.version)
+    base = heads[-1].base
+    blocks = [b for b in log.blocks if b.used_from <= base and (b.dropped_at is None or b.dropped_at > base)]
+    parts = _parts(file, session_id, blocks, None)
+    frames = tuple(get_frame(file.shelf, session_id, number) for number in range(base + 1, version + 1))
+    last = frames[-1] if frames else get_frame(file.shelf, session_id, version)
+    about = session_id, row.user_id, Etag(version, last.token), row.epoch, row.created_at, last.time, row.expires_at
+    return StoredSession(*about, get_head(file.shelf, session_id, heads[-1]), parts, frames)
 
 
 def _parts(file: SessionFile, session_id: str, blocks: list[BlockRow], tail: int | None) -> tuple[Block, ...]:

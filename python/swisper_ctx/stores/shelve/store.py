@@ -30,15 +30,21 @@ class ShelveSessionStore(SessionStore):
 
     The first operation locks `path`.lock, and opens or creates the file; a second store there raises StoreError.
     Opening reads one small row for each session, which stays in memory, and deleting looks at all keys. Nothing in
-    the file is ever unpickled.
+    the file is ever unpickled. With `keep_versions` no version is ever purged.
     """
 
     crash_safe: ClassVar[bool] = False
 
     def __init__(
-        self, path: str | os.PathLike[str], *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_versions: bool = False,
+        clock: Clock = system_clock,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
         super().__init__(clock=clock, failpoint=failpoint)
+        self._keep_versions = keep_versions
         name = os.fspath(path)
         if not name:
             raise StoreError("the shelve store needs the path of its file")
@@ -62,6 +68,9 @@ class ShelveSessionStore(SessionStore):
     ) -> StoredSession | None:
         return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail))
 
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        return await self._read(partial(read.read_version, session_id=session_id, version=version))
+
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
         return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids))
 
@@ -80,7 +89,9 @@ class ShelveSessionStore(SessionStore):
         return await self._run(lambda file: commit_group(file, changes, self._clock(), self._failpoint))
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
-        return await self._run(lambda file: write_checkpoint(file, checkpoint, self._clock(), self._failpoint))
+        return await self._run(
+            lambda file: write_checkpoint(file, checkpoint, self._keep_versions, self._clock(), self._failpoint)
+        )
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         return await self._run(

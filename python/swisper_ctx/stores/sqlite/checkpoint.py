@@ -30,7 +30,7 @@ PURGE_BLOCKS = "DELETE FROM blocks WHERE session = ? AND dropped_at <= ?"
 # With both bounds it is a range of the index: the stubs of a day are not walked again.
 PURGE_PATCHES = "UPDATE frames SET body = NULL WHERE session = ? AND version > ? AND version <= ?"
 FIRST_REMEMBERED = """
-    SELECT version FROM frames WHERE session = ? AND version <= ? AND time > ? ORDER BY version LIMIT 1
+    SELECT version FROM frames WHERE session = ? AND version < ? AND time > ? ORDER BY version LIMIT 1
 """
 FORGET = "DELETE FROM frames WHERE session = ? AND version < ?"
 
@@ -43,7 +43,7 @@ DELETE = (
 )
 
 
-def write_checkpoint(writer: Writer, checkpoint: Checkpoint) -> bool:
+def write_checkpoint(writer: Writer, checkpoint: Checkpoint, keep_versions: bool) -> bool:
     """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
     with writer.transaction("checkpoint") as cursor:
         row = cursor.execute(NEWEST_HEAD, (checkpoint.session_id, checkpoint.expected_stamp)).fetchone()
@@ -56,7 +56,8 @@ def write_checkpoint(writer: Writer, checkpoint: Checkpoint) -> bool:
             )
         now = writer.clock()
         _move_head(cursor, key, checkpoint, now)
-        _purge(cursor, key, version, now)
+        if not keep_versions:
+            _purge(cursor, key, version, now)
     return True
 
 
@@ -86,7 +87,7 @@ def _purge(cursor: sqlite3.Cursor, key: int, version: int, now: int) -> None:
     cursor.execute(PURGE_BLOCKS, (key, bound))
     cursor.execute(PURGE_PATCHES, (key, last, bound))
     kept = cursor.execute(FIRST_REMEMBERED, (key, bound, now - RETRY_WINDOW)).fetchone()
-    cursor.execute(FORGET, (key, kept[0] if kept else bound + 1))
+    cursor.execute(FORGET, (key, kept[0] if kept else bound))
 
 
 def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> int:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection
 from itertools import starmap
 
-from swisper_ctx.errors import CorruptSessionError, StoreError
+from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
 from swisper_ctx.log import Block, Etag, Frame, Head, SessionInfo, SessionPage, StoredSession
 from swisper_ctx.stores.sqlite.commit import ETAG
 from swisper_ctx.stores.sqlite.connection import snapshot
@@ -26,6 +26,14 @@ LAST_BLOCKS = """
         SELECT id, sum(records) OVER (PARTITION BY field ORDER BY position DESC) - records AS behind
         FROM blocks WHERE session = ? AND dropped_at IS NULL
     ) USING (id) ORDER BY field, position
+"""
+HEAD_AT = HEAD.replace("ORDER BY", "AND base <= ? ORDER BY")
+OLDEST = "SELECT min(base) FROM heads WHERE session = ?"
+BLOCKS_AT = BLOCKS.replace("dropped_at IS NULL", "used_from <= ? AND (dropped_at IS NULL OR dropped_at > ?)")
+# With that of the head, which has the etag of a version that the head alone stands for.
+FRAMES_AT = """
+    SELECT version, token, change_id, time, body FROM frames
+    WHERE session = ? AND version BETWEEN ? AND ? ORDER BY version
 """
 BLOCK = """
     SELECT block_id, field, position, records, body FROM blocks
@@ -64,6 +72,27 @@ def read_session(
         base = head.base if head else after.version if after else 0
         frames = tuple(starmap(Frame, cursor.execute(FRAMES, (key, base, -1))))
     etag = Etag(version, token)
+    return StoredSession(session_id, user_id, etag, epoch, created, updated, expires, head, blocks, frames)
+
+
+def read_version(connection: sqlite3.Connection, session_id: str, version: int) -> StoredSession | None:
+    """One session as it was at a version."""
+    with snapshot(connection) as cursor:
+        row = cursor.execute(SESSION, (session_id,)).fetchone()
+        if row is None:
+            return None
+        key, user_id, newest, _, epoch, created, _, expires = row
+        found = cursor.execute(HEAD_AT, (key, version)).fetchone() if 1 <= version <= newest else None
+        if found is None:
+            (oldest,) = cursor.execute(OLDEST, (key,)).fetchone()
+            raise VersionUnavailableError(version, max(oldest or 0, 1), newest)
+        head = Head(*found)
+        blocks = tuple(starmap(Block, cursor.execute(BLOCKS_AT, (key, head.base, head.base))))
+        frames = tuple(starmap(Frame, cursor.execute(FRAMES_AT, (key, head.base, version))))
+    if not frames or frames[-1].version != version:
+        raise CorruptSessionError("it is missing", session_id=session_id, block=f"frame {version}")
+    etag, updated = Etag(version, frames[-1].token), frames[-1].time
+    frames = frames[frames[0].version == head.base :]
     return StoredSession(session_id, user_id, etag, epoch, created, updated, expires, head, blocks, frames)
 
 

@@ -30,7 +30,7 @@ class SQLiteSessionStore(SessionStore):
 
     The file is created with its tables by the first operation. Several processes may share it, each with a store of
     its own. `timeout` is how long, in seconds, an operation waits while other processes hold the file locked, before
-    it raises StoreUnavailableError.
+    it raises StoreUnavailableError. With `keep_versions` the checkpoints of this store purge no version.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class SQLiteSessionStore(SessionStore):
         path: str | os.PathLike[str],
         *,
         timeout: float = 5.0,
+        keep_versions: bool = False,
         clock: Clock = system_clock,
         failpoint: Failpoint = no_failpoint,
     ) -> None:
@@ -46,6 +47,7 @@ class SQLiteSessionStore(SessionStore):
         if name in {"", ":memory:"}:
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
+        self._keep_versions = keep_versions
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
         self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
@@ -65,6 +67,9 @@ class SQLiteSessionStore(SessionStore):
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail), session_id)
+
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        return await self._read(partial(read.read_version, session_id=session_id, version=version), session_id)
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
         return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids), session_id)
@@ -90,7 +95,9 @@ class SQLiteSessionStore(SessionStore):
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         with mapped_errors(checkpoint.session_id):
-            return await self._write(partial(write_checkpoint, checkpoint=checkpoint))
+            return await self._write(
+                partial(write_checkpoint, checkpoint=checkpoint, keep_versions=self._keep_versions)
+            )
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         """Delete those sessions, or those of them that have expired by now; how many there were.

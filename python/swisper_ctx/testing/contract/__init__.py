@@ -16,19 +16,26 @@ from swisper_ctx.testing.contract.commits import CommitContract
 from swisper_ctx.testing.contract.damage import DamageContract
 from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.reads import ReadContract
+from swisper_ctx.testing.contract.versions import VersionContract
 
 __all__ = ["StoreContract"]
 
 
 @pytest.mark.asyncio
 class StoreContract(
-    CommitContract, ReadContract, CheckpointContract, SessionsContract, DamageContract, ClosingContract
+    CommitContract,
+    ReadContract,
+    CheckpointContract,
+    VersionContract,
+    SessionsContract,
+    DamageContract,
+    ClosingContract,
 ):
     """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.
 
         class TestMyStore(StoreContract):
-            def open_store(self, directory, clock):
-                return MyStore(directory / "file", clock=clock)
+            def open_store(self, directory, clock, *, keep_versions=False):
+                return MyStore(directory / "file", keep_versions=keep_versions, clock=clock)
 
             async def raw_read(self, store): ...
             async def raw_write(self, store, old, new): ...
@@ -36,7 +43,7 @@ class StoreContract(
     Each test has a new store, by the fixture `store`, and its clock, by the fixture `clock`.
     """
 
-    def open_store(self, directory: Path, clock: ManualClock) -> SessionStore:
+    def open_store(self, directory: Path, clock: ManualClock, *, keep_versions: bool = False) -> SessionStore:
         """A new and empty store, in a directory of its own if it needs one."""
         raise NotImplementedError
 

@@ -121,7 +121,8 @@ class CheckpointContract:
         self, store: SessionStore, clock: ManualClock
     ) -> None:
         first = await committed(store, creation("s", change_id="once"))
-        await moved(store, "s", 1)
+        await grow(store, "s", 2)
+        await moved(store, "s", 2)
         clock.advance(GRACE_TIME)
         now = await grow(store, "s", 200)
         await moved(store, "s", 150)

@@ -20,6 +20,8 @@ class ClosingContract:
         for operation in (
             store.etags(["s"]),
             store.read("s"),
+            store.read_version("s", 1),
+            store.blocks("s", [bytes(16)]),
             store.frames("s"),
             store.commit([creation("t")]),
             store.checkpoint(Checkpoint("s", bytes(16), new_head(), (), ())),

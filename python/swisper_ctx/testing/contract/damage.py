@@ -49,6 +49,29 @@ class DamageContract:
         assert serialize_context(await self.loaded(store, "sound")) == serialize_context(sound)
         assert await store.delete_session("hurt")
 
+    @pytest.mark.parametrize("kind", ["old head", "old block", "frame"])
+    async def test_damage_of_an_old_version_leaves_the_newest_and_other_sessions(
+        self, store: SessionStore, kind: str
+    ) -> None:
+        sound, hurt = [await self.session(store, name) for name in ("sound", "hurt")]
+        mine = (await self.bodies(store, hurt))[kind.removeprefix("old ")]
+        hurt.conversation_history[0] = Message(role="user", content="other words")
+        assert await self.saved_and_folded(store, hurt)
+        await self.raw_write(store, mine, mine[:-1] + bytes([mine[-1] ^ 1]))
+        assert serialize_context(await self.loaded(store, "hurt")) == serialize_context(hurt)
+        with pytest.raises(self.damage_error):
+            serialize_context(await store.at_version("hurt", 2))
+        if kind == "frame":
+            with pytest.raises(self.damage_error):
+                await store.history("hurt")
+        assert serialize_context(await store.at_version("hurt", 3)) == serialize_context(hurt)
+        assert serialize_context(await store.at_version("sound", 2)) == serialize_context(sound)
+        assert len(await store.history("sound")) == 2
+
+    async def saved_and_folded(self, store: SessionStore, context: SwisperContext) -> bool:
+        await store.save_session(context)
+        return await folded(store, context)
+
     async def session(self, store: SessionStore, session_id: str) -> SwisperContext:
         """A session with a head, blocks, and a frame after them."""
         context = SwisperContext(session_id=session_id, user_id="u")

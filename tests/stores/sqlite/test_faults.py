@@ -1,0 +1,180 @@
+"""Whatever the file does to a group of saves, each is told in time, none is half there, and the next one works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import time
+from base64 import b85encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swisper_ctx import Message, OutcomeUnknownError, StoreUnavailableError, SwisperContext, serialize_context
+from swisper_ctx.stores.sqlite import SQLiteSessionStore
+from swisper_ctx.testing.changes import folded
+
+TIMEOUT = 1.0
+LARGE = 30_000
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteSessionStore]:
+    store = SQLiteSessionStore(path, timeout=TIMEOUT)
+    yield store
+    await store.aclose()
+
+
+async def pragma(store: SQLiteSessionStore, statement: str) -> Any:
+    return await store._writer.run(lambda connection, _: connection.execute(f"PRAGMA {statement}").fetchone())
+
+
+@asynccontextmanager
+async def locked(store: SQLiteSessionStore, path: Path) -> AsyncIterator[None]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@asynccontextmanager
+async def full(store: SQLiteSessionStore, path: Path) -> AsyncIterator[None]:
+    """Room for the first save of a group, and not for the second."""
+    (pages,) = await pragma(store, "page_count")
+    await pragma(store, f"max_page_count = {pages + LARGE * 3 // 2 // 1024}")
+    yield
+    await pragma(store, "max_page_count = 1000000")
+
+
+@asynccontextmanager
+async def read_only(store: SQLiteSessionStore, path: Path) -> AsyncIterator[None]:
+    await pragma(store, "query_only = ON")
+    yield
+    await pragma(store, "query_only = OFF")
+
+
+@asynccontextmanager
+async def failing(store: SQLiteSessionStore, path: Path) -> AsyncIterator[None]:
+    """The disk gives an error in the middle of what is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = path.with_name(f"{path.name}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + LARGE * 3 // 2, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+Trouble = Callable[[SQLiteSessionStore, Path], AbstractAsyncContextManager[None]]
+TROUBLES: list[tuple[Trouble, type[StoreUnavailableError]]] = [
+    (locked, StoreUnavailableError),
+    (full, StoreUnavailableError),
+    (read_only, StoreUnavailableError),
+    (failing, OutcomeUnknownError),
+]
+
+
+def say(context: SwisperContext) -> None:
+    """A message that takes LARGE bytes, compressed."""
+    context.conversation_history.append(Message(role="user", content=b85encode(os.urandom(LARGE)).decode()))
+
+
+async def begun(store: SQLiteSessionStore, count: int) -> list[SwisperContext]:
+    contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(count)]
+    await asyncio.gather(*map(store.save_session, contexts))
+    return contexts
+
+
+async def stored(path: Path) -> dict[str, dict[str, Any]]:
+    """What another process finds in the file."""
+    store = SQLiteSessionStore(path)
+    page = await store.sessions()
+    contexts = [await store.load_session(line.session_id) for line in page.sessions]
+    await store.aclose()
+    return {context.session_id: serialize_context(context) for context in contexts if context is not None}
+
+
+def rows(path: Path) -> list[tuple[int, ...]]:
+    """How many rows there are of each kind; none without its session."""
+    tables = ("sessions", "heads", "blocks", "frames")
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [database.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables]
+
+
+@pytest.mark.parametrize(("trouble", "error"), TROUBLES)
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_group_of_saves(
+    store: SQLiteSessionStore, path: Path, trouble: Trouble, error: type[StoreUnavailableError], count: int
+) -> None:
+    contexts = await begun(store, count)
+    before, counted = await stored(path), rows(path)
+    for context in contexts:
+        say(context)
+        if count == 1:
+            say(context)
+    async with trouble(store, path):
+        began = time.monotonic()
+        answers = await asyncio.gather(*map(store.save_session, contexts), return_exceptions=True)
+        assert time.monotonic() - began < TIMEOUT * 1.2
+        assert [type(answer) for answer in answers] == [error] * count
+        loaded = await store.load_session("s0")
+        assert loaded is not None
+        assert serialize_context(loaded) == before["s0"]
+    assert (await stored(path), rows(path)) == (before, counted)
+    await asyncio.gather(*map(store.save_session, contexts))
+    assert await stored(path) == {context.session_id: serialize_context(context) for context in contexts}
+    assert [context.version for context in contexts] == [2] * count
+
+
+@pytest.mark.parametrize(("trouble", "error"), TROUBLES)
+async def test_a_checkpoint(
+    store: SQLiteSessionStore, path: Path, trouble: Trouble, error: type[StoreUnavailableError]
+) -> None:
+    (context,) = await begun(store, 1)
+    say(context)
+    say(context)
+    await store.save_session(context)
+    counted = rows(path)
+    async with trouble(store, path):
+        began = time.monotonic()
+        with pytest.raises(error):
+            await folded(store, context)
+        assert time.monotonic() - began < TIMEOUT * 1.2
+    assert rows(path) == counted
+    assert await stored(path) == {"s0": serialize_context(context)}
+    assert await folded(store, context)
+    assert await stored(path) == {"s0": serialize_context(context)}
+
+
+async def test_a_new_session_in_a_full_file_is_not_there(store: SQLiteSessionStore, path: Path) -> None:
+    await begun(store, 1)
+    new = SwisperContext(session_id="new", user_id="u")
+    say(new)
+    say(new)
+    async with full(store, path):
+        with pytest.raises(StoreUnavailableError, match="full"):
+            await store.save_session(new)
+        assert set(await stored(path)) == {"s0"}
+    await store.save_session(new)
+    assert (await stored(path))["new"] == serialize_context(new)
+
+
+async def test_an_open_reader_delays_nobody(store: SQLiteSessionStore, path: Path) -> None:
+    contexts = await begun(store, 3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        seen = other.execute("SELECT count(*) FROM frames").fetchone()
+        began = time.monotonic()
+        for context in contexts:
+            say(context)
+        await asyncio.gather(*map(store.save_session, contexts))
+        assert await folded(store, contexts[0])
+        assert await store.delete_session("s2")
+        assert time.monotonic() - began < TIMEOUT
+        assert other.execute("SELECT count(*) FROM frames").fetchone() == seen
+    assert await stored(path) == {context.session_id: serialize_context(context) for context in contexts[:2]}
