@@ -15,11 +15,14 @@ from pathlib import Path
 
 from benches import machine, table
 from benches.figure import Figure
-from benches.subjects import construct, durable, turn, written
+from benches.subjects import construct, durable, opening, read, turn, whole, written
 
 SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "construct": construct.figures,
     "turn": turn.figures,
+    "whole": whole.figures,
+    "opening": opening.figures,
+    "read": read.figures,
     "durable": durable.figures,
     "written": written.figures,
 }

@@ -116,18 +116,36 @@ impl List {
         text.ok_or(Error::OutOfRange)
     }
 
-    pub fn get(&self, index: usize) -> Result<Record> {
+    /// The run that holds a record, and its index there; None if it is in the open tail.
+    pub fn shared(&self, index: usize) -> Result<Option<(Arc<Packed>, usize)>> {
         if let Some((segment, at)) = self.segments.find(index) {
-            return Ok(Record::Shared(Arc::clone(segment.records()?), at));
+            return Ok(Some((Arc::clone(segment.records()?), at)));
         }
         let at = index - self.segments.len();
         if at >= self.tail_count {
             return Err(Error::OutOfRange);
         }
         match &*lock(&self.tail) {
-            Tail::Open(packed) => packed.get(at).map(|text| Record::Own(text.into())).ok_or(Error::OutOfRange),
-            Tail::Sealed(segment) => Ok(Record::Shared(Arc::clone(segment.records()?), at)),
+            Tail::Open(_) => Ok(None),
+            Tail::Sealed(segment) => Ok(Some((Arc::clone(segment.records()?), at))),
         }
+    }
+
+    pub fn get(&self, index: usize) -> Result<Record> {
+        match self.shared(index)? {
+            Some((packed, at)) => Ok(Record::Shared(packed, at)),
+            None => self.visit(index, |text| Record::Own(text.into())),
+        }
+    }
+
+    /// All records, as runs and how many of each belong to this list; of the open tail a copy.
+    pub fn runs(&self) -> impl Iterator<Item = Result<(Arc<Packed>, usize)>> {
+        let sealed = self.segments.iter().map(|segment| Ok((Arc::clone(segment.records()?), segment.count())));
+        let tail = (self.tail_count > 0).then(|| match &*lock(&self.tail) {
+            Tail::Open(packed) => Ok((Arc::new(packed.prefix(self.tail_count)), self.tail_count)),
+            Tail::Sealed(segment) => Ok((Arc::clone(segment.records()?), self.tail_count)),
+        });
+        sealed.chain(tail)
     }
 
     /// Puts `records` in the place of a range.

@@ -4,6 +4,8 @@ mod construct;
 mod decode;
 mod encode;
 mod error;
+mod number;
+mod places;
 mod random;
 mod readonly;
 mod record;
@@ -11,6 +13,7 @@ mod record_list;
 mod schema;
 mod select;
 mod snapshot;
+mod text;
 mod time;
 
 use pyo3::prelude::*;

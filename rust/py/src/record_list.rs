@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::slice::PySliceIndices;
-use pyo3::types::{PyList, PySlice, PyType};
+use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
 use swisper_core::list::List;
@@ -11,7 +11,7 @@ use swisper_core::list::List;
 use crate::decode;
 use crate::error::{raise, wrong_type};
 use crate::record::{Class, Text};
-use crate::select::{self, Column};
+use crate::select::Columns;
 
 /// See `_core.pyi`.
 #[pyclass(module = "swisper_ctx", sequence)]
@@ -61,8 +61,14 @@ impl RecordList {
     }
 
     fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
-        let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
-        Ok(Text::from_list(py, record))
+        let list = self.tracked.list();
+        match list.shared(index).map_err(|error| self.raise(py, &error))? {
+            Some((packed, at)) => Ok(Text::Shared(packed, at)),
+            None => {
+                let copied = list.visit(index, |text| PyBytes::new(py, text).unbind());
+                copied.map(Text::Own).map_err(|error| self.raise(py, &error))
+            }
+        }
     }
 
     fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -298,16 +304,19 @@ impl RecordList {
 
     /// See `_core.pyi`.
     #[pyo3(signature = (*names))]
-    fn select<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
-        let schema = self.class.schema();
-        let columns: PyResult<Vec<_>> = names.iter().map(|name| Column::new(schema, name)).collect();
-        let columns = columns?;
-        let rows = PyList::empty(py);
-        for index in 0..self.len() {
-            let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
-            rows.append(select::row(py, &columns, record.text())?)?;
+    fn select<'py>(slf: &Bound<'py, Self>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let columns = Columns::new(slf.borrow().class.schema(), &names)?;
+        // A snapshot: whatever runs while values are made may edit the list.
+        let list = slf.borrow().tracked.list().clone();
+        let mut rows = Vec::with_capacity(list.len());
+        for run in list.runs() {
+            let (packed, count) = run.map_err(|error| slf.borrow().raise(py, &error))?;
+            for index in 0..count {
+                rows.push(columns.row(py, packed.get(index).unwrap_or_default())?);
+            }
         }
-        Ok(rows)
+        PyList::new(py, rows)
     }
 
     /// See `_core.pyi`.

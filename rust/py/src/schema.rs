@@ -156,6 +156,10 @@ impl FieldSpec {
         Ok(())
     }
 
+    pub fn is_time(&self) -> bool {
+        matches!(self.kind, Kind::Now | Kind::Time)
+    }
+
     pub fn write_key(&self, out: &mut Vec<u8>) {
         self.key.write(out);
     }
@@ -181,7 +185,7 @@ impl FieldSpec {
     }
 
     fn encode_time(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
-        match value.cast::<PyDateTime>() {
+        match value.cast_exact::<PyDateTime>() {
             Ok(moment) => time::datetime(out, moment),
             Err(_) if self.allows_none(value) => encode::value(out, value),
             Err(_) => Err(self.misfit()),
