@@ -56,7 +56,7 @@ impl List {
 
     /// A list of segments that are stored already.
     #[must_use]
-    pub fn from_segments(segments: Vec<Arc<Segment>>) -> Self {
+    pub fn from_segments(segments: impl IntoIterator<Item = Arc<Segment>>) -> Self {
         Self::with_segments(segments.into_iter().collect(), Packed::default())
     }
 
@@ -175,19 +175,28 @@ impl List {
     /// Appends the JSON text of the whole list.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.reserve(self.encoded_size());
-        out.push(b'[');
-        let start = out.len();
+        self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Gives the JSON text of the whole list to `write`, piece by piece.
+    pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
+        write(b"[");
+        // The last piece has a comma that does not belong to the text.
+        let mut last: &[u8] = b"";
         for segment in self.segments.iter() {
-            out.extend_from_slice(segment.records()?.text(segment.count()));
+            write(last);
+            last = segment.records()?.text(segment.count());
         }
-        match &*lock(&self.tail) {
-            Tail::Open(packed) => out.extend_from_slice(packed.text(self.tail_count)),
-            Tail::Sealed(segment) => out.extend_from_slice(segment.records()?.text(self.tail_count)),
+        let tail = lock(&self.tail);
+        if self.tail_count > 0 {
+            write(last);
+            last = match &*tail {
+                Tail::Open(packed) => packed.text(self.tail_count),
+                Tail::Sealed(segment) => segment.records()?.text(self.tail_count),
+            };
         }
-        if out.len() > start {
-            out.pop();
-        }
-        out.push(b']');
+        write(last.strip_suffix(b",").unwrap_or(last));
+        write(b"]");
         Ok(())
     }
 

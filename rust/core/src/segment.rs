@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::body::Body;
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::{Error, Result};
 
@@ -98,7 +99,7 @@ pub struct Stored {
     pub epoch: u32,
     pub id: BlockId,
     /// None if it was left in the store.
-    pub body: Option<Box<[u8]>>,
+    pub body: Option<Body>,
 }
 
 impl Stored {
@@ -180,9 +181,9 @@ impl Segment {
     }
 
     /// Takes in the block that was left in the store.
-    pub fn fill(&self, body: Vec<u8>) {
+    pub fn fill(&self, body: &Body) {
         if let Some(stored) = lock(&self.stored).as_mut() {
-            stored.body = Some(body.into_boxed_slice());
+            stored.body = Some(body.clone());
         }
     }
 
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn a_stored_segment_opens_when_touched_and_only_at_its_place() {
         let segment = Segment::new(packed(&[r#"{"a":1}"#, "{}"]));
-        let body = segment.seal("s", 0, [1; 16]).unwrap().into_boxed_slice();
+        let body = Body::new(segment.seal("s", 0, [1; 16]).unwrap());
         let lazy = |id, count| {
             Segment::lazy(count, 5, Stored { session_id: "s".into(), epoch: 0, id, body: Some(body.clone()) })
         };
@@ -251,7 +252,7 @@ mod tests {
         let absent = Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: None };
         let absent = Segment::lazy(2, 5, absent);
         assert_eq!((absent.records().err(), absent.missing()), (Some(Error::NotLoaded), Some([1; 16])));
-        absent.fill(body.to_vec());
+        absent.fill(&body);
         assert_eq!(absent.records().unwrap(), segment.records().unwrap());
         assert_eq!(absent.missing(), None);
         assert!(lazy([2; 16], 2).records().is_err());
