@@ -57,6 +57,9 @@ pub fn skip_string(src: &[u8], at: usize) -> Result<usize> {
 }
 
 fn skip_container(src: &[u8], mut at: usize) -> Result<usize> {
+    if let Some(length) = swisper_simd::container_length(src.get(at..).unwrap_or_default()) {
+        return Ok(at + length);
+    }
     let mut depth = 0_usize;
     loop {
         match byte(src, at)? {

@@ -118,6 +118,22 @@ fn with_sse2(bytes: &[u8]) -> Plain {
     prefix_scalar(bytes.get(blocks..).unwrap_or_default(), blocks, is_ascii)
 }
 
+/// How long the JSON container is that starts with the first byte. None if its end is not found, if there is a backslash
+/// on the way, or where this processor has no kernel for it: then a walk byte by byte must tell.
+#[must_use]
+#[inline]
+pub fn container_length(bytes: &[u8]) -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("popcnt")
+    {
+        // SAFETY: the features were just found.
+        return unsafe { x86::container_avx512(bytes) };
+    }
+    None
+}
+
 /// `before` bytes were looked at already.
 fn prefix_scalar(bytes: &[u8], before: usize, was_ascii: bool) -> Plain {
     let length = bytes.iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\').count();
@@ -202,6 +218,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Byte by byte.
+    fn length_of_container(bytes: &[u8]) -> Option<usize> {
+        let (mut depth, mut inside) = (0_usize, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\\' => return None,
+                b'"' => inside = !inside,
+                b'{' | b'[' if !inside => depth += 1,
+                b'}' | b']' if !inside => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn the_end_of_a_container_is_found_across_blocks() {
+        let mut seed = 11_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let pieces =
+            ["{", "}", "[", "]", "\"", "\"x}\"", "12345", "\"long text [{ in a string, long text\"", ":", ",", "{}"];
+        let mut found = 0;
+        for _ in 0..20_000 {
+            let mut text = String::from(if random(2) == 0 { "{" } else { "[" });
+            for _ in 0..random(40) {
+                text.push_str(pieces[usize::try_from(random(pieces.len() as u64)).unwrap()]);
+            }
+            let expected = length_of_container(text.as_bytes());
+            if let Some(length) = container_length(text.as_bytes()) {
+                assert_eq!(Some(length), expected, "{text}");
+                found += 1;
+            } else if is_x86_feature_detected!("avx512bw") {
+                assert_eq!(expected, None, "{text}");
+            }
+            text.push_str(r#""\\""#);
+            assert!(container_length(text.as_bytes()).is_none_or(|length| Some(length) == expected), "{text}");
+        }
+        assert!(found > 1000 || !is_x86_feature_detected!("avx512bw"));
     }
 
     #[test]
