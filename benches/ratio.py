@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benches import machine, table
 from benches.figure import Figure
-from benches.subjects import construct, durable, opening, read, turn, whole, written
+from benches.subjects import construct, durable, instructions, life, memory, opening, read, turn, whole, written
 
 SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "construct": construct.figures,
@@ -23,8 +23,11 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "whole": whole.figures,
     "opening": opening.figures,
     "read": read.figures,
+    "memory": memory.figures,
+    "instructions": instructions.figures,
     "durable": durable.figures,
     "written": written.figures,
+    "life": life.figures,
 }
 RESULT = Path(__file__).parents[1] / "target" / "ratio.json"
 
