@@ -80,17 +80,20 @@ impl Class {
 
     /// The class that a Python type object is.
     pub fn of(class: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = class.py();
-        [
-            (Self::Message, py.get_type::<Message>()),
-            (Self::Product, py.get_type::<Product>()),
-            (Self::Execution, py.get_type::<PipelineExecution>()),
-            (Self::Entity, py.get_type::<PIIEntity>()),
-        ]
-        .into_iter()
-        .find(|(_, own)| own.is(class))
-        .map(|(found, _)| found)
-        .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+        [Self::Message, Self::Product, Self::Execution, Self::Entity]
+            .into_iter()
+            .find(|own| own.python(class.py()).is(class))
+            .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+    }
+
+    /// Its Python type object.
+    pub fn python(self, py: Python<'_>) -> Bound<'_, PyType> {
+        match self {
+            Self::Message => py.get_type::<Message>(),
+            Self::Product => py.get_type::<Product>(),
+            Self::Execution => py.get_type::<PipelineExecution>(),
+            Self::Entity => py.get_type::<PIIEntity>(),
+        }
     }
 
     /// A Python object for a record.

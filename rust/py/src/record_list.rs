@@ -89,6 +89,12 @@ impl RecordList {
     fn indices(&self, slice: &Bound<'_, PySlice>) -> PyResult<PySliceIndices> {
         slice.indices(isize::try_from(self.len()).unwrap_or(isize::MAX))
     }
+
+    /// The place before which an insertion goes.
+    fn gap(&self, index: isize) -> usize {
+        let length = self.len();
+        if index < 0 { length.saturating_add_signed(index) } else { index.unsigned_abs().min(length) }
+    }
 }
 
 /// An index; one that no machine word holds is as far away as can be.
@@ -98,6 +104,27 @@ fn as_index(index: &Bound<'_, PyAny>) -> PyResult<isize> {
             Ok(if index.lt(0)? { isize::MIN } else { isize::MAX })
         }
         found => found,
+    }
+}
+
+/// What stands between the brackets. Its numbers are asked for before the list is looked at, as `list` does: an
+/// `__index__` may edit it.
+enum Place<'py> {
+    One(isize),
+    Slice(Bound<'py, PySlice>),
+}
+
+impl<'py> Place<'py> {
+    fn of(index: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let Ok(slice) = index.cast::<PySlice>() else { return as_index(index).map(Self::One) };
+        let number = |name: &str| -> PyResult<Option<isize>> {
+            let found = slice.getattr(name)?;
+            if found.is_none() { Ok(None) } else { as_index(&found).map(Some) }
+        };
+        let step = number("step")?.unwrap_or(1);
+        let (first, last) = if step < 0 { (isize::MAX, isize::MIN) } else { (0, isize::MAX) };
+        let (start, stop) = (number("start")?.unwrap_or(first), number("stop")?.unwrap_or(last));
+        Ok(Self::Slice(PySlice::new(index.py(), start, stop, step)))
     }
 }
 
@@ -162,18 +189,19 @@ impl RecordList {
         Self::extend(slf, records)
     }
 
-    fn insert(&mut self, py: Python<'_>, index: isize, record: &Bound<'_, PyAny>) -> PyResult<()> {
-        let record = self.class.accept(record)?;
-        let length = self.len();
-        let at = if index < 0 { length.saturating_add_signed(index) } else { index.unsigned_abs().min(length) };
-        self.splice(py, at, at, &[record])
+    fn insert(slf: &Bound<'_, Self>, index: isize, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut list = slf.borrow_mut();
+        let (record, at) = (list.class.accept(record)?, list.gap(index));
+        list.splice(slf.py(), at, at, &[record])
     }
 
     #[pyo3(signature = (index = -1), text_signature = "($self, index=-1)")]
-    fn pop<'py>(&mut self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let at = self.place(index)?;
-        let record = self.item(py, at)?;
-        self.splice(py, at, at + 1, &[])?;
+    fn pop<'py>(slf: &Bound<'py, Self>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let mut list = slf.borrow_mut();
+        let at = list.place(index)?;
+        let record = list.item(py, at)?;
+        list.splice(py, at, at + 1, &[])?;
         Ok(record)
     }
 
@@ -233,25 +261,32 @@ impl RecordList {
         }
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let items: PyResult<Vec<_>> = places(&self.indices(slice)?).map(|at| self.item(py, at)).collect();
-            return Ok(PyList::new(py, items?)?.into_any());
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, place) = (slf.py(), Place::of(index)?);
+        let list = slf.borrow();
+        match place {
+            Place::One(index) => list.item(py, list.place(index)?),
+            Place::Slice(slice) => {
+                let items: PyResult<Vec<_>> = places(&list.indices(&slice)?).map(|at| list.item(py, at)).collect();
+                Ok(PyList::new(py, items?)?.into_any())
+            }
         }
-        self.item(py, self.place(as_index(index)?)?)
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let (py, class) = (slf.py(), slf.borrow().class);
-        let Ok(slice) = index.cast::<PySlice>() else {
-            let record = class.accept(value)?;
-            let mut list = slf.borrow_mut();
-            let at = list.place(as_index(index)?)?;
-            return list.splice(py, at, at + 1, &[record]);
+        let slice = match Place::of(index)? {
+            Place::One(index) => {
+                let record = class.accept(value)?;
+                let mut list = slf.borrow_mut();
+                let at = list.place(index)?;
+                return list.splice(py, at, at + 1, &[record]);
+            }
+            Place::Slice(slice) => slice,
         };
         let records = collect(class, value)?;
         let mut list = slf.borrow_mut();
-        let range = list.indices(slice)?;
+        let range = list.indices(&slice)?;
         if range.step == 1 {
             let start = usize::try_from(range.start).unwrap_or_default();
             return list.splice(py, start, start + range.slicelength, &records);
@@ -264,19 +299,23 @@ impl RecordList {
         places(&range).zip(records).try_for_each(|(at, record)| list.splice(py, at, at + 1, &[record]))
     }
 
-    fn __delitem__(&mut self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Ok(slice) = index.cast::<PySlice>() else {
-            let at = self.place(as_index(index)?)?;
-            return self.splice(py, at, at + 1, &[]);
+    fn __delitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, place) = (slf.py(), Place::of(index)?);
+        let mut list = slf.borrow_mut();
+        let range = match place {
+            Place::One(index) => {
+                let at = list.place(index)?;
+                return list.splice(py, at, at + 1, &[]);
+            }
+            Place::Slice(slice) => list.indices(&slice)?,
         };
-        let range = self.indices(slice)?;
         if range.step == 1 {
             let start = usize::try_from(range.start).unwrap_or_default();
-            return self.splice(py, start, start + range.slicelength, &[]);
+            return list.splice(py, start, start + range.slicelength, &[]);
         }
         let mut places: Vec<_> = places(&range).collect();
         places.sort_unstable();
-        places.into_iter().rev().try_for_each(|at| self.splice(py, at, at + 1, &[]))
+        places.into_iter().rev().try_for_each(|at| list.splice(py, at, at + 1, &[]))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
@@ -296,6 +335,21 @@ impl RecordList {
             at += 1;
         }
         Ok(same.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    /// A list of the same records that belongs to no context; records cannot change, so that a deep one is the same.
+    fn __copy__(&self) -> Self {
+        Self::over(self.tracked.list().clone(), self.class, self.session_id.clone())
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
+        self.__copy__()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, ListParts<'py>)> {
+        let (py, list) = (slf.py(), slf.borrow());
+        let items: PyResult<Vec<_>> = (0..list.len()).map(|at| list.item(py, at)).collect();
+        Ok((py.get_type::<Self>(), (list.class.python(py), PyList::new(py, items?)?)))
     }
 
     fn __repr__(&self) -> String {
@@ -326,6 +380,9 @@ impl RecordList {
         decode::values(py, &text)
     }
 }
+
+/// What a list is made from: the class of its records, and the records.
+type ListParts<'py> = (Bound<'py, PyType>, Bound<'py, PyList>);
 
 /// Iterates over the list as it is at each step, like an iterator over a `list`.
 #[pyclass(module = "swisper_ctx")]
