@@ -116,10 +116,16 @@ impl List {
         text.ok_or(Error::OutOfRange)
     }
 
+    /// The segment that holds a record, and its index there; None if it is in the tail.
+    pub fn sealed(&self, index: usize) -> Result<Option<(Arc<Packed>, usize)>> {
+        let found = self.segments.find(index);
+        found.map(|(segment, at)| Ok((Arc::clone(segment.records()?), at))).transpose()
+    }
+
     /// The run that holds a record, and its index there; None if it is in the open tail.
     pub fn shared(&self, index: usize) -> Result<Option<(Arc<Packed>, usize)>> {
-        if let Some((segment, at)) = self.segments.find(index) {
-            return Ok(Some((Arc::clone(segment.records()?), at)));
+        if let Some(found) = self.sealed(index)? {
+            return Ok(Some(found));
         }
         let at = index - self.segments.len();
         if at >= self.tail_count {

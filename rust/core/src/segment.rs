@@ -77,7 +77,7 @@ impl Packed {
         out
     }
 
-    fn from_payload(payload: &[u8]) -> Option<Self> {
+    fn from_payload(mut payload: Vec<u8>) -> Option<Self> {
         let (count, rest) = payload.split_first_chunk::<4>()?;
         let (ends, bytes) = rest.split_at_checked(4 * u32::from_le_bytes(*count) as usize)?;
         let ends: Vec<u32> = ends.as_chunks::<4>().0.iter().map(|end| u32::from_le_bytes(*end)).collect();
@@ -88,7 +88,12 @@ impl Packed {
             }
             last = end;
         }
-        (last as usize == bytes.len()).then(|| Self { bytes: bytes.to_vec(), ends })
+        if last as usize != bytes.len() {
+            return None;
+        }
+        // What stands before the records is taken out of the way; they stay in the room that they were unpacked into.
+        payload.drain(..4 + 4 * ends.len());
+        Some(Self { bytes: payload, ends })
     }
 }
 
@@ -206,7 +211,7 @@ impl Segment {
 fn open(stored: &Stored, count: usize) -> Result<Packed> {
     let place = stored.place();
     let payload = envelope::open(&place, stored.body.as_ref().ok_or(Error::NotLoaded)?)?;
-    let packed = Packed::from_payload(&payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
+    let packed = Packed::from_payload(payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
     if packed.len() == count {
         Ok(packed)
     } else {
@@ -235,7 +240,7 @@ mod tests {
     fn pinned_payload() {
         let payload = packed(&[r#"{"a":1}"#, "{}"]).payload();
         assert_eq!(crate::hex::encode(&payload), "02000000080000000b0000007b2261223a317d2c7b7d2c");
-        assert_eq!(Packed::from_payload(&payload).unwrap(), packed(&[r#"{"a":1}"#, "{}"]));
+        assert_eq!(Packed::from_payload(payload).unwrap(), packed(&[r#"{"a":1}"#, "{}"]));
     }
 
     #[test]
@@ -265,10 +270,10 @@ mod tests {
         for at in 0..12 {
             let mut wrong = payload.clone();
             wrong[at] ^= 5;
-            assert_eq!(Packed::from_payload(&wrong), None, "byte {at}");
+            assert_eq!(Packed::from_payload(wrong), None, "byte {at}");
         }
         for end in 0..payload.len() {
-            assert_eq!(Packed::from_payload(&payload[..end]), None, "cut at {end}");
+            assert_eq!(Packed::from_payload(payload[..end].to_vec()), None, "cut at {end}");
         }
     }
 }

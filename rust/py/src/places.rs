@@ -11,8 +11,8 @@ use swisper_core::error::{Error, Result};
 use swisper_core::json::{members, next_key, skip_key, skip_value};
 
 use crate::error::raise;
-use crate::record::{decoded, decoded_part};
-use crate::schema::{FieldSpec, Schema};
+use crate::record::{Class, decoded, decoded_part};
+use crate::schema::FieldSpec;
 
 /// The most fields that a record class has.
 pub const MOST: usize = 10;
@@ -29,8 +29,8 @@ pub struct Places {
 
 impl Places {
     /// The value of one field, None if the record does not have it.
-    pub fn read<'py>(&self, py: Python<'py>, src: &[u8], schema: &Schema, field: usize) -> PyResult<Bound<'py, PyAny>> {
-        let Some(spec) = schema.fields.get(field) else { return Ok(py.None().into_bound(py)) };
+    pub fn read<'py>(&self, py: Python<'py>, src: &[u8], class: Class, field: usize) -> PyResult<Bound<'py, PyAny>> {
+        let Some(spec) = class.schema().fields.get(field) else { return Ok(py.None().into_bound(py)) };
         let walked = self.walked.load(Ordering::Acquire);
         if let Some(range) = self.get(field) {
             return decoded(py, src, range, spec);
@@ -39,7 +39,7 @@ impl Places {
             return Ok(py.None().into_bound(py));
         }
         // Fields are mostly read in the order in which they stand.
-        let mut walk = Walk::new(src, schema, walked as usize, if walked == 0 { 0 } else { field });
+        let mut walk = Walk::new(src, class.keys(), walked as usize, if walked == 0 { 0 } else { field });
         let found = self.walk_to(py, &mut walk, field, spec);
         self.walked.store(short(walk.at), Ordering::Release);
         found
@@ -102,14 +102,14 @@ pub struct Walk<'a> {
     src: &'a [u8],
     /// Behind the last member.
     pub at: usize,
-    schema: &'a Schema,
+    keys: &'a [Key],
     guess: usize,
 }
 
 impl<'a> Walk<'a> {
     /// From a place behind a member, or 0; the field `guess` is expected next.
-    pub fn new(src: &'a [u8], schema: &'a Schema, at: usize, guess: usize) -> Self {
-        Self { src, at, schema, guess }
+    pub fn new(src: &'a [u8], keys: &'a [Key], at: usize, guess: usize) -> Self {
+        Self { src, at, keys, guess }
     }
 
     /// The next member, None behind the last. Where it ends is to be found by `skip`, or else.
@@ -129,10 +129,11 @@ impl<'a> Walk<'a> {
 
     /// Which field a key names, and how long the key is with its quotes and colon.
     fn field(&self, rest: &[u8]) -> Option<(usize, usize)> {
-        let fields = self.schema.fields;
-        let after = fields.iter().enumerate().skip(self.guess);
-        let before = fields.iter().enumerate().take(self.guess);
-        after.chain(before).find_map(|(at, spec)| starts_with_key(rest, spec.name).map(|length| (at, length)))
+        let start = rest.first_chunk().map(|start| u128::from_le_bytes(*start));
+        let found = |(at, key): (usize, &Key)| key.begins(rest, start).then_some((at, key.length));
+        let after = self.keys.iter().enumerate().skip(self.guess);
+        let before = self.keys.iter().enumerate().take(self.guess);
+        after.chain(before).find_map(found)
     }
 
     /// Where the value of a member stands; what follows is the next one.
@@ -143,11 +144,31 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn starts_with_key(rest: &[u8], name: &str) -> Option<usize> {
-    let (quoted, name) = (rest.get(1..)?, name.as_bytes());
-    if quoted.first() != name.first() {
-        return None;
+/// The name of a field as it stands in a record, with quotes and colon: as one number, so that comparing is no call.
+#[derive(Debug)]
+pub struct Key {
+    text: Vec<u8>,
+    word: u128,
+    mask: u128,
+    length: usize,
+}
+
+impl Key {
+    pub fn new(name: &str) -> Self {
+        let text = format!("\"{name}\":").into_bytes();
+        let (mut word, mut mask) = ([0; 16], [0; 16]);
+        for ((word, mask), byte) in word.iter_mut().zip(&mut mask).zip(&text) {
+            (*word, *mask) = (*byte, 0xff);
+        }
+        let length = text.len();
+        Self { text, word: u128::from_le_bytes(word), mask: u128::from_le_bytes(mask), length }
     }
-    let behind = quoted.strip_prefix(name)?;
-    (rest.first() == Some(&b'"') && behind.starts_with(b"\":")).then_some(name.len() + 3)
+
+    /// Whether `rest` begins with it; `start` are the first bytes of `rest`, if it has so many.
+    fn begins(&self, rest: &[u8], start: Option<u128>) -> bool {
+        match start {
+            Some(start) if self.length <= 16 => start & self.mask == self.word,
+            _ => rest.starts_with(&self.text),
+        }
+    }
 }

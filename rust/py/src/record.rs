@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::ffi;
@@ -17,7 +17,7 @@ use swisper_core::{equal, text};
 use crate::construct;
 use crate::decode;
 use crate::error::{decode_error, raise};
-use crate::places::Places;
+use crate::places::{Key, Places};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, MESSAGE, PRODUCT, Schema};
 use crate::time;
 
@@ -76,6 +76,13 @@ impl Class {
             Self::Execution => &EXECUTION,
             Self::Entity => &ENTITY,
         }
+    }
+
+    /// The keys of its fields, in their order.
+    pub fn keys(self) -> &'static [Key] {
+        static KEYS: [OnceLock<Vec<Key>>; 4] = [const { OnceLock::new() }; 4];
+        let made = || self.schema().fields.iter().map(|spec| Key::new(spec.name)).collect();
+        KEYS.get(self as usize).map_or(&[], |keys| keys.get_or_init(made).as_slice())
     }
 
     /// The class that a Python type object is.
@@ -280,7 +287,7 @@ macro_rules! record_class {
             $(
                 #[getter]
                 fn $field<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-                    self.places.read(py, self.record.get(py), Class::$which.schema(), $order::$field as usize)
+                    self.places.read(py, self.record.get(py), Class::$which, $order::$field as usize)
                 }
             )*
 

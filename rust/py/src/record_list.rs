@@ -1,5 +1,7 @@
 //! `RecordList`: a mutable sequence of records that remembers its edits.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::slice::PySliceIndices;
@@ -7,6 +9,7 @@ use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
 use swisper_core::list::List;
+use swisper_core::segment::Packed;
 
 use crate::decode;
 use crate::error::{raise, wrong_type};
@@ -20,11 +23,13 @@ pub struct RecordList {
     tracked: Tracked,
     class: Class,
     session_id: Option<String>,
+    /// How often records were put elsewhere than behind all others.
+    splices: usize,
 }
 
 impl RecordList {
     pub fn over(list: List, class: Class, session_id: Option<String>) -> Self {
-        Self { tracked: Tracked::new(list, class.schema().id_key), class, session_id }
+        Self { tracked: Tracked::new(list, class.schema().id_key), class, session_id, splices: 0 }
     }
 
     pub fn class(&self) -> Class {
@@ -40,10 +45,12 @@ impl RecordList {
     }
 
     pub fn restore(&mut self, py: Python<'_>, edits: &Edits) -> PyResult<()> {
+        self.splices += 1;
         self.tracked.restore(edits).map_err(|error| self.raise(py, &error))
     }
 
     pub fn insert_saved(&mut self, py: Python<'_>, text: &[u8]) -> PyResult<()> {
+        self.splices += 1;
         self.tracked.insert_saved(text).map_err(|error| self.raise(py, &error))
     }
 
@@ -76,6 +83,7 @@ impl RecordList {
     }
 
     fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Text]) -> PyResult<()> {
+        self.splices += 1;
         let texts: Vec<_> = records.iter().map(|record| record.get(py)).collect();
         self.tracked.splice(start..end, &texts).map_err(|error| self.raise(py, &error))
     }
@@ -319,7 +327,7 @@ impl RecordList {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
-        RecordIterator { list: Some(slf.unbind()), next: 0 }
+        RecordIterator { list: Some(slf.unbind()), next: 0, run: None }
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -360,7 +368,7 @@ impl RecordList {
     #[pyo3(signature = (*names))]
     fn select<'py>(slf: &Bound<'py, Self>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
-        let columns = Columns::new(slf.borrow().class.schema(), &names)?;
+        let columns = Columns::new(slf.borrow().class, &names)?;
         // A snapshot: whatever runs while values are made may edit the list.
         let list = slf.borrow().tracked.list().clone();
         let mut rows = Vec::with_capacity(list.len());
@@ -391,6 +399,22 @@ pub struct RecordIterator {
     /// None once the end was reached: a list that grows later does not revive its iterator.
     list: Option<Py<RecordList>>,
     next: usize,
+    run: Option<Run>,
+}
+
+/// A sealed segment: it stays where it is until the list is spliced.
+#[derive(Debug)]
+struct Run {
+    packed: Arc<Packed>,
+    start: usize,
+    splices: usize,
+}
+
+impl Run {
+    fn get(&self, index: usize, splices: usize) -> Option<Text> {
+        let at = index.checked_sub(self.start).filter(|&at| at < self.packed.len() && splices == self.splices)?;
+        Some(Text::Shared(Arc::clone(&self.packed), at))
+    }
 }
 
 #[pymethods]
@@ -407,8 +431,15 @@ impl RecordIterator {
             self.list = None;
             return Ok(None);
         }
-        let item = list.item(py, self.next)?;
+        let text = match self.run.as_ref().and_then(|run| run.get(self.next, list.splices)) {
+            Some(text) => text,
+            None => {
+                let found = list.tracked.list().sealed(self.next).map_err(|error| list.raise(py, &error))?;
+                self.run = found.map(|(packed, at)| Run { packed, start: self.next - at, splices: list.splices });
+                list.text(py, self.next)?
+            }
+        };
         self.next += 1;
-        Ok(Some(item))
+        list.class.wrap(py, text).map(Some)
     }
 }

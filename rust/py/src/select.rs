@@ -7,25 +7,25 @@ use swisper_core::error::Error;
 
 use crate::error::raise;
 use crate::places::{MOST, Walk};
-use crate::record::{decoded, decoded_part};
-use crate::schema::Schema;
+use crate::record::{Class, decoded, decoded_part};
 
 /// The fields that are read, in the order in which they are wanted.
 pub struct Columns {
-    schema: &'static Schema,
+    class: Class,
     fields: Vec<usize>,
     is_wanted: [bool; MOST],
 }
 
 impl Columns {
-    pub fn new(schema: &'static Schema, names: &[String]) -> PyResult<Self> {
+    pub fn new(class: Class, names: &[String]) -> PyResult<Self> {
+        let schema = class.schema();
         let position = |name: &String| {
             let found = schema.fields.iter().position(|spec| spec.name == name);
             found.ok_or_else(|| PyAttributeError::new_err(format!("{} has no field '{name}'", schema.name)))
         };
         let fields = names.iter().map(position).collect::<PyResult<Vec<_>>>()?;
         let is_wanted = std::array::from_fn(|field| fields.contains(&field));
-        Ok(Self { schema, fields, is_wanted })
+        Ok(Self { class, fields, is_wanted })
     }
 
     /// The values in one record, None where it has none. The record is walked once.
@@ -33,13 +33,13 @@ impl Columns {
         let failed = |error: Error| raise(py, &error, None);
         let mut values: [Option<Bound<'py, PyAny>>; MOST] = Default::default();
         let mut missing = self.is_wanted.iter().filter(|&&wanted| wanted).count();
-        let mut walk = Walk::new(text, self.schema, 0, 0);
+        let mut walk = Walk::new(text, self.class.keys(), 0, 0);
         while missing > 0
             && let Some(met) = walk.step().map_err(failed)?
         {
             let wanted = met.field.filter(|&field| self.is_wanted.get(field) == Some(&true));
             let place = wanted.and_then(|field| values.get_mut(field)).filter(|place| place.is_none());
-            let spec = met.field.and_then(|field| self.schema.fields.get(field));
+            let spec = met.field.and_then(|field| self.class.schema().fields.get(field));
             let (Some(place), Some(spec)) = (place, spec) else {
                 walk.skip(&met).map_err(failed)?;
                 continue;
