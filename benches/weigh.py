@@ -22,6 +22,7 @@ from benches.stored import folded
 from swisper_ctx import Message, SwisperContext
 from swisper_ctx.stores.base import opened
 
+
 def resident() -> int:
     """The memory of this process, in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])

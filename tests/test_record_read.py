@@ -25,7 +25,8 @@ times = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.isoformat
 texts = (
     st.text()
     | times
-    | st.sampled_from(["2026-11-22T09:30:15+02:00", "2026-02-30T00:00:00Z", "x" * 63, "y" * 64, "Zürich " * 20, '"' * 70])
+    | st.sampled_from(["2026-11-22T09:30:15+02:00", "2026-02-30T00:00:00Z"])
+    | st.sampled_from(["x" * 63, "y" * 64, "Zürich " * 20, '"' * 70])
 )
 classes = st.sampled_from(CLASSES)
 
@@ -66,7 +67,7 @@ def test_fields_read_in_any_order_are_those_of_the_text(record_class: RecordClas
 @given(record_class=classes, data=st.data())
 def test_columns_are_those_of_the_texts(record_class: RecordClass, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(sources(record_class), max_size=4))
-    history: Any = RecordList(record_class, drawn)  # type: ignore[type-var]
+    history: Any = RecordList(record_class, drawn)
     names = data.draw(st.lists(st.sampled_from(sorted(FIELDS[record_class])), max_size=4))
     rows = [[expected(json.loads(record.to_json()), name) for name in names] for record in history]
     if any(value is DecodeError for row in rows for value in row):
@@ -133,7 +134,7 @@ async def test_what_is_wrong_behind_a_field_is_found_when_somebody_gets_there() 
         RecordList(Message, [record]).select("metadata")
 
 
-@pytest.mark.parametrize("text", [b"[]", b"1", b'"x"', b"{", b'{"role"', b'{"role":', b'{"role":"user', b'{"role":tru}'])
+@pytest.mark.parametrize("text", [b"[]", b"1", b'"x"', b"{", b'{"role"', b'{"role":"user', b'{"role":tru}'])
 async def test_text_that_is_no_record_raises(text: bytes) -> None:
     record = await stored_as(text)
     with pytest.raises(DecodeError):

@@ -26,7 +26,7 @@ def figures(quick: bool) -> list[Figure]:
     more, long = (100, QUICK) if quick else (1_000, LONG)
     runs = [(SHORT, 0), (long, 0), (SHORT, 1), (long, 1)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        costs = list(pool.map(lambda run: a_turn(*run, more), runs))
+        costs = list(pool.map(lambda run: a_turn(run[0], run[1], more), runs))
     label = f"instructions of a turn{{}}: {long:,} messages / {SHORT}"
     return [
         Figure(label.format(""), LIMIT, costs[1], costs[0]),

@@ -15,7 +15,7 @@ from benches.interleave import Way, interleave, without_gc
 from benches.peers.messages import as_dataclass, as_struct
 from benches.subjects.turn import stored, take_turns
 
-from swisper_ctx import SwisperContext, serialize_context
+from swisper_ctx import serialize_context
 
 TURNS = 20
 TIMES = 8
@@ -55,6 +55,7 @@ def turns(messages: int, limits: tuple[float, float], rounds: int) -> list[Figur
 
 def turn_way(messages: int) -> Way:
     """The context is a fresh one each time, so that its length stays what it says."""
+
     def way() -> float:
         context = stored(messages)
         take_turns(context, 1)

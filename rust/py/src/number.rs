@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 /// So many digits fit into an i64, whatever they are.
 const SMALL: usize = 18;
 /// From here on a number is split in two: reading digit by digit takes the square of their number.
-const SPLIT: usize = 1024;
+const SPLIT: u32 = 1024;
 
 /// The integer that stands in `text`: an optional minus, then digits.
 pub fn integer<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
@@ -23,9 +23,9 @@ pub fn integer<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>>
 /// 10 to the power of SPLIT, of twice that, and so on, as many as numbers of this length need.
 fn powers(digits: usize) -> Vec<BigInt> {
     let mut powers = Vec::new();
-    let mut length = SPLIT;
+    let mut length = SPLIT as usize;
     while length < digits {
-        let next = powers.last().map_or_else(|| BigInt::from(10).pow(SPLIT as u32), |last: &BigInt| last * last);
+        let next = powers.last().map_or_else(|| BigInt::from(10).pow(SPLIT), |last: &BigInt| last * last);
         powers.push(next);
         length *= 2;
     }
@@ -37,7 +37,7 @@ fn large(digits: &[u8], powers: &[BigInt]) -> BigInt {
     let Some((power, smaller)) = powers.split_last() else {
         return BigInt::parse_bytes(digits, 10).unwrap_or_default();
     };
-    let lower = SPLIT << smaller.len();
+    let lower = (SPLIT as usize) << smaller.len();
     match digits.len().checked_sub(lower).and_then(|upper| digits.split_at_checked(upper)) {
         Some((upper, lower)) if !upper.is_empty() => large(upper, smaller) * power + large(lower, smaller),
         _ => large(digits, smaller),

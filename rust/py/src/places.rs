@@ -74,7 +74,8 @@ impl Places {
 
     fn get(&self, field: usize) -> Option<Range<usize>> {
         let place = self.values.get(field)?.load(Ordering::Relaxed);
-        (place != 0).then_some((place >> 32) as usize..(place & u64::from(u32::MAX)) as usize)
+        let (start, end) = (usize::try_from(place >> 32).ok()?, usize::try_from(place & u64::from(u32::MAX)).ok()?);
+        (place != 0).then_some(start..end)
     }
 
     fn met(&self, field: Option<usize>, range: Range<usize>) {

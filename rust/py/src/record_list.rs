@@ -69,13 +69,11 @@ impl RecordList {
 
     fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
         let list = self.tracked.list();
-        match list.shared(index).map_err(|error| self.raise(py, &error))? {
-            Some((packed, at)) => Ok(Text::Shared(packed, at)),
-            None => {
-                let copied = list.visit(index, |text| PyBytes::new(py, text).unbind());
-                copied.map(Text::Own).map_err(|error| self.raise(py, &error))
-            }
+        if let Some((packed, at)) = list.shared(index).map_err(|error| self.raise(py, &error))? {
+            return Ok(Text::Shared(packed, at));
         }
+        let copied = list.visit(index, |text| PyBytes::new(py, text).unbind());
+        copied.map(Text::Own).map_err(|error| self.raise(py, &error))
     }
 
     fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -431,13 +429,12 @@ impl RecordIterator {
             self.list = None;
             return Ok(None);
         }
-        let text = match self.run.as_ref().and_then(|run| run.get(self.next, list.splices)) {
-            Some(text) => text,
-            None => {
-                let found = list.tracked.list().sealed(self.next).map_err(|error| list.raise(py, &error))?;
-                self.run = found.map(|(packed, at)| Run { packed, start: self.next - at, splices: list.splices });
-                list.text(py, self.next)?
-            }
+        let text = if let Some(text) = self.run.as_ref().and_then(|run| run.get(self.next, list.splices)) {
+            text
+        } else {
+            let found = list.tracked.list().sealed(self.next).map_err(|error| list.raise(py, &error))?;
+            self.run = found.map(|(packed, at)| Run { packed, start: self.next - at, splices: list.splices });
+            list.text(py, self.next)?
         };
         self.next += 1;
         list.class.wrap(py, text).map(Some)

@@ -318,10 +318,10 @@ fn five<'a, 'py>(block: &'a Bound<'py, PyTuple>) -> PyResult<[Borrowed<'a, 'py, 
 }
 
 /// Bytes that `write` gives piece by piece, twice the same: to count them, and to copy them.
-fn gathered<'py>(
-    py: Python<'py>,
+fn gathered(
+    py: Python<'_>,
     mut write: impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     let mut size = 0;
     write(&mut |piece| size += piece.len())?;
     // SAFETY: a new bytes object of that size, or null with an exception set.

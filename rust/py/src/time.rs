@@ -113,7 +113,7 @@ pub fn at<'py>(py: Python<'py>, src: &[u8], at: usize) -> Option<(Bound<'py, PyD
     moment(py, fields).map(|moment| (moment, at + length + 2))
 }
 
-fn moment<'py>(py: Python<'py>, (date, time, micros): Fields) -> Option<Bound<'py, PyDateTime>> {
+fn moment(py: Python<'_>, (date, time, micros): Fields) -> Option<Bound<'_, PyDateTime>> {
     let utc = PyTzInfo::utc(py).ok()?.to_owned();
     PyDateTime::new(py, date.0, date.1, date.2, time.0, time.1, time.2, micros, Some(&utc)).ok()
 }
