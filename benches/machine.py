@@ -8,7 +8,7 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
-PEERS = ("orjson", "msgspec", "aiosqlite")
+PEERS = ("orjson", "msgspec", "ssrjson", "aiosqlite")
 
 
 def describe() -> dict[str, str]:

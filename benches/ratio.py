@@ -15,15 +15,34 @@ from pathlib import Path
 
 from benches import machine, table
 from benches.figure import Figure
-from benches.subjects import construct, durable, lru, merge, turn, written
+from benches.subjects import (
+    construct,
+    durable,
+    instructions,
+    life,
+    lru,
+    memory,
+    merge,
+    opening,
+    read,
+    turn,
+    whole,
+    written,
+)
 
 SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "construct": construct.figures,
     "turn": turn.figures,
+    "whole": whole.figures,
+    "opening": opening.figures,
+    "read": read.figures,
+    "memory": memory.figures,
+    "instructions": instructions.figures,
     "lru": lru.figures,
     "merge": merge.figures,
     "durable": durable.figures,
     "written": written.figures,
+    "life": life.figures,
 }
 RESULT = Path(__file__).parents[1] / "target" / "ratio.json"
 

@@ -315,3 +315,17 @@ async def test_a_text_that_is_no_time_is_an_error_where_it_is_read() -> None:
     assert found.product_query == "fridge"
     with pytest.raises(DecodeError, match="/opened_at"):
         _ = found.opened_at
+
+
+class Moment(datetime):
+    """A time of another class would come back as a datetime."""
+
+
+def test_a_subclass_of_datetime_is_refused_by_records_and_by_fields_alike() -> None:
+    moment = Moment(2024, 2, 29, 12, tzinfo=UTC)
+    with pytest.raises(EncodeError) as of_record:
+        Message("user", timestamp=moment)
+    context = Shop(opened_at=moment)
+    with pytest.raises(EncodeError) as of_field:
+        context._freeze()
+    assert (of_record.value.pointer, of_field.value.pointer) == ("/timestamp", "/opened_at")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.replay import Follower
 
-from swisper_ctx import EncodeError, Message, Product, RecordList, SwisperContext
+from swisper_ctx import EncodeError, MemorySessionStore, Message, Product, RecordList, SwisperContext
 
 MOST_RECORDS = 150
 
@@ -385,6 +388,63 @@ def test_indexes_are_what_says_so() -> None:
     assert records[Index()] == records[True] == records[1]
     del records[Index()]
     assert len(records) == 1
+
+
+def test_an_index_may_edit_the_list() -> None:
+    class Editing:
+        def __init__(self, target: Any, number: int) -> None:
+            self.target, self.number = target, number
+
+        def __index__(self) -> int:
+            self.target.append(Message("tool", "new", message_id="n", timestamp=None))
+            return self.number
+
+    other = Message("system", message_id="o", timestamp=None)
+    edits: list[Callable[[Any, Callable[[int], Any]], Any]] = [
+        lambda target, index: target[index(-1)],
+        lambda target, index: target[index(-2) : index(9) : index(1)],
+        lambda target, index: target[:: index(-1)],
+        lambda target, index: target.__setitem__(index(-1), other),
+        lambda target, index: target.__setitem__(slice(index(1), index(2)), [other, other]),
+        lambda target, index: target.__delitem__(index(-1)),
+        lambda target, index: target.__delitem__(slice(None, None, index(2))),
+        lambda target, index: target.insert(index(-1), other),
+        lambda target, index: target.pop(index(-1)),
+        lambda target, index: target.index(other, index(0), index(9)) if other in target else None,
+    ]
+    for edit in edits:
+        records: Any = two()
+        plain = list(records)
+        results = [edit(target, partial(Editing, target)) for target in (plain, records)]
+        assert results[0] == results[1]
+        assert records == plain
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda records: pickle.loads(pickle.dumps(records))])
+def test_a_copy_is_an_equal_list_of_its_own(again: Callable[[Any], Any]) -> None:
+    for records in (two(), RecordList(Message), RecordList(Message, [Message("user", "x" * 900) for _ in range(200)])):
+        before = list(records)
+        made = again(records)
+        assert type(made) is RecordList
+        assert made == records
+        made.append(Message("tool"))
+        made[0] = Message("system")
+        assert list(records) == before
+        records.append(Message("assistant"))
+        assert made[-1].role in ("tool", "system")
+        with pytest.raises(TypeError):
+            made.append(Product("p-1"))
+
+
+async def test_a_copy_of_saved_records_is_written_where_it_goes() -> None:
+    store, context = MemorySessionStore(), SwisperContext()
+    context.conversation_history.extend([Message("user", "a"), Message("user", "b")])
+    await store.save_session(context)
+    other = SwisperContext(conversation_history=copy.copy(context.conversation_history))
+    await store.save_session(other)
+    found = await store.load_session(other.session_id)
+    assert found is not None
+    assert found.conversation_history == context.conversation_history
 
 
 def test_an_exhausted_iterator_stays_exhausted() -> None:

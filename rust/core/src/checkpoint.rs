@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::body::Body;
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::Result;
 use crate::frame::Token;
@@ -32,11 +33,11 @@ pub struct About {
 #[derive(Debug, Clone)]
 pub struct Block {
     pub id: BlockId,
-    pub field: String,
+    pub field: Arc<str>,
     pub position: i64,
     pub records: usize,
     /// None if it was left in the store.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Body>,
 }
 
 /// What a checkpoint writes.
@@ -52,7 +53,7 @@ struct Builder<'a> {
     stored: HashSet<BlockId>,
     fresh: &'a mut dyn FnMut() -> BlockId,
     added: Vec<Block>,
-    order: Vec<(String, BlockId)>,
+    order: Vec<(Arc<str>, BlockId)>,
 }
 
 /// The parts of a checkpoint of `state`, given the ids of the blocks in use; what has not changed is not written.
@@ -87,7 +88,7 @@ pub fn parts(
         user_id: about.user_id.clone(),
         created_at: about.created_at,
         fields,
-        digest: digest(builder.order.iter().map(|(field, id)| (field.as_str(), *id))),
+        digest: digest(builder.order.iter().map(|(field, id)| (&**field, *id))),
     };
     let used: HashSet<_> = builder.order.iter().map(|(_, id)| *id).collect();
     let dropped = stored.iter().copied().filter(|id| !used.contains(id)).collect();
@@ -158,7 +159,7 @@ impl Builder<'_> {
             field: field.into(),
             position: 0,
             records: 0,
-            body: Some(envelope::seal(&place, &payload)),
+            body: Some(Body::new(envelope::seal(&place, &payload))),
         });
         for (_, value) in values {
             value.set_home(Home { id, members: values.len() });
@@ -180,9 +181,9 @@ impl Builder<'_> {
                 self.order.push((name.into(), spot.id));
                 continue;
             }
-            let body = segment.seal(&self.about.session_id, self.about.epoch, spot.id)?;
+            let body = Some(Body::new(segment.seal(&self.about.session_id, self.about.epoch, spot.id)?));
             let records = segment.count();
-            self.add(Block { id: spot.id, field: name.into(), position: spot.position, records, body: Some(body) });
+            self.add(Block { id: spot.id, field: name.into(), position: spot.position, records, body });
             segment.set_spot(spot);
         }
         Ok(())
@@ -361,7 +362,7 @@ mod tests {
         let (two, _) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.added.len(), 1, "the short segment at the end; the one that is not here is kept");
         assert_eq!(missing(&state), [used[0].id]);
-        fill(&state, used[0].id, &used[0].body.clone().unwrap());
+        fill(&state, used[0].id, &Body::new(used[0].body.clone().unwrap().to_vec()));
         assert_eq!(encoded(&state), encoded(first.next()));
     }
 
@@ -388,9 +389,9 @@ mod tests {
         let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400)]);
         let (one, mut used) = checkpoint(first.next(), 1, &[], &mut ids);
-        let body = used[1].body.as_mut().unwrap();
-        let last = body.len() - 1;
-        body[last] ^= 1;
+        let mut body = used[1].body.as_ref().unwrap().to_vec();
+        *body.last_mut().unwrap() ^= 1;
+        used[1].body = Some(Body::new(body));
         let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert!(list.get(0).is_ok());

@@ -13,6 +13,7 @@
 //! | 32..36  | CRC-32 (ISO-HDLC) of everything else |
 //! | 36..    | session id, then the payload |
 
+use std::cell::RefCell;
 use std::io::Read;
 
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ const PLAIN_BLOCK: usize = 512;
 /// A frame is written within a turn, where compressing it costs more than the bytes it saves.
 const PLAIN_FRAME: usize = 4096;
 const LEVEL: i32 = 1;
+/// Payloads up to here are given the room that their header names before they are there.
+const AT_ONCE: usize = 1 << 20;
 
 pub type BlockId = [u8; 16];
 
@@ -142,6 +145,11 @@ fn read(place: &Place<'_>, bytes: &[u8]) -> std::result::Result<Vec<u8>, String>
     unpack(flags, raw_length(header), body)
 }
 
+thread_local! {
+    /// Kept, because a new one costs more than what it does for one block.
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 fn u32_bytes(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
@@ -149,6 +157,15 @@ fn u32_bytes(length: usize) -> [u8; 4] {
 fn unpack(flags: u8, raw: usize, body: &[u8]) -> std::result::Result<Vec<u8>, String> {
     match flags {
         0 if raw == body.len() => Ok(body.to_vec()),
+        COMPRESSED if raw <= AT_ONCE => {
+            let mut out = Vec::with_capacity(raw);
+            let done = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
+                Some(decompressor) => decompressor.decompress_to_buffer(body, &mut out),
+                None => decompressor.insert(zstd::bulk::Decompressor::new()?).decompress_to_buffer(body, &mut out),
+            });
+            done.map_err(|_| "cannot be decompressed")?;
+            if out.len() == raw { Ok(out) } else { Err("its length is not what its header says".into()) }
+        }
         // Memory grows with what is really there, not with what the header promises.
         COMPRESSED => {
             let mut out = Vec::with_capacity(raw.min(1 << 20));

@@ -57,6 +57,9 @@ pub fn skip_string(src: &[u8], at: usize) -> Result<usize> {
 }
 
 fn skip_container(src: &[u8], mut at: usize) -> Result<usize> {
+    if let Some(length) = swisper_simd::container_length(src.get(at..).unwrap_or_default()) {
+        return Ok(at + length);
+    }
     let mut depth = 0_usize;
     loop {
         match byte(src, at)? {
@@ -100,6 +103,21 @@ pub fn members(src: &[u8], at: usize) -> Result<Members<'_>> {
     }
 }
 
+/// Where the next key starts, from the place behind the brace or behind a value; None at the end of the object.
+pub fn next_key(src: &[u8], at: usize) -> Result<Option<usize>> {
+    Ok(match byte(src, at)? {
+        b'}' => None,
+        b',' => Some(at + 1),
+        _ => Some(at),
+    })
+}
+
+/// The index behind the key that starts at `at` and its colon.
+pub fn skip_key(src: &[u8], at: usize) -> Result<usize> {
+    let end = skip_string(src, at)?;
+    if byte(src, end)? == b':' { Ok(end + 1) } else { Err(Error::codec(Kind::ExpectedObject, end)) }
+}
+
 /// The elements of the array that starts at `at`.
 pub fn elements(src: &[u8], at: usize) -> Result<Elements<'_>> {
     if src.get(at) == Some(&b'[') {
@@ -117,15 +135,8 @@ impl Members<'_> {
     }
 
     fn step(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>> {
-        match byte(self.src, self.at)? {
-            b'}' => return Ok(None),
-            b',' => self.at += 1,
-            _ => {}
-        }
-        let key = self.at..skip_string(self.src, self.at)?;
-        if byte(self.src, key.end)? != b':' {
-            return Err(Error::codec(Kind::ExpectedObject, key.end));
-        }
+        let Some(start) = next_key(self.src, self.at)? else { return Ok(None) };
+        let key = start..skip_key(self.src, start)? - 1;
         let value = key.end + 1..skip_value(self.src, key.end + 1)?;
         self.at = value.end;
         Ok(Some((key, value)))

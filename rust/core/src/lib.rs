@@ -1,6 +1,7 @@
 //! The codec, patches and session log of `swisper_ctx`, without Python.
 #![forbid(unsafe_code)]
 
+pub mod body;
 pub mod checkpoint;
 pub mod delta;
 pub mod diff;

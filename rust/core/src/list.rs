@@ -56,7 +56,7 @@ impl List {
 
     /// A list of segments that are stored already.
     #[must_use]
-    pub fn from_segments(segments: Vec<Arc<Segment>>) -> Self {
+    pub fn from_segments(segments: impl IntoIterator<Item = Arc<Segment>>) -> Self {
         Self::with_segments(segments.into_iter().collect(), Packed::default())
     }
 
@@ -116,18 +116,42 @@ impl List {
         text.ok_or(Error::OutOfRange)
     }
 
-    pub fn get(&self, index: usize) -> Result<Record> {
-        if let Some((segment, at)) = self.segments.find(index) {
-            return Ok(Record::Shared(Arc::clone(segment.records()?), at));
+    /// The segment that holds a record, and its index there; None if it is in the tail.
+    pub fn sealed(&self, index: usize) -> Result<Option<(Arc<Packed>, usize)>> {
+        let found = self.segments.find(index);
+        found.map(|(segment, at)| Ok((Arc::clone(segment.records()?), at))).transpose()
+    }
+
+    /// The run that holds a record, and its index there; None if it is in the open tail.
+    pub fn shared(&self, index: usize) -> Result<Option<(Arc<Packed>, usize)>> {
+        if let Some(found) = self.sealed(index)? {
+            return Ok(Some(found));
         }
         let at = index - self.segments.len();
         if at >= self.tail_count {
             return Err(Error::OutOfRange);
         }
         match &*lock(&self.tail) {
-            Tail::Open(packed) => packed.get(at).map(|text| Record::Own(text.into())).ok_or(Error::OutOfRange),
-            Tail::Sealed(segment) => Ok(Record::Shared(Arc::clone(segment.records()?), at)),
+            Tail::Open(_) => Ok(None),
+            Tail::Sealed(segment) => Ok(Some((Arc::clone(segment.records()?), at))),
         }
+    }
+
+    pub fn get(&self, index: usize) -> Result<Record> {
+        match self.shared(index)? {
+            Some((packed, at)) => Ok(Record::Shared(packed, at)),
+            None => self.visit(index, |text| Record::Own(text.into())),
+        }
+    }
+
+    /// All records, as runs and how many of each belong to this list; of the open tail a copy.
+    pub fn runs(&self) -> impl Iterator<Item = Result<(Arc<Packed>, usize)>> {
+        let sealed = self.segments.iter().map(|segment| Ok((Arc::clone(segment.records()?), segment.count())));
+        let tail = (self.tail_count > 0).then(|| match &*lock(&self.tail) {
+            Tail::Open(packed) => Ok((Arc::new(packed.prefix(self.tail_count)), self.tail_count)),
+            Tail::Sealed(segment) => Ok((Arc::clone(segment.records()?), self.tail_count)),
+        });
+        sealed.chain(tail)
     }
 
     /// Puts `records` in the place of a range.
@@ -157,19 +181,28 @@ impl List {
     /// Appends the JSON text of the whole list.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.reserve(self.encoded_size());
-        out.push(b'[');
-        let start = out.len();
+        self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Gives the JSON text of the whole list to `write`, piece by piece.
+    pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
+        write(b"[");
+        // The last piece has a comma that does not belong to the text.
+        let mut last: &[u8] = b"";
         for segment in self.segments.iter() {
-            out.extend_from_slice(segment.records()?.text(segment.count()));
+            write(last);
+            last = segment.records()?.text(segment.count());
         }
-        match &*lock(&self.tail) {
-            Tail::Open(packed) => out.extend_from_slice(packed.text(self.tail_count)),
-            Tail::Sealed(segment) => out.extend_from_slice(segment.records()?.text(self.tail_count)),
+        let tail = lock(&self.tail);
+        if self.tail_count > 0 {
+            write(last);
+            last = match &*tail {
+                Tail::Open(packed) => packed.text(self.tail_count),
+                Tail::Sealed(segment) => segment.records()?.text(self.tail_count),
+            };
         }
-        if out.len() > start {
-            out.pop();
-        }
-        out.push(b']');
+        write(last.strip_suffix(b",").unwrap_or(last));
+        write(b"]");
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::body::Body;
 use crate::checkpoint::{About, Block};
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::{Error, Result};
@@ -17,17 +18,19 @@ use crate::text;
 /// The state that a head and its blocks stand for. Segments are not opened; `is_records` as in `State::apply`.
 pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dyn Fn(&str) -> bool) -> Result<State> {
     let mut blocks = order(head, blocks);
-    if digest(blocks.iter().map(|block| (block.field.as_str(), block.id))) != head.digest {
+    if digest(blocks.iter().map(|(_, block)| (&*block.field, block.id))) != head.digest {
         return Err(Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with"));
     }
     let mut values = State::default();
-    for block in blocks.extract_if(.., |block| block.records == 0) {
+    for (_, block) in blocks.extract_if(.., |(_, block)| block.records == 0) {
         open_values(&about.session_id, about.epoch, &block, &mut values)?;
     }
-    let mut state = State::default();
-    for info in &head.fields {
+    let (mut state, mut blocks) = (State::default(), blocks.into_iter().peekable());
+    for (rank, info) in (1..).zip(&head.fields) {
+        let own = std::iter::from_fn(|| blocks.next_if(|(other, _)| *other <= rank));
+        let own = own.filter(|(other, _)| *other == rank).map(|(_, block)| block);
         let field = match info.shape {
-            Shape::Records => open_records(about, info, &mut blocks)?,
+            Shape::Records => open_records(about, info, own)?,
             Shape::Value => values.get(&info.name).cloned().ok_or_else(|| incomplete(&info.name))?,
         };
         state.set(&info.name, as_declared(field, is_records(&info.name))?);
@@ -43,11 +46,19 @@ fn as_declared(field: Field, records: bool) -> Result<Field> {
     }
 }
 
-/// The blocks in the order of the digest: the small values, then field by field.
-fn order(head: &Head, mut blocks: Vec<Block>) -> Vec<Block> {
-    let rank = |block: &Block| head.fields.iter().position(|info| info.name == block.field).map_or(0, |n| n + 1);
-    blocks.sort_by_key(|block| (rank(block), block.position));
-    blocks
+/// The blocks in the order of the digest: the small values, then field by field, each with the number of its field.
+fn order(head: &Head, blocks: Vec<Block>) -> Vec<(usize, Block)> {
+    let rank = |field: &str| head.fields.iter().position(|info| info.name == field).map_or(0, |n| n + 1);
+    let mut last: Option<(Arc<str>, usize)> = None;
+    let ranked = blocks.into_iter().map(|block| {
+        let known = last.as_ref().filter(|(field, _)| Arc::ptr_eq(field, &block.field)).map(|(_, rank)| *rank);
+        let rank = known.unwrap_or_else(|| rank(&block.field));
+        last = Some((Arc::clone(&block.field), rank));
+        (rank, block)
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by_key(|(rank, block)| (*rank, block.position));
+    ranked
 }
 
 fn incomplete(field: &str) -> Error {
@@ -67,15 +78,14 @@ fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) ->
     Ok(())
 }
 
-fn open_records(about: &About, info: &FieldInfo, blocks: &mut Vec<Block>) -> Result<Field> {
-    let own = blocks.extract_if(.., |block| block.field == info.name);
-    let list = List::from_segments(own.map(|block| Arc::new(segment(&about.session_id, about.epoch, block))).collect());
+fn open_records(about: &About, info: &FieldInfo, blocks: impl Iterator<Item = Block>) -> Result<Field> {
+    let list = List::from_segments(blocks.map(|block| Arc::new(segment(&about.session_id, about.epoch, block))));
     if list.len() == info.total { Ok(Field::Records(list)) } else { Err(incomplete(&info.name)) }
 }
 
 fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
-    let (session_id, body) = (Arc::clone(session_id), block.body.map(Vec::into_boxed_slice));
-    Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body })
+    let session_id = Arc::clone(session_id);
+    Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body: block.body })
 }
 
 /// Opens a block by itself, whatever its head says of it.
@@ -103,8 +113,8 @@ pub fn missing(state: &State) -> Vec<BlockId> {
 }
 
 /// Takes in one of them, for this state and all that share it.
-pub fn fill(state: &State, id: BlockId, body: &[u8]) {
-    segments(state).filter(|segment| segment.missing() == Some(id)).for_each(|segment| segment.fill(body.to_vec()));
+pub fn fill(state: &State, id: BlockId, body: &Body) {
+    segments(state).filter(|segment| segment.missing() == Some(id)).for_each(|segment| segment.fill(body));
 }
 
 /// The state at `about`'s version: the head's, then each frame after it, checked to be one chain.

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::body::Body;
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::{Error, Result};
 
@@ -76,7 +77,7 @@ impl Packed {
         out
     }
 
-    fn from_payload(payload: &[u8]) -> Option<Self> {
+    fn from_payload(mut payload: Vec<u8>) -> Option<Self> {
         let (count, rest) = payload.split_first_chunk::<4>()?;
         let (ends, bytes) = rest.split_at_checked(4 * u32::from_le_bytes(*count) as usize)?;
         let ends: Vec<u32> = ends.as_chunks::<4>().0.iter().map(|end| u32::from_le_bytes(*end)).collect();
@@ -87,7 +88,12 @@ impl Packed {
             }
             last = end;
         }
-        (last as usize == bytes.len()).then(|| Self { bytes: bytes.to_vec(), ends })
+        if last as usize != bytes.len() {
+            return None;
+        }
+        // What stands before the records is taken out of the way; they stay in the room that they were unpacked into.
+        payload.drain(..4 + 4 * ends.len());
+        Some(Self { bytes: payload, ends })
     }
 }
 
@@ -98,7 +104,7 @@ pub struct Stored {
     pub epoch: u32,
     pub id: BlockId,
     /// None if it was left in the store.
-    pub body: Option<Box<[u8]>>,
+    pub body: Option<Body>,
 }
 
 impl Stored {
@@ -180,9 +186,9 @@ impl Segment {
     }
 
     /// Takes in the block that was left in the store.
-    pub fn fill(&self, body: Vec<u8>) {
+    pub fn fill(&self, body: &Body) {
         if let Some(stored) = lock(&self.stored).as_mut() {
-            stored.body = Some(body.into_boxed_slice());
+            stored.body = Some(body.clone());
         }
     }
 
@@ -205,7 +211,7 @@ impl Segment {
 fn open(stored: &Stored, count: usize) -> Result<Packed> {
     let place = stored.place();
     let payload = envelope::open(&place, stored.body.as_ref().ok_or(Error::NotLoaded)?)?;
-    let packed = Packed::from_payload(&payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
+    let packed = Packed::from_payload(payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
     if packed.len() == count {
         Ok(packed)
     } else {
@@ -234,13 +240,13 @@ mod tests {
     fn pinned_payload() {
         let payload = packed(&[r#"{"a":1}"#, "{}"]).payload();
         assert_eq!(crate::hex::encode(&payload), "02000000080000000b0000007b2261223a317d2c7b7d2c");
-        assert_eq!(Packed::from_payload(&payload).unwrap(), packed(&[r#"{"a":1}"#, "{}"]));
+        assert_eq!(Packed::from_payload(payload).unwrap(), packed(&[r#"{"a":1}"#, "{}"]));
     }
 
     #[test]
     fn a_stored_segment_opens_when_touched_and_only_at_its_place() {
         let segment = Segment::new(packed(&[r#"{"a":1}"#, "{}"]));
-        let body = segment.seal("s", 0, [1; 16]).unwrap().into_boxed_slice();
+        let body = Body::new(segment.seal("s", 0, [1; 16]).unwrap());
         let lazy = |id, count| {
             Segment::lazy(count, 5, Stored { session_id: "s".into(), epoch: 0, id, body: Some(body.clone()) })
         };
@@ -251,7 +257,7 @@ mod tests {
         let absent = Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: None };
         let absent = Segment::lazy(2, 5, absent);
         assert_eq!((absent.records().err(), absent.missing()), (Some(Error::NotLoaded), Some([1; 16])));
-        absent.fill(body.to_vec());
+        absent.fill(&body);
         assert_eq!(absent.records().unwrap(), segment.records().unwrap());
         assert_eq!(absent.missing(), None);
         assert!(lazy([2; 16], 2).records().is_err());
@@ -264,10 +270,10 @@ mod tests {
         for at in 0..12 {
             let mut wrong = payload.clone();
             wrong[at] ^= 5;
-            assert_eq!(Packed::from_payload(&wrong), None, "byte {at}");
+            assert_eq!(Packed::from_payload(wrong), None, "byte {at}");
         }
         for end in 0..payload.len() {
-            assert_eq!(Packed::from_payload(&payload[..end]), None, "cut at {end}");
+            assert_eq!(Packed::from_payload(payload[..end].to_vec()), None, "cut at {end}");
         }
     }
 }

@@ -10,9 +10,10 @@ use crate::segment::Segment;
 /// Segments in one chunk: at a million messages both levels have about a hundred entries.
 const CHUNK: usize = 64;
 
+/// Each segment stands with the number of records in the chunk up to its end: to find one touches no other.
 #[derive(Debug, Clone, Default)]
 struct Chunk {
-    segments: Arc<Vec<Arc<Segment>>>,
+    segments: Arc<Vec<(usize, Arc<Segment>)>>,
     /// Records in all chunks up to this one.
     end: usize,
 }
@@ -43,19 +44,20 @@ impl Segments {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        self.chunks.iter().flat_map(|chunk| chunk.segments.iter())
+        self.chunks.iter().flat_map(|chunk| chunk.segments.iter().map(|(_, segment)| segment))
     }
 
     pub fn push(&mut self, segment: Arc<Segment>) {
         self.size += segment.size();
-        let end = self.len() + segment.count();
+        let (count, end) = (segment.count(), self.len() + segment.count());
         let chunks = Arc::make_mut(&mut self.chunks);
         match chunks.last_mut().filter(|chunk| chunk.segments.len() < CHUNK) {
             Some(chunk) => {
-                Arc::make_mut(&mut chunk.segments).push(segment);
+                let before = chunk.segments.last().map_or(0, |(end, _)| *end);
+                Arc::make_mut(&mut chunk.segments).push((before + count, segment));
                 chunk.end = end;
             }
-            None => chunks.push(Chunk { segments: Arc::new(vec![segment]), end }),
+            None => chunks.push(Chunk { segments: Arc::new(vec![(count, segment)]), end }),
         }
     }
 
@@ -65,14 +67,9 @@ impl Segments {
         let at = self.chunks.partition_point(|chunk| chunk.end <= index);
         let chunk = self.chunks.get(at)?;
         let before = at.checked_sub(1).and_then(|n| self.chunks.get(n)).map_or(0, |chunk| chunk.end);
-        let mut rest = index - before;
-        for segment in chunk.segments.iter() {
-            if rest < segment.count() {
-                return Some((segment, rest));
-            }
-            rest -= segment.count();
-        }
-        None
+        let rest = index - before;
+        let (end, segment) = chunk.segments.get(chunk.segments.partition_point(|(end, _)| *end <= rest))?;
+        Some((segment, rest + segment.count() - end))
     }
 
     /// Puts `records` in the place of a range; only the segments that it touches are written anew.

@@ -63,9 +63,14 @@ impl Field {
 
     /// Appends its JSON text.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Gives its JSON text to `write`, piece by piece.
+    pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
         match self {
-            Self::Value(value) => out.extend_from_slice(value.text()),
-            Self::Records(list) => list.encode(out)?,
+            Self::Value(value) => write(value.text()),
+            Self::Records(list) => list.pieces(write)?,
         }
         Ok(())
     }
@@ -131,16 +136,21 @@ impl State {
 
     /// Appends the JSON object of all fields.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        out.push(b'{');
-        for (number, (name, field)) in self.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            write::string(out, name);
-            out.push(b':');
-            field.encode(out)?;
+        self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Gives the JSON object of all fields to `write`, piece by piece, so that it is copied once.
+    pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut key = b"{".to_vec();
+        for (name, field) in self.iter() {
+            write::string(&mut key, name);
+            key.push(b':');
+            write(&key);
+            field.pieces(write)?;
+            key.clear();
+            key.push(b',');
         }
-        out.push(b'}');
+        write(if self.is_empty() { b"{}" } else { b"}" });
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! JSON text to Python values (RFC 8259), strictly: every deviation is an error with its byte.
 
-use num_bigint::BigInt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString};
 use swisper_core::json::{MAX_DEPTH, skip_string};
-use swisper_core::text;
+use swisper_core::text::unescape;
+use swisper_simd::plain_prefix;
 
 use crate::error::decode_error;
-use crate::readonly;
+use crate::{number, readonly, text};
 
 struct Decoder<'a, 'py> {
     py: Python<'py>,
@@ -25,6 +25,13 @@ pub fn value<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
 /// The same, with containers that cannot be changed: what is read from a record.
 pub fn read_only<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     within(py, src, MAX_DEPTH, true)
+}
+
+/// The value that starts at `at`, and the index behind it; read-only as above. What follows is not looked at.
+pub fn part<'py>(py: Python<'py>, src: &[u8], at: usize) -> PyResult<(Bound<'py, PyAny>, usize)> {
+    let mut decoder = Decoder { py, src, at, deepest: MAX_DEPTH, frozen: true };
+    let value = decoder.value(0)?;
+    Ok((value, decoder.at))
 }
 
 /// An array of values, each of which may be as deep as one may be alone.
@@ -79,22 +86,32 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn string(&mut self) -> PyResult<Bound<'py, PyString>> {
+        let rest = self.src.get(self.at + 1..).unwrap_or_default();
+        let plain = plain_prefix(rest);
+        let Some((content, [b'"', ..])) = rest.split_at_checked(plain.length) else { return self.escaped() };
+        let text = if plain.is_ascii { Some(text::ascii(self.py, content)?) } else { text::utf8(self.py, content)? };
+        let text = text.ok_or_else(|| self.fail("invalid string"))?;
+        self.at += plain.length + 2;
+        Ok(text)
+    }
+
+    /// A string with escapes, or one that is wrong.
+    fn escaped(&mut self) -> PyResult<Bound<'py, PyString>> {
         let end = skip_string(self.src, self.at).map_err(|_| self.fail("unexpected end"))?;
         let raw = self.src.get(self.at..end).unwrap_or_default();
         if raw.iter().any(|&byte| byte < 0x20) {
             return Err(self.fail("a control character in a string"));
         }
-        let content = text::unescape(raw).map_err(|_| self.fail("invalid string"))?;
+        let content = unescape(raw).map_err(|_| self.fail("invalid string"))?;
         self.at = end;
         Ok(PyString::new(self.py, &content))
     }
 
     fn digits(&mut self) -> usize {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        self.at - start
+        let rest = self.src.get(self.at..).unwrap_or_default();
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        count
     }
 
     fn number(&mut self) -> PyResult<Bound<'py, PyAny>> {
@@ -121,23 +138,15 @@ impl<'py> Decoder<'_, 'py> {
                 return Err(self.fail("invalid number"));
             }
         }
-        let text = std::str::from_utf8(self.src.get(start..self.at).unwrap_or_default()).unwrap_or_default();
-        if is_float { self.float(text) } else { self.integer(text) }
+        let text = self.src.get(start..self.at).unwrap_or_default();
+        if is_float { self.float(text) } else { number::integer(self.py, text) }
     }
 
-    fn float(&self, text: &str) -> PyResult<Bound<'py, PyAny>> {
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(PyFloat::new(self.py, number).into_any()),
+    fn float(&self, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        match std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()) {
+            Some(number) if number.is_finite() => Ok(PyFloat::new(self.py, number).into_any()),
             _ => Err(self.fail("a number that no float can hold")),
         }
-    }
-
-    fn integer(&self, text: &str) -> PyResult<Bound<'py, PyAny>> {
-        if let Ok(small) = text.parse::<i64>() {
-            return Ok(small.into_pyobject(self.py)?.into_any());
-        }
-        let large: BigInt = text.parse().map_err(|_| self.fail("invalid number"))?;
-        large.into_pyobject(self.py).map(Bound::into_any)
     }
 
     fn enter(&mut self, depth: usize) -> PyResult<()> {

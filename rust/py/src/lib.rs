@@ -8,6 +8,8 @@ mod encode;
 mod error;
 mod lru;
 mod lru_get;
+mod number;
+mod places;
 mod plan;
 mod random;
 mod readonly;
@@ -18,6 +20,7 @@ mod schema;
 mod select;
 mod slots;
 mod snapshot;
+mod text;
 mod time;
 
 use pyo3::prelude::*;

@@ -5,10 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::attached::Attached;
-use crate::schema::Schema;
-
-/// More fields than any record class has.
-const MOST: usize = 12;
+use crate::schema::{MOST, Schema};
 
 /// A field, and the argument that is its value; None if it is filled in.
 #[derive(Debug, Clone, Copy)]

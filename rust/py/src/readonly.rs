@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 struct Types {
     dict: Py<PyType>,
@@ -20,12 +20,28 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
 
 /// An empty read-only dict, to be filled by the interpreter's own functions, which ask no method of it.
 pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    Ok(types(py)?.dict.bind(py).call0()?.cast_into()?)
+    Ok(empty(types(py)?.dict.bind(py))?.cast_into()?)
 }
 
 /// An empty read-only list, likewise.
 pub fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
-    Ok(types(py)?.list.bind(py).call0()?.cast_into()?)
+    Ok(empty(types(py)?.list.bind(py))?.cast_into()?)
+}
+
+/// A new object of a class that has neither `__new__` nor `__init__` of its own, which a call would look for.
+fn empty<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let type_object = class.as_type_ptr();
+    // SAFETY: the type is alive; its `tp_new` is that of dict or list, which takes an empty tuple and no keywords, and
+    // gives a new reference, or null with an exception set.
+    unsafe {
+        match (*type_object).tp_new {
+            Some(new) => {
+                Bound::from_owned_ptr_or_err(py, new(type_object, PyTuple::empty(py).as_ptr(), std::ptr::null_mut()))
+            }
+            None => class.call0(),
+        }
+    }
 }
 
 /// The value as a dict if it is a plain or a read-only one, and no other subclass.

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::ffi;
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 use swisper_core::error::Error;
-use swisper_core::json::{member, members};
+use swisper_core::json::{member, members, slice};
 use swisper_core::list::Record;
 use swisper_core::segment::Packed;
 use swisper_core::{equal, text};
@@ -18,7 +18,8 @@ use swisper_core::{equal, text};
 use crate::construct;
 use crate::decode;
 use crate::error::{decode_error, raise};
-use crate::schema::{ENTITY, EXECUTION, FieldSpec, Kind, MESSAGE, PRODUCT, Schema};
+use crate::places::{Key, Places};
+use crate::schema::{ENTITY, EXECUTION, FieldSpec, MESSAGE, PRODUCT, Schema};
 use crate::{slots, time};
 
 /// The text of a record: bytes of its own, or a place in a segment.
@@ -78,19 +79,29 @@ impl Class {
         }
     }
 
+    /// The keys of its fields, in their order.
+    pub fn keys(self) -> &'static [Key] {
+        static KEYS: [OnceLock<Vec<Key>>; 4] = [const { OnceLock::new() }; 4];
+        let made = || self.schema().fields.iter().map(|spec| Key::new(spec.name)).collect();
+        KEYS.get(self as usize).map_or(&[], |keys| keys.get_or_init(made).as_slice())
+    }
+
     /// The class that a Python type object is.
     pub fn of(class: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = class.py();
-        [
-            (Self::Message, py.get_type::<Message>()),
-            (Self::Product, py.get_type::<Product>()),
-            (Self::Execution, py.get_type::<PipelineExecution>()),
-            (Self::Entity, py.get_type::<PIIEntity>()),
-        ]
-        .into_iter()
-        .find(|(_, own)| own.is(class))
-        .map(|(found, _)| found)
-        .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+        [Self::Message, Self::Product, Self::Execution, Self::Entity]
+            .into_iter()
+            .find(|own| own.python(class.py()).is(class))
+            .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+    }
+
+    /// Its Python type object.
+    pub fn python(self, py: Python<'_>) -> Bound<'_, PyType> {
+        match self {
+            Self::Message => py.get_type::<Message>(),
+            Self::Product => py.get_type::<Product>(),
+            Self::Execution => py.get_type::<PipelineExecution>(),
+            Self::Entity => py.get_type::<PIIEntity>(),
+        }
     }
 
     /// A Python object for a record.
@@ -162,20 +173,38 @@ fn raw_key(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn field(py: Python<'_>, record: &Text, spec: &FieldSpec, key: &str) -> PyResult<Py<PyAny>> {
-    let found = member(record.get(py), key.as_bytes()).map_err(|error| raise(py, &error, None))?;
-    found.map_or_else(|| Ok(py.None()), |raw| decoded(py, raw, spec).map(Bound::unbind))
-}
-
 /// The Python value of a field's JSON text.
-pub fn decoded<'py>(py: Python<'py>, raw: &[u8], spec: &FieldSpec) -> PyResult<Bound<'py, PyAny>> {
+pub fn decoded<'py>(py: Python<'py>, src: &[u8], range: Range<usize>, spec: &FieldSpec) -> PyResult<Bound<'py, PyAny>> {
+    let raw = slice(src, range).map_err(|error| raise(py, &error, None))?;
+    if spec.is_time()
+        && let Some((moment, _)) = time::at(py, raw, 0)
+    {
+        return Ok(moment.into_any());
+    }
     let value = decode::read_only(py, raw)?;
-    if let (Kind::Time | Kind::Now, Ok(text)) = (spec.kind, value.cast::<PyString>()) {
+    if let (true, Ok(text)) = (spec.is_time(), value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
         return moment
             .map_or_else(|| Err(decode_error(py, "a time that is not RFC 3339", 0)), |moment| Ok(moment.into_any()));
     }
     Ok(value)
+}
+
+/// The value of the field that starts at `at`, and the index behind it. None if there is any doubt: whoever finds its
+/// end by itself decodes it then, or says what is wrong.
+pub fn decoded_part<'py>(
+    py: Python<'py>,
+    src: &[u8],
+    at: usize,
+    spec: &FieldSpec,
+) -> Option<(Bound<'py, PyAny>, usize)> {
+    let (value, end) = if spec.is_time() {
+        let (moment, end) = time::at(py, src, at)?;
+        (moment.into_any(), end)
+    } else {
+        decode::part(py, src, at).ok()?
+    };
+    matches!(src.get(end), Some(b',' | b'}')).then_some((value, end))
 }
 
 fn extra<'py>(py: Python<'py>, record: &Text, schema: &Schema) -> PyResult<Bound<'py, PyDict>> {
@@ -211,11 +240,27 @@ fn frozen(schema: &Schema, name: &str) -> PyErr {
 }
 
 macro_rules! record_class {
-    ($class:ident, $python:literal, $which:ident, $vectorcall:ident, [$($field:ident),*], $match_args:expr) => {
+    ($class:ident, $python:literal, $which:ident, $vectorcall:ident, $order:ident, [$($field:ident),*],
+     $match_args:expr) => {
+        /// The fields as the schema has them.
+        #[allow(non_camel_case_types)]
+        enum $order {
+            $($field),*
+        }
+
+        // Laid out as `slots` makes and frees it.
+        #[repr(C)]
         #[pyclass(frozen, name = $python, module = "swisper_ctx")]
         #[derive(Debug)]
         pub struct $class {
             record: Text,
+            places: Places,
+        }
+
+        impl $class {
+            fn of(record: Text) -> Self {
+                Self { record, places: Places::default() }
+            }
         }
 
         unsafe extern "C" fn $vectorcall(
@@ -233,7 +278,7 @@ macro_rules! record_class {
             #[new]
             #[pyo3(signature = (*args, **kwargs))]
             fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-                Ok(Self { record: construct::from_call(Class::$which, args, kwargs)? })
+                Ok(Self::of(construct::from_call(Class::$which, args, kwargs)?))
             }
 
             #[classattr]
@@ -245,13 +290,8 @@ macro_rules! record_class {
 
             $(
                 #[getter]
-                fn $field(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-                    let schema = Class::$which.schema();
-                    let spec = schema.fields.iter().find(|spec| spec.name == stringify!($field));
-                    spec.map_or_else(
-                        || Ok(py.None()),
-                        |spec| field(py, &self.record, spec, concat!("\"", stringify!($field), "\"")),
-                    )
+                fn $field<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                    self.places.read(py, self.record.get(py), Class::$which, $order::$field as usize)
                 }
             )*
 
@@ -266,18 +306,18 @@ macro_rules! record_class {
 
             #[classmethod]
             fn from_dict(_cls: &Bound<'_, PyType>, source: &Bound<'_, PyAny>) -> PyResult<Self> {
-                Ok(Self { record: construct::from_dict(Class::$which.schema(), source)? })
+                Ok(Self::of(construct::from_dict(Class::$which.schema(), source)?))
             }
 
             #[classmethod]
             fn from_json(_cls: &Bound<'_, PyType>, py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-                Ok(Self { record: Class::$which.parse(py, data)? })
+                Ok(Self::of(Class::$which.parse(py, data)?))
             }
 
             #[pyo3(signature = (**changes))]
             fn replace(&self, py: Python<'_>, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-                let Some(changes) = changes else { return Ok(Self { record: self.record.share(py) }) };
-                Ok(Self { record: construct::replaced(py, Class::$which.schema(), self.record.get(py), changes)? })
+                let Some(changes) = changes else { return Ok(Self::of(self.record.share(py))) };
+                Ok(Self::of(construct::replaced(py, Class::$which.schema(), self.record.get(py), changes)?))
             }
 
             fn __setattr__(&self, name: &str, _value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -323,6 +363,7 @@ record_class!(
     "Message",
     Message,
     vectorcall_message,
+    MessageField,
     [message_id, role, content, timestamp, name, tool_calls, tool_call_id, metadata],
     ["role", "content"]
 );
@@ -331,6 +372,7 @@ record_class!(
     "Product",
     Product,
     vectorcall_product,
+    ProductField,
     [product_id, name, price, currency, url, attributes, score],
     ["product_id", "name"]
 );
@@ -339,6 +381,7 @@ record_class!(
     "PipelineExecution",
     Execution,
     vectorcall_execution,
+    ExecutionField,
     [execution_id, pipeline_name, status, started_at, finished_at, duration_ms, input, result, error, metrics],
     ["pipeline_name", "status"]
 );
@@ -347,6 +390,7 @@ record_class!(
     "PIIEntity",
     Entity,
     vectorcall_entity,
+    EntityField,
     [entity_type, start, end, score, detector, message_id, path, placeholder, fingerprint],
     ["entity_type", "start", "end"]
 );
@@ -356,7 +400,7 @@ macro_rules! install {
         let py = $module.py();
         $module.add_class::<$class>()?;
         slots::replace(&py.get_type::<$class>(), $vectorcall)?;
-        let sample = Bound::new(py, $class { record: Text::Own(PyBytes::new(py, b"{}").unbind()) })?;
+        let sample = Bound::new(py, $class::of(Text::Own(PyBytes::new(py, b"{}").unbind())))?;
         let text = std::ptr::from_ref(&sample.get().record);
         slots::check(sample.into_any(), text)?;
     }};

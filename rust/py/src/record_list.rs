@@ -1,17 +1,20 @@
 //! `RecordList`: a mutable sequence of records that remembers its edits.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::slice::PySliceIndices;
-use pyo3::types::{PyList, PySlice, PyType};
+use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
 use swisper_core::list::List;
+use swisper_core::segment::Packed;
 
 use crate::decode;
 use crate::error::{raise, wrong_type};
 use crate::record::{Class, Text};
-use crate::select::{self, Column};
+use crate::select::Columns;
 
 /// See `_core.pyi`.
 #[pyclass(module = "swisper_ctx", sequence)]
@@ -20,11 +23,13 @@ pub struct RecordList {
     tracked: Tracked,
     class: Class,
     session_id: Option<String>,
+    /// How often records were put elsewhere than behind all others.
+    splices: usize,
 }
 
 impl RecordList {
     pub fn over(list: List, class: Class, session_id: Option<String>) -> Self {
-        Self { tracked: Tracked::new(list, class.schema().id_key), class, session_id }
+        Self { tracked: Tracked::new(list, class.schema().id_key), class, session_id, splices: 0 }
     }
 
     pub fn class(&self) -> Class {
@@ -40,6 +45,7 @@ impl RecordList {
     }
 
     pub fn restore(&mut self, py: Python<'_>, edits: &Edits) -> PyResult<()> {
+        self.splices += 1;
         self.tracked.restore(edits).map_err(|error| self.raise(py, &error))
     }
 
@@ -52,6 +58,7 @@ impl RecordList {
     }
 
     pub fn insert_saved(&mut self, py: Python<'_>, text: &[u8]) -> PyResult<()> {
+        self.splices += 1;
         self.tracked.insert_saved(text).map_err(|error| self.raise(py, &error))
     }
 
@@ -69,8 +76,12 @@ impl RecordList {
     }
 
     fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
-        let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
-        Ok(Text::from_list(py, record))
+        let list = self.tracked.list();
+        if let Some((packed, at)) = list.shared(index).map_err(|error| self.raise(py, &error))? {
+            return Ok(Text::Shared(packed, at));
+        }
+        let copied = list.visit(index, |text| PyBytes::new(py, text).unbind());
+        copied.map(Text::Own).map_err(|error| self.raise(py, &error))
     }
 
     fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -78,6 +89,7 @@ impl RecordList {
     }
 
     fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Text]) -> PyResult<()> {
+        self.splices += 1;
         let texts: Vec<_> = records.iter().map(|record| record.get(py)).collect();
         self.tracked.splice(start..end, &texts).map_err(|error| self.raise(py, &error))
     }
@@ -91,6 +103,12 @@ impl RecordList {
     fn indices(&self, slice: &Bound<'_, PySlice>) -> PyResult<PySliceIndices> {
         slice.indices(isize::try_from(self.len()).unwrap_or(isize::MAX))
     }
+
+    /// The place before which an insertion goes.
+    fn gap(&self, index: isize) -> usize {
+        let length = self.len();
+        if index < 0 { length.saturating_add_signed(index) } else { index.unsigned_abs().min(length) }
+    }
 }
 
 /// An index; one that no machine word holds is as far away as can be.
@@ -100,6 +118,27 @@ fn as_index(index: &Bound<'_, PyAny>) -> PyResult<isize> {
             Ok(if index.lt(0)? { isize::MIN } else { isize::MAX })
         }
         found => found,
+    }
+}
+
+/// What stands between the brackets. Its numbers are asked for before the list is looked at, as `list` does: an
+/// `__index__` may edit it.
+enum Place<'py> {
+    One(isize),
+    Slice(Bound<'py, PySlice>),
+}
+
+impl<'py> Place<'py> {
+    fn of(index: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let Ok(slice) = index.cast::<PySlice>() else { return as_index(index).map(Self::One) };
+        let number = |name: &str| -> PyResult<Option<isize>> {
+            let found = slice.getattr(name)?;
+            if found.is_none() { Ok(None) } else { as_index(&found).map(Some) }
+        };
+        let step = number("step")?.unwrap_or(1);
+        let (first, last) = if step < 0 { (isize::MAX, isize::MIN) } else { (0, isize::MAX) };
+        let (start, stop) = (number("start")?.unwrap_or(first), number("stop")?.unwrap_or(last));
+        Ok(Self::Slice(PySlice::new(index.py(), start, stop, step)))
     }
 }
 
@@ -164,18 +203,19 @@ impl RecordList {
         Self::extend(slf, records)
     }
 
-    fn insert(&mut self, py: Python<'_>, index: isize, record: &Bound<'_, PyAny>) -> PyResult<()> {
-        let record = self.class.accept(record)?;
-        let length = self.len();
-        let at = if index < 0 { length.saturating_add_signed(index) } else { index.unsigned_abs().min(length) };
-        self.splice(py, at, at, &[record])
+    fn insert(slf: &Bound<'_, Self>, index: isize, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut list = slf.borrow_mut();
+        let (record, at) = (list.class.accept(record)?, list.gap(index));
+        list.splice(slf.py(), at, at, &[record])
     }
 
     #[pyo3(signature = (index = -1), text_signature = "($self, index=-1)")]
-    fn pop<'py>(&mut self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let at = self.place(index)?;
-        let record = self.item(py, at)?;
-        self.splice(py, at, at + 1, &[])?;
+    fn pop<'py>(slf: &Bound<'py, Self>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let mut list = slf.borrow_mut();
+        let at = list.place(index)?;
+        let record = list.item(py, at)?;
+        list.splice(py, at, at + 1, &[])?;
         Ok(record)
     }
 
@@ -235,25 +275,32 @@ impl RecordList {
         }
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let items: PyResult<Vec<_>> = places(&self.indices(slice)?).map(|at| self.item(py, at)).collect();
-            return Ok(PyList::new(py, items?)?.into_any());
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, place) = (slf.py(), Place::of(index)?);
+        let list = slf.borrow();
+        match place {
+            Place::One(index) => list.item(py, list.place(index)?),
+            Place::Slice(slice) => {
+                let items: PyResult<Vec<_>> = places(&list.indices(&slice)?).map(|at| list.item(py, at)).collect();
+                Ok(PyList::new(py, items?)?.into_any())
+            }
         }
-        self.item(py, self.place(as_index(index)?)?)
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let (py, class) = (slf.py(), slf.borrow().class);
-        let Ok(slice) = index.cast::<PySlice>() else {
-            let record = class.accept(value)?;
-            let mut list = slf.borrow_mut();
-            let at = list.place(as_index(index)?)?;
-            return list.splice(py, at, at + 1, &[record]);
+        let slice = match Place::of(index)? {
+            Place::One(index) => {
+                let record = class.accept(value)?;
+                let mut list = slf.borrow_mut();
+                let at = list.place(index)?;
+                return list.splice(py, at, at + 1, &[record]);
+            }
+            Place::Slice(slice) => slice,
         };
         let records = collect(class, value)?;
         let mut list = slf.borrow_mut();
-        let range = list.indices(slice)?;
+        let range = list.indices(&slice)?;
         if range.step == 1 {
             let start = usize::try_from(range.start).unwrap_or_default();
             return list.splice(py, start, start + range.slicelength, &records);
@@ -266,23 +313,27 @@ impl RecordList {
         places(&range).zip(records).try_for_each(|(at, record)| list.splice(py, at, at + 1, &[record]))
     }
 
-    fn __delitem__(&mut self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Ok(slice) = index.cast::<PySlice>() else {
-            let at = self.place(as_index(index)?)?;
-            return self.splice(py, at, at + 1, &[]);
+    fn __delitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, place) = (slf.py(), Place::of(index)?);
+        let mut list = slf.borrow_mut();
+        let range = match place {
+            Place::One(index) => {
+                let at = list.place(index)?;
+                return list.splice(py, at, at + 1, &[]);
+            }
+            Place::Slice(slice) => list.indices(&slice)?,
         };
-        let range = self.indices(slice)?;
         if range.step == 1 {
             let start = usize::try_from(range.start).unwrap_or_default();
-            return self.splice(py, start, start + range.slicelength, &[]);
+            return list.splice(py, start, start + range.slicelength, &[]);
         }
         let mut places: Vec<_> = places(&range).collect();
         places.sort_unstable();
-        places.into_iter().rev().try_for_each(|at| self.splice(py, at, at + 1, &[]))
+        places.into_iter().rev().try_for_each(|at| list.splice(py, at, at + 1, &[]))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
-        RecordIterator { list: Some(slf.unbind()), next: 0 }
+        RecordIterator { list: Some(slf.unbind()), next: 0, run: None }
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -300,22 +351,40 @@ impl RecordList {
         Ok(same.into_pyobject(py)?.to_owned().into_any().unbind())
     }
 
+    /// A list of the same records that belongs to no context; records cannot change, so that a deep one is the same.
+    fn __copy__(&self) -> Self {
+        Self::over(self.tracked.list().clone(), self.class, self.session_id.clone())
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
+        self.__copy__()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, ListParts<'py>)> {
+        let (py, list) = (slf.py(), slf.borrow());
+        let items: PyResult<Vec<_>> = (0..list.len()).map(|at| list.item(py, at)).collect();
+        Ok((py.get_type::<Self>(), (list.class.python(py), PyList::new(py, items?)?)))
+    }
+
     fn __repr__(&self) -> String {
         format!("<RecordList of {} {} records>", self.len(), self.class.schema().name)
     }
 
     /// See `_core.pyi`.
     #[pyo3(signature = (*names))]
-    fn select<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
-        let schema = self.class.schema();
-        let columns: PyResult<Vec<_>> = names.iter().map(|name| Column::new(schema, name)).collect();
-        let columns = columns?;
-        let rows = PyList::empty(py);
-        for index in 0..self.len() {
-            let record = self.tracked.list().get(index).map_err(|error| self.raise(py, &error))?;
-            rows.append(select::row(py, &columns, record.text())?)?;
+    fn select<'py>(slf: &Bound<'py, Self>, names: Vec<String>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let columns = Columns::new(slf.borrow().class, &names)?;
+        // A snapshot: whatever runs while values are made may edit the list.
+        let list = slf.borrow().tracked.list().clone();
+        let mut rows = Vec::with_capacity(list.len());
+        for run in list.runs() {
+            let (packed, count) = run.map_err(|error| slf.borrow().raise(py, &error))?;
+            for index in 0..count {
+                rows.push(columns.row(py, packed.get(index).unwrap_or_default())?);
+            }
         }
-        Ok(rows)
+        PyList::new(py, rows)
     }
 
     /// See `_core.pyi`.
@@ -326,6 +395,9 @@ impl RecordList {
     }
 }
 
+/// What a list is made from: the class of its records, and the records.
+type ListParts<'py> = (Bound<'py, PyType>, Bound<'py, PyList>);
+
 /// Iterates over the list as it is at each step, like an iterator over a `list`.
 #[pyclass(module = "swisper_ctx")]
 #[derive(Debug)]
@@ -333,6 +405,22 @@ pub struct RecordIterator {
     /// None once the end was reached: a list that grows later does not revive its iterator.
     list: Option<Py<RecordList>>,
     next: usize,
+    run: Option<Run>,
+}
+
+/// A sealed segment: it stays where it is until the list is spliced.
+#[derive(Debug)]
+struct Run {
+    packed: Arc<Packed>,
+    start: usize,
+    splices: usize,
+}
+
+impl Run {
+    fn get(&self, index: usize, splices: usize) -> Option<Text> {
+        let at = index.checked_sub(self.start).filter(|&at| at < self.packed.len() && splices == self.splices)?;
+        Some(Text::Shared(Arc::clone(&self.packed), at))
+    }
 }
 
 #[pymethods]
@@ -349,8 +437,14 @@ impl RecordIterator {
             self.list = None;
             return Ok(None);
         }
-        let item = list.item(py, self.next)?;
+        let text = if let Some(text) = self.run.as_ref().and_then(|run| run.get(self.next, list.splices)) {
+            text
+        } else {
+            let found = list.tracked.list().sealed(self.next).map_err(|error| list.raise(py, &error))?;
+            self.run = found.map(|(packed, at)| Run { packed, start: self.next - at, splices: list.splices });
+            list.text(py, self.next)?
+        };
         self.next += 1;
-        Ok(Some(item))
+        list.class.wrap(py, text).map(Some)
     }
 }

@@ -54,6 +54,9 @@ pub struct FieldSpec {
     pub required: bool,
 }
 
+/// The most fields that a record class has.
+pub const MOST: usize = 10;
+
 /// One record class. Arguments are positional in the order of `positional`, the others by keyword.
 #[derive(Debug)]
 pub struct Schema {
@@ -156,6 +159,10 @@ impl FieldSpec {
         Ok(())
     }
 
+    pub fn is_time(&self) -> bool {
+        matches!(self.kind, Kind::Now | Kind::Time)
+    }
+
     pub fn write_key(&self, out: &mut Vec<u8>) {
         self.key.write(out);
     }
@@ -177,7 +184,7 @@ impl FieldSpec {
     }
 
     fn encode_time(&self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
-        match value.cast::<PyDateTime>() {
+        match value.cast_exact::<PyDateTime>() {
             Ok(moment) => time::datetime(out, moment),
             Err(_) if self.allows_none(value) => encode::value(out, value),
             Err(_) => Err(self.misfit()),

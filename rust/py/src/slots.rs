@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use crate::places::Places;
 use crate::record::Text;
 
 /// A record object as it lies in memory: `check` holds it against what the binding makes.
@@ -17,6 +18,7 @@ use crate::record::Text;
 struct Object {
     head: ffi::PyObject,
     text: ManuallyDrop<Text>,
+    places: Places,
 }
 
 struct Definition(ffi::PyMethodDef);
@@ -66,7 +68,8 @@ pub fn check(sample: Bound<'_, PyAny>, text: *const Text) -> PyResult<()> {
 
 /// A new record of a class, which is one of ours.
 pub fn record(py: Python<'_>, class: *mut ffi::PyTypeObject, text: Text) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: the type has the layout of `Object`, and its memory is filled before anybody else sees it.
+    // SAFETY: the type has the layout of `Object`, and its memory comes zeroed, which is what new places are; the text
+    // is filled in before anybody else sees it.
     unsafe {
         let made = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class, 0))?;
         (&raw mut (*made.as_ptr().cast::<Object>()).text).write(ManuallyDrop::new(text));

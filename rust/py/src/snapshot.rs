@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple};
+use swisper_core::body::Body;
 use swisper_core::checkpoint::{self, About, Block};
 use swisper_core::delta::{self, Change};
 use swisper_core::edits::Tracked;
@@ -29,9 +32,6 @@ struct Declared {
 }
 
 type Fields = Arc<Declared>;
-
-/// A block as Python passes it: (id, field, position, records, body or None if it was left in the store).
-type BlockTuple<'py> = (Bound<'py, PyBytes>, String, i64, usize, Option<Bound<'py, PyBytes>>);
 
 /// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
 type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
@@ -128,14 +128,14 @@ impl Snapshot {
         created_at: i64,
         etag: (u64, Bound<'_, PyBytes>),
         head: (u64, Bound<'_, PyBytes>),
-        blocks: Vec<BlockTuple<'_>>,
+        blocks: Vec<Bound<'_, PyTuple>>,
         frames: Vec<(u64, Bound<'_, PyBytes>)>,
     ) -> PyResult<Self> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
-        let blocks: PyResult<Vec<_>> = blocks.into_iter().map(block).collect();
+        let blocks = stored_blocks(&blocks)?;
         let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
         let is_records = |name: &str| class_of(&self.fields, name).is_some();
-        let state = open::open(&about, head.0, head.1.as_bytes(), blocks?, &frames, &is_records);
+        let state = open::open(&about, head.0, head.1.as_bytes(), blocks, &frames, &is_records);
         let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
         Ok(Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) })
     }
@@ -160,8 +160,8 @@ impl Snapshot {
         open::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
     }
 
-    fn fill(&self, block_id: &[u8], body: &[u8]) -> PyResult<()> {
-        open::fill(&self.state, array(block_id, "a block id")?, body);
+    fn fill(&self, block_id: &[u8], body: PyBackedBytes) -> PyResult<()> {
+        open::fill(&self.state, array(block_id, "a block id")?, &Body::new(body));
         Ok(())
     }
 
@@ -199,9 +199,7 @@ impl Snapshot {
     }
 
     fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut out = Vec::new();
-        self.state.encode(&mut out).map_err(|error| self.raise(py, &error))?;
-        Ok(PyBytes::new(py, &out))
+        gathered(py, |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
     }
 
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
@@ -261,8 +259,8 @@ impl Snapshot {
         let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
         let added = PyList::empty(py);
         for block in parts.added {
-            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &block.body.unwrap_or_default()));
-            added.append((id, block.field, block.position, block.records, body))?;
+            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, block.body.as_deref().unwrap_or_default()));
+            added.append((id, &*block.field, block.position, block.records, body))?;
         }
         let dropped = parts.dropped.iter().map(|id| PyBytes::new(py, id)).collect();
         Ok((PyBytes::new(py, &parts.head), added, dropped))
@@ -302,14 +300,62 @@ fn about(
     Ok(About { session_id: session_id.into(), user_id: user_id.into(), epoch, created_at, version: etag.0, token })
 }
 
-fn block((id, field, position, records, body): BlockTuple<'_>) -> PyResult<Block> {
-    Ok(Block {
-        id: array(id.as_bytes(), "a block id")?,
-        field,
-        position,
-        records,
-        body: body.map(|body| body.as_bytes().to_vec()),
-    })
+/// Blocks as Python passes them: (id, field, position, records, body or None if it was left in the store).
+fn stored_blocks(blocks: &[Bound<'_, PyTuple>]) -> PyResult<Vec<Block>> {
+    let mut found: Vec<Block> = Vec::with_capacity(blocks.len());
+    let mut last = None;
+    for block in blocks {
+        let [id, field, position, records, body] = five(block)?;
+        // Most blocks are of one field, whose name is one object.
+        let name = match found.last() {
+            Some(before) if last == Some(field.as_ptr()) => Arc::clone(&before.field),
+            _ => field.extract::<&str>()?.into(),
+        };
+        last = Some(field.as_ptr());
+        found.push(Block {
+            id: array(id.cast::<PyBytes>()?.as_bytes(), "a block id")?,
+            field: name,
+            position: position.extract()?,
+            records: records.extract()?,
+            body: body.extract::<Option<PyBackedBytes>>()?.map(Body::new),
+        });
+    }
+    Ok(found)
+}
+
+fn five<'a, 'py>(block: &'a Bound<'py, PyTuple>) -> PyResult<[Borrowed<'a, 'py, PyAny>; 5]> {
+    let mut items = block.iter_borrowed();
+    let mut next = || items.next().ok_or_else(|| PyValueError::new_err("a block has five parts"));
+    Ok([next()?, next()?, next()?, next()?, next()?])
+}
+
+/// Bytes that `write` gives piece by piece, twice the same: to count them, and to copy them.
+fn gathered(
+    py: Python<'_>,
+    mut write: impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let mut size = 0;
+    write(&mut |piece| size += piece.len())?;
+    // SAFETY: a new bytes object of that size, or null with an exception set.
+    let bytes = unsafe {
+        Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size.try_into()?))?
+    };
+    // SAFETY: it is a bytes object.
+    let to = unsafe { ffi::PyBytes_AS_STRING(bytes.as_ptr()) }.cast_mut().cast::<u8>();
+    let (mut at, mut fits) = (0, true);
+    write(&mut |piece| {
+        fits &= piece.len() <= size - at;
+        if fits {
+            // SAFETY: so much room is left in the object, which nobody else has seen yet.
+            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), to.add(at), piece.len()) };
+            at += piece.len();
+        }
+    })?;
+    if fits && at == size {
+        Ok(bytes.cast_into()?)
+    } else {
+        Err(PyRuntimeError::new_err("the state changed while it was encoded"))
+    }
 }
 
 /// See `_core.pyi`.
@@ -437,8 +483,10 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 /// See `_core.pyi`.
 #[pyfunction]
-pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: BlockTuple<'_>) -> PyResult<()> {
-    open::check(&session_id.into(), epoch, block(stored)?).map_err(|error| raise(py, &error, Some(session_id)))
+pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: Bound<'_, PyTuple>) -> PyResult<()> {
+    let block = stored_blocks(&[stored])?.pop();
+    let checked = block.map_or(Ok(()), |block| open::check(&session_id.into(), epoch, block));
+    checked.map_err(|error| raise(py, &error, Some(session_id)))
 }
 
 /// See `_core.pyi`.

@@ -105,12 +105,24 @@ pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Outcome {
     Ok(())
 }
 
+/// The time that starts at `at`, and the index behind it, if it has the form that this module writes.
+pub fn at<'py>(py: Python<'py>, src: &[u8], at: usize) -> Option<(Bound<'py, PyDateTime>, usize)> {
+    let text = src.get(at..)?.strip_prefix(b"\"")?;
+    let length = [20, 27].into_iter().find(|&length| text.get(length) == Some(&b'"'))?;
+    let fields = utc_fields(text.get(..length)?)?;
+    moment(py, fields).map(|moment| (moment, at + length + 2))
+}
+
+fn moment(py: Python<'_>, (date, time, micros): Fields) -> Option<Bound<'_, PyDateTime>> {
+    let utc = PyTzInfo::utc(py).ok()?.to_owned();
+    PyDateTime::new(py, date.0, date.1, date.2, time.0, time.1, time.2, micros, Some(&utc)).ok()
+}
+
 /// The UTC datetime that RFC 3339 text stands for; None if it is something else.
 pub fn parse<'py>(py: Python<'py>, text: &str) -> PyResult<Option<Bound<'py, PyDateTime>>> {
     let utc = PyTzInfo::utc(py)?;
-    if let Some((date, time, micros)) = utc_fields(text.as_bytes()) {
-        let made = PyDateTime::new(py, date.0, date.1, date.2, time.0, time.1, time.2, micros, Some(&utc.to_owned()));
-        return Ok(made.ok());
+    if let Some(fields) = utc_fields(text.as_bytes()) {
+        return Ok(moment(py, fields));
     }
     let Ok(found) = py.get_type::<PyDateTime>().call_method1("fromisoformat", (text,)) else { return Ok(None) };
     let found = found.cast_into::<PyDateTime>()?;
