@@ -65,11 +65,11 @@ impl Snapshot {
         }
     }
 
-    /// The changes of the values among `touched`.
-    fn values(&self, touched: &Bound<'_, PyDict>) -> PyResult<Vec<Change>> {
+    /// The changes of the values among `touched`, each with its place there.
+    fn values(&self, touched: &Bound<'_, PyDict>) -> PyResult<Vec<(usize, Change)>> {
         let py = touched.py();
         let mut changes = Vec::new();
-        for (key, value) in touched {
+        for (place, (key, value)) in touched.iter().enumerate() {
             let key = key.cast::<PyString>()?;
             let name = key.to_str()?;
             if value.is_exact_instance_of::<RecordList>() && class_of(&self.fields, name).is_some() {
@@ -80,7 +80,7 @@ impl Snapshot {
                 if is_time { top_level(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push(Change::Value(name.to_owned(), out.clone()));
+                    changes.push((place, Change::Value(name.to_owned(), out.clone())));
                 }
                 Ok(())
             })?;
@@ -191,19 +191,21 @@ impl Snapshot {
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
         // Values first: one that cannot be encoded leaves the lists as they are.
         let mut changes = self.values(touched)?;
-        for (key, value) in touched {
+        for (place, (key, value)) in touched.iter().enumerate() {
             let Ok(list) = value.cast_exact::<RecordList>() else { continue };
             let name = key.cast::<PyString>()?.to_str()?;
             let mut list = list.borrow_mut();
             if list.is_changed() || self.state.get(name).is_none() {
                 let id_key = list.class().schema().id_key;
-                changes.push(Change::Records(name.to_owned(), list.freeze(), id_key));
+                changes.push((place, Change::Records(name.to_owned(), list.freeze(), id_key)));
             }
         }
         if changes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.delta(in_order(changes, touched))))
+        // In the order in which their fields were given.
+        changes.sort_by_key(|(place, _)| *place);
+        Ok(Some(self.delta(changes.into_iter().map(|(_, change)| change).collect())))
     }
 
     fn append(&self, py: Python<'_>, name: &str, record: &Bound<'_, PyAny>) -> PyResult<Delta> {
@@ -261,20 +263,6 @@ impl Snapshot {
             session_id: self.session_id.clone(),
         }
     }
-}
-
-/// Changes in the order in which their fields were given.
-fn in_order(changes: Vec<Change>, touched: &Bound<'_, PyDict>) -> Vec<Change> {
-    if changes.len() < 2 {
-        return changes;
-    }
-    let names: Vec<_> = touched.keys().iter().map(|key| key.to_string()).collect();
-    let mut changes = changes;
-    changes.sort_by_key(|change| {
-        let (Change::Value(own, _) | Change::Records(own, ..)) = change;
-        names.iter().position(|name| name == own)
-    });
-    changes
 }
 
 fn about(
