@@ -18,7 +18,7 @@ from tests.values import CLASSES, RecordClass, identical, keys, values
 
 from swisper_ctx import DecodeError, MemorySessionStore, Message, RecordList, SwisperContext
 from swisper_ctx.log import Block, StoredSession
-from swisper_ctx.stores.base import opened
+from swisper_ctx.stores.loaded import opened
 
 TIMES = {"timestamp", "started_at", "finished_at"}
 times = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.isoformat().replace("+00:00", "Z"))

@@ -14,9 +14,9 @@ from benches.stored import folded
 
 from swisper_ctx import Message, RecordList, SwisperContext
 from swisper_ctx.log import StoredSession
-from swisper_ctx.stores.base import opened
+from swisper_ctx.stores.loaded import opened
 
-MESSAGES = 1_000
+MESSAGES = 2_000
 LIMITS = {"all, resident": 0.95, "all, compressed": 0.75, "two, resident": 2.0, "two, compressed": 1.3}
 NAMES = {"all": "every field", "two": "role and content"}
 

@@ -88,14 +88,18 @@ impl<'py> Decoder<'_, 'py> {
     fn string(&mut self) -> PyResult<Bound<'py, PyString>> {
         let rest = self.src.get(self.at + 1..).unwrap_or_default();
         let plain = plain_prefix(rest);
-        let Some((content, [b'"', ..])) = rest.split_at_checked(plain.length) else { return self.escaped() };
+        let Some((content, [b'"', ..])) = rest.split_at_checked(plain.length) else {
+            let Some((text, length)) = text::unescaped(self.py, rest)? else { return self.escaped() };
+            self.at += length + 1;
+            return Ok(text);
+        };
         let text = if plain.is_ascii { Some(text::ascii(self.py, content)?) } else { text::utf8(self.py, content)? };
         let text = text.ok_or_else(|| self.fail("invalid string"))?;
         self.at += plain.length + 2;
         Ok(text)
     }
 
-    /// A string with escapes, or one that is wrong.
+    /// A string with escapes by number, or one that is wrong.
     fn escaped(&mut self) -> PyResult<Bound<'py, PyString>> {
         let end = skip_string(self.src, self.at).map_err(|_| self.fail("unexpected end"))?;
         let raw = self.src.get(self.at..end).unwrap_or_default();

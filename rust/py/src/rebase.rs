@@ -82,7 +82,8 @@ fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<
 
 /// What the context has changed since `last` that theirs could be at odds with.
 fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyResult<Option<delta::Delta>> {
-    let mut changes = last.values(touched, |name| theirs.touch(name) || BARRIERS.contains(&name))?;
+    let values = last.values(touched, |name| theirs.touch(name) || BARRIERS.contains(&name))?;
+    let mut changes: Vec<_> = values.into_iter().map(|(_, change)| change).collect();
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
         if theirs.touch(name.to_str()?) && list.is_changed() {

@@ -74,11 +74,15 @@ impl Snapshot {
         }
     }
 
-    /// The changes of the values among `touched`, of those that are wanted.
-    pub fn values(&self, touched: &Bound<'_, PyDict>, is_wanted: impl Fn(&str) -> bool) -> PyResult<Vec<Change>> {
+    /// The changes of the values among `touched`, of those that are wanted, each with its place there.
+    pub fn values(
+        &self,
+        touched: &Bound<'_, PyDict>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> PyResult<Vec<(usize, Change)>> {
         let py = touched.py();
         let mut changes = Vec::new();
-        for (key, value) in touched {
+        for (place, (key, value)) in touched.iter().enumerate() {
             let key = key.cast::<PyString>()?;
             let name = key.to_str()?;
             if !is_wanted(name) || value.is_exact_instance_of::<RecordList>() && self.is_records(name) {
@@ -89,7 +93,7 @@ impl Snapshot {
                 if is_time { top_level(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push(Change::Value(name.to_owned(), out.clone()));
+                    changes.push((place, Change::Value(name.to_owned(), out.clone())));
                 }
                 Ok(())
             })?;
@@ -205,19 +209,21 @@ impl Snapshot {
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
         // Values first: one that cannot be encoded leaves the lists as they are.
         let mut changes = self.values(touched, |_| true)?;
-        for (key, value) in touched {
+        for (place, (key, value)) in touched.iter().enumerate() {
             let Ok(list) = value.cast_exact::<RecordList>() else { continue };
             let name = key.cast::<PyString>()?.to_str()?;
             let mut list = list.borrow_mut();
             if list.is_changed() || self.state.get(name).is_none() {
                 let id_key = list.class().schema().id_key;
-                changes.push(Change::Records(name.to_owned(), list.freeze(), id_key));
+                changes.push((place, Change::Records(name.to_owned(), list.freeze(), id_key)));
             }
         }
         if changes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.delta(in_order(changes, touched))))
+        // In the order in which their fields were given.
+        changes.sort_by_key(|(place, _)| *place);
+        Ok(Some(self.delta(changes.into_iter().map(|(_, change)| change).collect())))
     }
 
     fn append(&self, py: Python<'_>, name: &str, record: &Bound<'_, PyAny>) -> PyResult<Delta> {
@@ -276,17 +282,6 @@ impl Snapshot {
     pub fn leading(&self, delta: delta::Delta) -> Delta {
         Delta { delta, fields: Arc::clone(&self.fields), session_id: self.session_id.clone() }
     }
-}
-
-/// Changes in the order in which their fields were given.
-fn in_order(changes: Vec<Change>, touched: &Bound<'_, PyDict>) -> Vec<Change> {
-    if changes.len() < 2 {
-        return changes;
-    }
-    let names: Vec<_> = touched.keys().iter().map(|key| key.to_string()).collect();
-    let mut changes = changes;
-    changes.sort_by_key(|change| names.iter().position(|name| name == change.name()));
-    changes
 }
 
 fn about(

@@ -1,5 +1,6 @@
 //! JSON strings to Python strings. Short ones, which come again and again as keys and roles, are kept and shared.
 
+use std::cell::RefCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -7,10 +8,18 @@ use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use swisper_simd::plain_prefix;
 
 /// The longest string that is kept.
 const LONGEST: usize = 24;
 const KEPT: usize = 512;
+
+/// A buffer that has grown larger is not kept.
+const LARGEST_SCRATCH: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Owned references, each in the place that its content says; null where there is none.
 static STRINGS: [AtomicPtr<ffi::PyObject>; KEPT] = [const { AtomicPtr::new(null_mut()) }; KEPT];
@@ -33,6 +42,46 @@ pub fn utf8<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Option<Bound<'py, 
         Ok(text) => Ok(Some(text.cast_into()?)),
         Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// A string with short escapes, given from behind its opening quote, and its length there with the closing one. None
+/// for what is better read by `unescape`, or wrong.
+pub fn unescaped<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Option<(Bound<'py, PyString>, usize)>> {
+    let mut content = SCRATCH.take();
+    content.clear();
+    let found = match unescape_into(&mut content, src) {
+        Some((length, true)) => Some((ascii(py, &content)?, length)),
+        Some((length, false)) => utf8(py, &content)?.map(|text| (text, length)),
+        None => None,
+    };
+    if content.capacity() <= LARGEST_SCRATCH {
+        SCRATCH.set(content);
+    }
+    Ok(found)
+}
+
+/// Gives the length, and whether all is ASCII.
+fn unescape_into(content: &mut Vec<u8>, src: &[u8]) -> Option<(usize, bool)> {
+    let (mut at, mut is_ascii) = (0, true);
+    loop {
+        let rest = src.get(at..)?;
+        let plain = plain_prefix(rest);
+        let (text, special) = rest.split_at_checked(plain.length)?;
+        content.extend_from_slice(text);
+        is_ascii &= plain.is_ascii;
+        at += plain.length;
+        content.push(match special {
+            [b'"', ..] => return Some((at + 1, is_ascii)),
+            [b'\\', byte @ (b'"' | b'\\' | b'/'), ..] => *byte,
+            [b'\\', b'n', ..] => b'\n',
+            [b'\\', b'r', ..] => b'\r',
+            [b'\\', b't', ..] => b'\t',
+            [b'\\', b'b', ..] => 0x08,
+            [b'\\', b'f', ..] => 0x0c,
+            _ => return None,
+        });
+        at += 2;
     }
 }
 
