@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from swisper_ctx import PipelineSessionManager, SwisperContext
 from swisper_ctx.log import StoredSession
-from swisper_ctx.stores.base import opened
+from swisper_ctx.stores.loaded import opened
 
 MESSAGES = 1_000
 Manager = PipelineSessionManager[SwisperContext]

@@ -20,7 +20,7 @@ from benches.conversation import METADATA, TIMESTAMP, texts
 from benches.stored import folded
 
 from swisper_ctx import Message, SwisperContext
-from swisper_ctx.stores.base import opened
+from swisper_ctx.stores.loaded import opened
 
 
 def resident() -> int:

@@ -12,7 +12,7 @@ from benches.peers.messages import FullStruct
 from benches.stored import folded
 
 from swisper_ctx import SwisperContext
-from swisper_ctx.stores.base import opened
+from swisper_ctx.stores.loaded import opened
 
 MESSAGES = 10_000
 BATCH = 20

@@ -27,12 +27,15 @@ def moment(micros: int | None) -> datetime | None:
 
 
 class FoldMark:
-    """How far the log of a session is folded into blocks, and what stands behind that."""
+    """How far the log of a session is folded into blocks, and what stands behind that.
 
-    __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total")
+    The contexts of one session that come from one cache share it.
+    """
+
+    __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total", "version")
 
     def __init__(self, stamp: bytes, blocks: list[bytes], base: int) -> None:
-        self.stamp, self.blocks, self.base = stamp, blocks, base
+        self.stamp, self.blocks, self.base, self.version = stamp, blocks, base, base
         self.frames = 0
         """How many there are after the base."""
         self.total = self.folded = 0
@@ -45,8 +48,14 @@ class FoldMark:
         return self.total - self.folded
 
     def grew(self, version: int, size: int) -> None:
-        """One more frame was written."""
-        self.frames, self.total = version - self.base, self.total + size
+        """One more frame was written; of those that tell of it, the first counts."""
+        if version > self.version:
+            self.version, self.frames, self.total = version, version - self.base, self.total + size
+
+    def become(self, other: FoldMark) -> None:
+        """Stand where `other` does, which was read from the store."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
 
     def postpone(self) -> None:
         """A checkpoint failed: the next one is due when twice as much has come together."""
@@ -89,7 +98,7 @@ class Position:
         self.etag: Etag | None = None
         self.mark: FoldMark | None = None
         self.blocks: Callable[[str, list[bytes]], Awaitable[tuple[Block, ...]]] | None = None
-        """Fetches blocks that were left in the store."""
+        """Fetches blocks that were left in the store; None if none were."""
         self.epoch = self.version = 0
         self.created_at: int | None = None
         self.updated_at: int | None = None
@@ -221,6 +230,7 @@ class SwisperContext(ContextBase):
             raise ConflictError("the history was rewritten meanwhile", expected=position.etag)
         for block in blocks:
             position.snapshot.fill(block.block_id, block.body or b"")
+        position.blocks = None
 
     def transition_to(self, state: str, allowed: Mapping[str, Collection[str]] | None = None) -> None:
         """Set `current_state`, which the next save writes only if the stored state is still the one left here.

@@ -10,7 +10,8 @@ import click
 from swisper_ctx import SwisperContext
 from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError
 from swisper_ctx.log import SessionInfo, StoredSession
-from swisper_ctx.stores.base import SessionStore, opened
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.loaded import opened
 
 PAGE = 500
 # SQLite keeps values of any type in any column.

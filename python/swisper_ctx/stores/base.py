@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
-from swisper_ctx._core import PipelineExecution
-from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, CorruptSessionError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx._core import PipelineExecution, Snapshot
+from swisper_ctx.context import ContextBase, Position, SwisperContext
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -21,10 +21,11 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores.checkpointer import Checkpointer, marked
+from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
 from swisper_ctx.stores.history import version_info
+from swisper_ctx.stores.loaded import Loaded, open_stored, opened
 from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -121,11 +122,17 @@ class SessionStore(ABC):
 
     @overload
     async def load_session(
-        self, session_id: str, *, user_id: str | None = None, tail: int | None = None
+        self, session_id: str, *, user_id: str | None = None, tail: int | None = None, strict: bool = False
     ) -> SwisperContext | None: ...
     @overload
     async def load_session(
-        self, session_id: str, *, user_id: str | None = None, tail: int | None = None, context_class: type[C]
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        tail: int | None = None,
+        strict: bool = False,
+        context_class: type[C],
     ) -> C | None: ...
     async def load_session(
         self,
@@ -133,22 +140,33 @@ class SessionStore(ABC):
         *,
         user_id: str | None = None,
         tail: int | None = None,
+        strict: bool = False,
         context_class: type[Any] = SwisperContext,
     ) -> Any:
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
         With `tail`, at least so many of the last records of each list are loaded; what needs an earlier one raises
-        NotLoadedError until `await context.load_history()` has fetched them.
+        NotLoadedError until `await context.load_history()` has fetched them. With `strict`, a cache asks the truth
+        first, however short ago it did.
 
         Raises CorruptSessionError for bytes that are damaged or foreign.
         """
-        stored = await self.read(session_id, tail=tail)
-        if stored is None or user_id not in (None, stored.user_id):
+        loaded = await self._loaded(session_id, context_class._unopened, tail, strict)
+        if loaded is None or user_id not in (None, loaded.user_id):
             return None
-        context = opened(stored, context_class)
-        context._position.blocks = self.blocks
-        self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
+        context = loaded.context(context_class)
+        if tail is not None:
+            context._position.blocks = self.blocks
+        self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
         return context
+
+    async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
+        """The newest version of a session, its fields as `declared` has them. Caches have it from elsewhere."""
+        stored = await self.read(session_id, tail=tail)
+        return None if stored is None else open_stored(stored, declared)
+
+    def _committed(self, context: ContextBase, position: Position, snapshot: Snapshot) -> None:
+        """A save of this context was acknowledged, and this is what it saved; for caches."""
 
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
         """The versions above `after` that are still known, oldest first.
@@ -276,27 +294,3 @@ class SessionStore(ABC):
 
     async def _holds(self, session_id: str, change_id: str) -> bool:
         return any(frame.change_id == change_id for frame in await self.frames(session_id))
-
-
-def opened(stored: StoredSession, context_class: type[C]) -> C:
-    """The context that a whole read stands for. Raises CorruptSessionError."""
-    head = stored.head
-    try:
-        snapshot = context_class._unopened.open(
-            stored.session_id,
-            stored.user_id,
-            stored.epoch,
-            stored.created_at,
-            stored.etag,
-            (head.base, head.body) if head else (0, b""),
-            stored.blocks,
-            [(frame.version, frame.body or b"") for frame in stored.frames],
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        # A row with a value of another type or size than was written.
-        raise CorruptSessionError("a value of the wrong kind is stored", session_id=stored.session_id) from error
-    position = Position(stored.session_id, stored.user_id, snapshot)
-    position.etag, position.epoch, position.version = stored.etag, stored.epoch, stored.etag.version
-    position.created_at, position.updated_at = stored.created_at, stored.updated_at
-    position.mark = marked(stored)
-    return context_class._at(position)

@@ -122,7 +122,7 @@ class Checkpointer:
     async def make(self, job: Job) -> bool:
         """Write one checkpoint; False if another one came first."""
         position, mark = job.position, job.position.mark
-        if mark is None:
+        if mark is None or job.etag.version < mark.base:
             return False
         # Of one moment: another checkpoint may move the mark while the parts are made.
         stamp, expected, used = token(), mark.stamp, list(mark.blocks)
@@ -140,8 +140,11 @@ class Checkpointer:
         else:
             stored = await self._read(position.session_id)
             # Only for the state that this context stands at: the id may belong to another session by now.
-            is_current = stored is not None and stored.etag == position.etag
-            position.mark = marked(stored) if stored is not None and is_current else None
+            found = marked(stored) if stored is not None and stored.etag == position.etag else None
+            if found is None:
+                position.mark = None
+            else:
+                mark.become(found)
         return written
 
 

@@ -1,0 +1,59 @@
+"""One version of a session as it was read: what contexts are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from swisper_ctx._core import Snapshot
+from swisper_ctx.context import FoldMark, Position, SwisperContext
+from swisper_ctx.errors import CorruptSessionError
+from swisper_ctx.log import Etag, StoredSession
+from swisper_ctx.stores.checkpointer import marked
+
+C = TypeVar("C", bound=SwisperContext)
+
+
+class Loaded(NamedTuple):
+    """Immutable, but for the mark, which the contexts of one session may share."""
+
+    session_id: str
+    user_id: str
+    etag: Etag
+    epoch: int
+    created_at: int | None
+    updated_at: int | None
+    snapshot: Snapshot
+    mark: FoldMark | None
+
+    def context(self, context_class: type[C]) -> C:
+        """A context that stands at this version."""
+        position = Position(self.session_id, self.user_id, self.snapshot)
+        position.etag, position.epoch, position.version = self.etag, self.epoch, self.etag.version
+        position.created_at, position.updated_at, position.mark = self.created_at, self.updated_at, self.mark
+        return context_class._at(position)
+
+
+def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:
+    """What a whole read stands for, its fields as `unopened` declares them. Raises CorruptSessionError."""
+    head = stored.head
+    try:
+        snapshot = unopened.open(
+            stored.session_id,
+            stored.user_id,
+            stored.epoch,
+            stored.created_at,
+            stored.etag,
+            (head.base, head.body) if head else (0, b""),
+            stored.blocks,
+            [(frame.version, frame.body or b"") for frame in stored.frames],
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        # A row with a value of another type or size than was written.
+        raise CorruptSessionError("a value of the wrong kind is stored", session_id=stored.session_id) from error
+    times = stored.created_at, stored.updated_at
+    return Loaded(stored.session_id, stored.user_id, stored.etag, stored.epoch, *times, snapshot, marked(stored))
+
+
+def opened(stored: StoredSession, context_class: type[C]) -> C:
+    """The context that a whole read stands for. Raises CorruptSessionError."""
+    return open_stored(stored, context_class._unopened).context(context_class)
