@@ -38,7 +38,7 @@ class Costs(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """The costs of one thing divided by those of another, measured in turns with it; without another, kilobytes."""
+    """The costs of one thing divided by those of another, measured in turns with it; without another, µs or kB."""
 
     name: str
     limit: Limit | None
@@ -70,7 +70,7 @@ class Figure(NamedTuple):
 
     @property
     def measured(self) -> str:
-        unit = " kB" if self.under is None else ""
+        unit = "" if self.under else " µs" if self.over.unit == "ns" else " kB"
         return f"{self.least:.2f}, {self.middle:.2f}{unit}"
 
     def as_json(self) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from benches import machine, table
 from benches.figure import Figure
-from benches.subjects import construct, durable, turn, written
+from benches.subjects import construct, durable, manager, turn, written
 
 SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "construct": construct.figures,
     "turn": turn.figures,
+    "manager": manager.figures,
     "durable": durable.figures,
     "written": written.figures,
 }

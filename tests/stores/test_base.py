@@ -283,7 +283,8 @@ async def test_a_failing_store_stops_no_queue(error: Exception) -> None:
     contexts = [await new_context(store) for _ in range(3)]
     for context in contexts:
         say(context, "x")
-    store.inject("commit", fails(error))
+    # The first goes alone, the others together.
+    store.inject("commit", fails(error), fails(error))
     results = await asyncio.gather(*map(store.save_session, contexts), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailableError) for result in results)
     await asyncio.gather(*map(store.save_session, contexts))

@@ -30,10 +30,13 @@ class ContextSave:
         "future",
         "session_id",
         "size",
+        "snapshot",
+        "token",
     )
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         context: ContextBase,
         delta: Delta,
         before: Snapshot,
@@ -42,48 +45,36 @@ class ContextSave:
         checkpointer: Checkpointer,
     ) -> None:
         position = context._position
-        self.context, self.delta, self.before = context, delta, before
+        self.context, self.delta, self.before, self.snapshot = context, delta, before, position.snapshot
         self.change_id, self.clock, self.checkpointer = change_id, clock, checkpointer
-        self.session_id, self.size = position.session_id, 0
-        self.etag = Etag(0, token())
-        self.done = False
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.session_id, self.token, self.done = position.session_id, token(), False
+        self.future: asyncio.Future[None] = loop.create_future()
         position.saves.append(self)
 
     def change(self) -> Change:
         """Write what follows on the state that the saves before this one have led to."""
         position, now = self.context._position, self.clock()
-        expected = position.etag
-        self.etag = Etag(expected.version + 1 if expected else 1, self.etag.token)
-        parent = expected.token if expected else NO_TOKEN
-        frame = self.delta.frame(self.session_id, position.epoch, parent, self.etag, self.change_id, now)
+        expected, session_id, epoch = position.etag, self.session_id, position.epoch
+        version, parent = (1, NO_TOKEN) if expected is None else (expected[0] + 1, expected[1])
+        self.etag = etag = Etag(version, self.token)
+        frame = self.delta.frame(session_id, epoch, parent, etag, self.change_id, now)
         self.size = len(frame)
-        head = None if expected else first_head(position, self.before, now)
-        messages = self.delta.snapshot.count("conversation_history")
-        return Change(
-            self.session_id,
-            position.user_id,
-            expected,
-            self.etag,
-            frame,
-            self.change_id,
-            messages,
-            head,
-            epoch=position.epoch,
-        )
+        head = first_head(position, self.before, now) if expected is None else None
+        messages = self.snapshot.count("conversation_history")
+        return Change(session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, None, epoch)
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
-        position = self.context._position
+        position, etag, mark = self.context._position, self.etag, self.context._position.mark
         position.saves.remove(self)
         if position.etag is None:
             position.created_at = time
-        position.etag, position.version, position.updated_at = self.etag, self.etag.version, time
-        if position.mark is not None:
-            position.mark.grew(self.etag.version, self.size)
-        self.checkpointer.consider(position, self.delta.snapshot, self.etag)
-        settle(self.future, None)
+        position.etag, position.version, position.updated_at = etag, etag[0], time
+        if mark is not None:
+            mark.grew(etag[0], self.size)
+            self.checkpointer.consider(position, self.snapshot, etag)
         self.done = True
+        settle(self.future, None)
 
     def failed(self, error: Exception) -> None:
         """Give the edits back to the context; the saves that were to follow this one fail with it.
@@ -95,7 +86,7 @@ class ContextSave:
         fallen, position.saves = position.saves[at:], position.saves[:at]
         position.snapshot = self.before
         if isinstance(error, OutcomeUnknownError):
-            position.limbo, position.snapshot = self, self.delta.snapshot
+            position.limbo, position.snapshot = self, self.snapshot
         for save in reversed(fallen):
             if save is not position.limbo:
                 save.delta.restore(self.context.__dict__)

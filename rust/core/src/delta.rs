@@ -55,7 +55,16 @@ impl Delta {
 
     /// The JSON Patch that leads from the base to the next state; that of the first state adds the whole document.
     pub fn patch(&self) -> Result<Vec<u8>> {
-        let mut out = Writer::default();
+        self.written(Writer::default())
+    }
+
+    /// Appends the patch to a buffer. After an error nothing that was in it is there any more.
+    pub fn append_patch(&self, out: &mut Vec<u8>) -> Result<()> {
+        *out = self.written(Writer::behind(std::mem::take(out)))?;
+        Ok(())
+    }
+
+    fn written(&self, mut out: Writer) -> Result<Vec<u8>> {
         if self.base.is_empty() {
             let mut document = Vec::new();
             self.next.encode(&mut document)?;
