@@ -127,6 +127,9 @@ mod tests {
         state.encode(&mut replayed).unwrap();
         delta.next().encode(&mut next).unwrap();
         assert_eq!(replayed, next);
+        let mut behind = b"x".to_vec();
+        delta.append_patch(&mut behind).unwrap();
+        assert_eq!(behind.strip_prefix(b"x").unwrap(), patch);
         String::from_utf8(patch).unwrap()
     }
 

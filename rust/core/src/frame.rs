@@ -88,6 +88,18 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_may_be_appended_to_a_frame_that_was_begun() {
+        for patch in [b"[]".to_vec(), br#"{"long":"patch"}"#.repeat(1_000)] {
+            let mut out = Vec::new();
+            Frame { patch: b"", ..FRAME }.begin(&mut out, "s", 3);
+            out.extend_from_slice(&patch);
+            FRAME.finish(&mut out, "s", 3);
+            assert_eq!(out, Frame { patch: &patch, ..FRAME }.seal("s", 3));
+            assert_eq!(parse(7, &open("s", 3, 7, &out).unwrap()).unwrap().patch, patch);
+        }
+    }
+
+    #[test]
     fn belongs_to_its_version_and_its_session() {
         let sealed = FRAME.seal("s", 0);
         assert!(open("s", 0, 8, &sealed).is_err());

@@ -13,7 +13,7 @@ from tests.stores.changes import START, ManualClock, append, commit, committed, 
 from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
-from swisper_ctx.stores.sqlite.commit import ADD_FRAMES, EXPIRE, MOVE, MOVE_MANY, MOVE_ONCE, SIZES
+from swisper_ctx.stores.sqlite.commit import ADD_FRAME, ADD_FRAMES, EXPIRE, MOVE, MOVE_MANY, MOVE_ONCE, SIZES
 
 
 def too_large(etag: Etag) -> Change:
@@ -155,7 +155,7 @@ async def test_a_group_never_searches_row_by_row(store: SQLiteSessionStore, path
         for analysed in (False, True):
             if analysed:
                 database.execute("ANALYZE")
-            for statement in (MOVE, MOVE_ONCE, EXPIRE, *MOVE_MANY.values(), *ADD_FRAMES.values()):
+            for statement in (MOVE, MOVE_ONCE, EXPIRE, *MOVE_MANY.values(), ADD_FRAME, *ADD_FRAMES.values()):
                 plan = [
                     row[3]
                     for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
