@@ -162,14 +162,18 @@ class SessionStore(ABC):
             oversized(change_id=change_id)
         if position.etag is None:
             oversized(session_id=position.session_id)
+        # Kept here: one that fails at once is in `saves` no more.
+        last = position.saves[-1] if position.saves else None
         if position.limbo is not None:
-            committer.submit(position.limbo.again())
+            last = position.limbo.again()
+            committer.submit(last)
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            committer.submit(ContextSave(loop, context, delta, before, change_id, self._clock, self._checkpointer))
-        if position.saves:
-            await position.saves[-1].future
+            last = ContextSave(loop, context, delta, before, change_id, self._clock, self._checkpointer)
+            committer.submit(last)
+        if last is not None:
+            await last.future
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
