@@ -115,10 +115,11 @@ class Committer:
             # A group of one: nobody else is about, and the next save need not wait for company.
             self._is_lone = len(group) == 1
             self._write(group)
-        self._rest()
+        if self._drained:
+            self._rest()
 
     def _rest(self) -> None:
-        if self._drained and self._is_at_rest:
+        if self._is_at_rest:
             for future in self._drained:
                 if not future.done():
                     future.set_result(None)
@@ -180,13 +181,10 @@ class Committer:
                         write.committed(time)
         finally:
             # A task that was cancelled: its event loop is about to end, and takes up nothing else.
-            if not isinstance(error, asyncio.CancelledError):
-                self._go_on()
-            self._rest()
-
-    def _go_on(self) -> None:
-        if self._waiting:
-            self._schedule()
+            if self._waiting and not isinstance(error, asyncio.CancelledError):
+                self._schedule()
+            if self._drained:
+                self._rest()
 
     def _not_committed(self, write: Write, change: Change, error: Exception | None) -> None:
         if error is not None:
@@ -210,7 +208,8 @@ class Committer:
         else:
             self._release(write)
             write.committed(time)
-        self._go_on()
+        if self._waiting:
+            self._schedule()
 
     def _looked(self, look: asyncio.Task[None]) -> None:
         self._looks.discard(look)

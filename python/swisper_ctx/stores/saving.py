@@ -65,7 +65,8 @@ class ContextSave:
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
-        position, etag, mark = self.context._position, self.etag, self.context._position.mark
+        position, etag = self.context._position, self.etag
+        mark = position.mark
         position.saves.remove(self)
         if position.etag is None:
             position.created_at = time
