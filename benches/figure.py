@@ -38,8 +38,7 @@ class Costs(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """The costs of one thing divided by those of another, measured in turns with it; without another, microseconds or
-    kilobytes."""
+    """The costs of one thing divided by those of another, measured in turns with it; without another, µs or kB."""
 
     name: str
     limit: Limit | None
@@ -71,7 +70,7 @@ class Figure(NamedTuple):
 
     @property
     def measured(self) -> str:
-        unit = "" if self.under is not None else " us" if self.over.unit == "ns" else " kB"
+        unit = "" if self.under is not None else " µs" if self.over.unit == "ns" else " kB"
         return f"{self.least:.2f}, {self.middle:.2f}{unit}"
 
     def as_json(self) -> dict[str, Any]:

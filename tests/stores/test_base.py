@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from swisper_ctx import (
     CorruptSessionError,
     EncodeError,
     Message,
+    OutcomeUnknownError,
     PipelineExecution,
     RecordList,
     SessionNotFoundError,
@@ -23,8 +24,9 @@ from swisper_ctx import (
     field,
     serialize_context,
 )
-from swisper_ctx.log import CommitResult
+from swisper_ctx.log import Change, CommitResult
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.registry import open_store
 from swisper_ctx.testing import FaultyStore, fails
@@ -277,13 +279,56 @@ async def test_damaged_bytes_name_their_session_and_hurt_no_other(tmp_path: Path
     assert await store.load_session(good.session_id) is not None
 
 
+async def test_a_save_on_a_closed_store_raises_and_keeps_the_edits(store: SessionStore) -> None:
+    context = await new_context(store)
+    say(context, "saved")
+    await store.save_session(context)
+    await store.aclose()
+    for _ in range(2):
+        say(context, "unsaved")
+        with pytest.raises(StoreError):
+            await store.save_session(context)
+    assert context.version == 2
+    assert [m.content for m in context.conversation_history] == ["saved", "unsaved", "unsaved"]
+    another = MemorySessionStore()
+    fresh = SwisperContext(user_id="u", conversation_history=context.conversation_history)
+    await another.save_session(fresh)
+    assert len((await stored(another, fresh.session_id))["conversation_history"]) == 3
+
+
+@pytest.mark.parametrize("later", [StoreError("closed"), ConflictError("gone")])
+async def test_what_becomes_of_a_lost_answer_is_told_to_the_next_save_also_at_once(later: StoreError) -> None:
+    class Breaking(MemorySessionStore):
+        broken: Exception | None = None
+
+        def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+            if self.broken is not None:
+                raise self.broken
+            super().begin_commit(changes, answered)
+
+    store = Breaking()
+    context = await new_context(store)
+    say(context, "x")
+    store.broken = OutcomeUnknownError("lost")
+    with pytest.raises(OutcomeUnknownError):
+        await store.save_session(context)
+    store.broken = later
+    with pytest.raises(type(later)):
+        await store.save_session(context)
+    store.broken = None
+    await store.save_session(context)
+    assert await stored(store, context.session_id) == serialize_context(context)
+    assert context.version == 2
+
+
 @pytest.mark.parametrize("error", [StoreUnavailableError("down"), ValueError("a defect of the driver")])
 async def test_a_failing_store_stops_no_queue(error: Exception) -> None:
     store = FaultyStore(MemorySessionStore())
     contexts = [await new_context(store) for _ in range(3)]
     for context in contexts:
         say(context, "x")
-    store.inject("commit", fails(error))
+    # The first goes alone, the others together.
+    store.inject("commit", fails(error), fails(error))
     results = await asyncio.gather(*map(store.save_session, contexts), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailableError) for result in results)
     await asyncio.gather(*map(store.save_session, contexts))

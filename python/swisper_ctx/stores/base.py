@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
@@ -23,7 +24,7 @@ from swisper_ctx.log import (
 )
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
-from swisper_ctx.stores.committer import Committer
+from swisper_ctx.stores.committer import Answered, Committer
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
 from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
@@ -83,6 +84,15 @@ class SessionStore(ABC):
         create), or holds a frame with the same `change_id`. One that fails leaves the others committed.
         """
 
+    def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        """Start `commit`; `answered` is called in the running event loop with its results, or with what it raised.
+
+        A store whose answer arrives in a callback anyway overrides this: a task of its own for each group is what
+        a lone turn would wait for.
+        """
+        task = asyncio.ensure_future(self.commit(changes))
+        task.add_done_callback(partial(_answer, answered))
+
     @abstractmethod
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         """Write a new head and its blocks; False if another head was written in the meantime."""
@@ -114,7 +124,7 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(self.commit, self._refused)
+        return Committer(self.begin_commit, self._refused)
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
@@ -165,7 +175,9 @@ class SessionStore(ABC):
         stored = await self.read(session_id, tail=tail)
         return None if stored is None else open_stored(stored, declared)
 
-    def _committed(self, context: ContextBase, position: Position, snapshot: Snapshot) -> None:
+    def _committed(  # noqa: B027 - most stores have nothing to do
+        self, context: ContextBase, position: Position, snapshot: Snapshot
+    ) -> None:
         """A save of this context was acknowledged, and this is what it saved; for caches."""
 
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
@@ -213,24 +225,30 @@ class SessionStore(ABC):
         cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
         ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
-        position = context._position
+        committer, position = self._committer, context._position
+        loop = committer.enter()
         if change_id is not None:
             oversized(change_id=change_id)
         if position.etag is None:
             oversized(session_id=position.session_id)
+        # Kept here: one that fails at once is in `saves` no more.
+        last = position.saves[-1] if position.saves else None
         if position.limbo is not None:
-            self._committer.submit(position.limbo.again())
+            last = position.limbo.again()
+            committer.submit(last)
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer))
-        if position.saves:
-            await position.saves[-1].future
+            last = ContextSave(self, loop, context, delta, before, change_id)
+            committer.submit(last)
+        if last is not None:
+            await last.future
             if self._checkpointer.jobs:
                 await self._checkpointer.relieve(position)
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
+        loop = self._committer.enter()
         position = context._position
         if position.limbo is not None:
             self._committer.submit(position.limbo.again())
@@ -239,7 +257,7 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(context, delta, before, None, self._clock, self._checkpointer)
+        save = ContextSave(self, loop, context, delta, before, None)
         self._committer.submit(save)
         await save.future
 
@@ -261,6 +279,7 @@ class SessionStore(ABC):
         return None
 
     async def _append(self, append: RecordAppend) -> None:
+        self._committer.enter()
         for _ in range(LOST_ATTEMPTS):
             self._committer.submit(append)
             try:
@@ -294,3 +313,12 @@ class SessionStore(ABC):
 
     async def _holds(self, session_id: str, change_id: str) -> bool:
         return any(frame.change_id == change_id for frame in await self.frames(session_id))
+
+
+def _answer(answered: Answered, task: asyncio.Task[list[CommitResult]]) -> None:
+    if task.cancelled():
+        answered(None, asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        answered(None, error)
+    else:
+        answered(task.result(), None)

@@ -31,7 +31,7 @@ def due(position: Position, snapshot: Snapshot, times: int = 1) -> bool:
     The threshold differs by up to a quarter between sessions: many that grow in step would all be due at once.
     """
     mark = position.mark
-    if mark is None or (mark.size <= SEGMENT and mark.frames <= FRAMES):
+    if mark is None or (mark.total - mark.folded <= SEGMENT and mark.frames <= FRAMES):
         return False
     limit = max(SEGMENT, snapshot.unstored_size) * mark.spread * times
     return mark.size > limit or mark.frames > FRAMES * limit / SEGMENT

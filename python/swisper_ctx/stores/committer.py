@@ -1,7 +1,7 @@
 """Groups of changes on their way to a store.
 
-Changes that arrive while a group is being written form the next one: no timers. A group is written by a task of the
-store's own, so a caller that is cancelled does not cancel what it began.
+Changes that arrive while a group is being written form the next one: no timers. A group belongs to the store, not to
+its callers: one that is cancelled does not cancel what it began.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, CommitResult
 
 MOST_IN_GROUP = 512
+
+Answered = Callable[[list[CommitResult] | None, BaseException | None], None]
+"""Called once in the event loop: with a result for each change of a group, or with what writing it has raised."""
 
 
 class Write(Protocol):
@@ -39,112 +43,157 @@ class Committer:
 
     def __init__(
         self,
-        commit: Callable[[Sequence[Change]], Awaitable[list[CommitResult]]],
+        begin: Callable[[Sequence[Change], Answered], None],
         refused: Callable[[Change], Awaitable[int]],
         *,
         in_flight: int = 1,
     ) -> None:
-        """`refused` finds out about a refused change: it gives the time if it was written after all, or raises."""
-        self._commit, self._refused, self._in_flight = commit, refused, in_flight
+        """`begin` starts writing a group: see `SessionStore.begin_commit`.
+
+        `refused` finds out about a refused change: it gives the time if it was written after all, or raises.
+        """
+        self._begin, self._refused, self._in_flight = begin, refused, in_flight
         self._waiting: deque[Write] = deque()
         self._busy: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._groups = 0
+        self._groups: list[list[Write]] = []
+        self._looks: set[asyncio.Task[None]] = set()
+        self._is_scheduled = self._is_lone = False
+        self._drained: list[asyncio.Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def submit(self, write: Write) -> None:
-        """Queue a write; nothing is awaited. Raises StoreError when another running event loop uses the store."""
-        self._enter_loop()
-        self._waiting.append(write)
-        self._start()
+    def enter(self) -> asyncio.AbstractEventLoop:
+        """Work in the running event loop from now on, and say which; before anything is submitted there.
 
-    def _enter_loop(self) -> None:
+        What was on its way in one that has ended is given up. Raises StoreError when another one uses the store.
+        """
         loop = asyncio.get_running_loop()
-        if loop is self._loop:
-            return
-        if self._tasks and self._loop is not None and not self._loop.is_closed():
+        if loop is not self._loop:
+            self._move_to(loop)
+        return loop
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None and not self._loop.is_closed() and not self._is_at_rest:
             raise StoreError("this store is in use by another event loop; open one store in each")
-        self._loop = loop
-        self._tasks.clear()
+        self._loop, self._is_scheduled, groups = loop, False, self._groups
+        self._groups, self._drained = [], []
+        self._looks.clear()
         self._busy.clear()
-        self._groups = 0
+        for writes in groups:
+            self._fail(writes, asyncio.CancelledError())
 
-    def _start(self) -> None:
-        if self._groups < self._in_flight and self._waiting:
-            self._groups += 1
-            self._own(self._write_groups())
-
-    def _own(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def submit(self, write: Write) -> None:
+        """Queue a write; nothing is awaited."""
+        self._waiting.append(write)
+        if self._is_scheduled or len(self._groups) >= self._in_flight:
+            return
+        if self._is_lone:
+            self._send()
+        else:
+            self._schedule()
 
     async def drain(self) -> None:
         """Wait until nothing is queued or on its way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        self.enter()
+        while not self._is_at_rest:
+            future = asyncio.get_running_loop().create_future()
+            self._drained.append(future)
+            await future
 
-    async def _write_groups(self) -> None:
-        try:
-            while group := self._take():
-                await self._write(group)
-        finally:
-            self._groups -= 1
+    @property
+    def _is_at_rest(self) -> bool:
+        return not (self._groups or self._is_scheduled or self._looks)
+
+    def _schedule(self) -> None:
+        """Form the next group when those that are about to run in this event loop have had their say."""
+        if not self._is_scheduled and self._loop is not None:
+            self._is_scheduled = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._is_scheduled = False
+        while len(self._groups) < self._in_flight and (group := self._take()):
+            # A group of one: nobody else is about, and the next save need not wait for company.
+            self._is_lone = len(group) == 1
+            self._write(group)
+        if self._drained:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._is_at_rest:
+            for future in self._drained:
+                if not future.done():
+                    future.set_result(None)
+            self._drained.clear()
 
     def _take(self) -> list[Write]:
         """The next group: at most one write for each session, none of a session that has one under way."""
+        waiting, busy = self._waiting, self._busy
         group: list[Write] = []
-        later: deque[Write] = deque()
-        while self._waiting and len(group) < MOST_IN_GROUP:
-            write = self._waiting.popleft()
+        later: list[Write] = []
+        while waiting and len(group) < MOST_IN_GROUP:
+            write = waiting.popleft()
             if write.done:
                 continue
-            if write.session_id in self._busy:
+            if write.session_id in busy:
                 later.append(write)
             else:
-                self._busy.add(write.session_id)
+                busy.add(write.session_id)
                 group.append(write)
-        later.extend(self._waiting)
-        self._waiting = later
+        waiting.extendleft(reversed(later))
         return group
 
-    async def _write(self, group: list[Write]) -> None:
-        pending = [(write, change) for write in group if (change := self._changed(write)) is not None]
-        if not pending:
+    def _write(self, group: list[Write]) -> None:
+        writes: list[Write] = []
+        changes: list[Change] = []
+        for write in group:
+            try:
+                changes.append(write.change())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller of this write
+                self._release(write)
+                write.failed(error)
+            else:
+                writes.append(write)
+        if not changes:
             return
+        self._groups.append(writes)
         try:
-            results = await self._commit([change for _, change in pending])
-        except ContextError as error:
-            self._fail(pending, error)
-        except Exception as error:  # noqa: BLE001
-            # The queue must outlive what nobody expected.
-            unexpected = OutcomeUnknownError("the store failed in an unexpected way; see the cause")
-            unexpected.__cause__ = error
-            self._fail(pending, unexpected)
-        except BaseException:
-            self._fail(pending, OutcomeUnknownError("the event loop ended before the store answered"))
-            raise
-        else:
-            for (write, change), result in zip(pending, results, strict=True):
-                self._settle(write, change, result)
+            self._begin(changes, partial(self._answered, writes, changes))
+        except Exception as error:  # noqa: BLE001 - to be told to the callers
+            self._answered(writes, changes, None, error)
 
-    def _changed(self, write: Write) -> Change | None:
+    def _answered(
+        self,
+        writes: list[Write],
+        changes: list[Change],
+        results: list[CommitResult] | None,
+        error: BaseException | None,
+    ) -> None:
+        self._groups.remove(writes)
         try:
-            return write.change()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller of this write
+            if results is None or len(results) != len(writes):
+                self._fail(writes, error)
+            else:
+                for write, change, (time, failure) in zip(writes, changes, results, strict=True):
+                    if time is None:
+                        self._not_committed(write, change, failure)
+                    else:
+                        self._busy.discard(write.session_id)
+                        write.committed(time)
+        finally:
+            # A task that was cancelled: its event loop is about to end, and takes up nothing else.
+            if self._waiting and not isinstance(error, asyncio.CancelledError):
+                self._schedule()
+            if self._drained:
+                self._rest()
+
+    def _not_committed(self, write: Write, change: Change, error: Exception | None) -> None:
+        if error is not None:
             self._release(write)
             write.failed(error)
-            return None
-
-    def _settle(self, write: Write, change: Change, result: CommitResult) -> None:
-        if result.error is None and result.time is None:
-            self._own(self._look(write, change))
-            return
-        self._release(write)
-        if result.time is not None:
-            write.committed(result.time)
-        elif result.error is not None:
-            write.failed(result.error)
+        else:
+            look = asyncio.ensure_future(self._look(write, change))
+            self._looks.add(look)
+            look.add_done_callback(self._looked)
 
     async def _look(self, write: Write, change: Change) -> None:
         """A refused change: written already, or a conflict. Its session waits meanwhile."""
@@ -153,19 +202,35 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - passed on to the caller of this write
             self._release(write)
             write.failed(error)
-        except BaseException:
-            self._release(write)
-            write.failed(OutcomeUnknownError("the event loop ended before the store answered"))
+        except BaseException as error:
+            self._fail([write], error)
             raise
         else:
             self._release(write)
             write.committed(time)
-        self._start()
+        if self._waiting:
+            self._schedule()
 
-    def _fail(self, pending: list[tuple[Write, Change]], error: Exception) -> None:
-        for write, _ in pending:
+    def _looked(self, look: asyncio.Task[None]) -> None:
+        self._looks.discard(look)
+        self._rest()
+
+    def _fail(self, writes: list[Write], error: BaseException | None) -> None:
+        failure = reported(error)
+        for write in writes:
             self._release(write)
-            write.failed(error)
+            write.failed(failure)
 
     def _release(self, write: Write) -> None:
         self._busy.discard(write.session_id)
+
+
+def reported(error: BaseException | None) -> ContextError:
+    """What the callers of a group are told when writing it has raised this."""
+    if isinstance(error, ContextError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return OutcomeUnknownError("the event loop ended before the store answered")
+    unexpected = OutcomeUnknownError("the store failed in an unexpected way; see the cause")
+    unexpected.__cause__ = error
+    return unexpected

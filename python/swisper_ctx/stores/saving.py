@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position
@@ -17,14 +17,23 @@ TOO_OLD = "too_old"
 """The reason of a conflict when the frames that would tell what was written are no longer kept."""
 
 
+class Saver(Protocol):
+    """The store that a save goes to, as far as the save asks it."""
+
+    _clock: Clock
+
+    @property
+    def _checkpointer(self) -> Checkpointer: ...
+
+    def _committed(self, context: ContextBase, position: Position, snapshot: Snapshot) -> None: ...
+
+
 class ContextSave:
     """What one `save` of a context hands over, frozen before the first await."""
 
     __slots__ = (
         "before",
         "change_id",
-        "checkpointer",
-        "clock",
         "context",
         "delta",
         "done",
@@ -33,60 +42,53 @@ class ContextSave:
         "lost",
         "session_id",
         "size",
+        "snapshot",
+        "store",
+        "token",
     )
 
     def __init__(
         self,
+        store: Saver,
+        loop: asyncio.AbstractEventLoop,
         context: ContextBase,
         delta: Delta,
         before: Snapshot,
         change_id: str | None,
-        clock: Clock,
-        checkpointer: Checkpointer,
     ) -> None:
         position = context._position
-        self.context, self.delta, self.before = context, delta, before
-        self.change_id, self.clock, self.checkpointer = change_id, clock, checkpointer
-        self.session_id, self.size = position.session_id, 0
-        self.etag = Etag(0, token())
-        self.done = self.lost = False
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.store, self.context, self.delta, self.change_id = store, context, delta, change_id
+        self.before, self.snapshot = before, position.snapshot
+        self.session_id, self.token, self.done, self.lost = position.session_id, token(), False, False
+        self.future: asyncio.Future[None] = loop.create_future()
         position.saves.append(self)
 
     def change(self) -> Change:
         """Write what follows on the state that the saves before this one have led to."""
-        position, now = self.context._position, self.clock()
-        expected = position.etag
-        self.etag = Etag(expected.version + 1 if expected else 1, self.etag.token)
-        parent = expected.token if expected else NO_TOKEN
-        frame = self.delta.frame(self.session_id, position.epoch, parent, self.etag, self.change_id, now)
+        position, now = self.context._position, self.store._clock()
+        expected, session_id, epoch = position.etag, self.session_id, position.epoch
+        version, parent = (1, NO_TOKEN) if expected is None else (expected[0] + 1, expected[1])
+        self.etag = etag = Etag(version, self.token)
+        frame = self.delta.frame(session_id, epoch, parent, etag, self.change_id, now)
         self.size = len(frame)
-        head = None if expected else first_head(position, self.before, now)
-        messages = self.delta.snapshot.count("conversation_history")
-        return Change(
-            self.session_id,
-            position.user_id,
-            expected,
-            self.etag,
-            frame,
-            self.change_id,
-            messages,
-            head,
-            epoch=position.epoch,
-        )
+        head = first_head(position, self.before, now) if expected is None else None
+        messages = self.snapshot.count("conversation_history")
+        return Change(session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, None, epoch)
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
-        position = self.context._position
+        position, etag = self.context._position, self.etag
+        mark = position.mark
         position.saves.remove(self)
         if position.etag is None:
             position.created_at = time
-        position.etag, position.version, position.updated_at = self.etag, self.etag.version, time
-        if position.mark is not None:
-            position.mark.grew(self.etag.version, self.size)
-        self.checkpointer.consider(position, self.delta.snapshot, self.etag)
-        settle(self.future, None)
+        position.etag, position.version, position.updated_at = etag, etag[0], time
+        if mark is not None:
+            mark.grew(etag[0], self.size)
+            self.store._checkpointer.consider(position, self.snapshot, etag)
+        self.store._committed(self.context, position, self.snapshot)
         self.done = True
+        settle(self.future, None)
 
     def failed(self, error: Exception) -> None:
         """Give the edits back to the context; the saves that were to follow this one fail with it.
@@ -100,7 +102,7 @@ class ContextSave:
         error = still_unknown(self.lost, error)
         if isinstance(error, OutcomeUnknownError):
             self.lost = True
-            position.limbo, position.snapshot = self, self.delta.snapshot
+            position.limbo, position.snapshot = self, self.snapshot
         for save in reversed(fallen):
             if save is not position.limbo:
                 save.delta.restore(self.context.__dict__)

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -28,14 +29,20 @@ class Resource(NamedTuple, Generic[R]):
     spoiled: Callable[[R], bool]
 
 
+Answered = Callable[[Any, BaseException | None], None]
+"""Called with a result and None, or with None and what was raised."""
+
+
 class _Job(NamedTuple):
     work: Callable[[Any, float], Any]
     deadline: float
-    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    answered: Answered
 
 
 class _Stop(NamedTuple):
-    future: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+    answered: Answered
 
 
 _Queue = SimpleQueue[_Job | _Stop | None]
@@ -59,13 +66,18 @@ class OwnerThread(Generic[R]):
     async def run(self, work: Callable[[R, float], T]) -> T:
         """The result of `work`, given the resource and the deadline, or what it raises."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.begin(work, partial(settle, future))
+        return await future
+
+    def begin(self, work: Callable[[R, float], Any], answered: Answered) -> None:
+        """Queue a job; `answered` is called in the running event loop with its result or what it raises."""
+        job = _Job(work, time.monotonic() + self._timeout, asyncio.get_running_loop(), answered)
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
             if self._thread is None:
                 self._thread = self._start()
-            self._jobs.put(_Job(work, time.monotonic() + self._timeout, future))
-        return await future
+            self._jobs.put(job)
 
     async def aclose(self) -> None:
         """Finish the jobs, close the resource and end the thread; raises what closing raises."""
@@ -73,8 +85,9 @@ class OwnerThread(Generic[R]):
             thread = None if self._closed else self._thread
             self._closed = True
         if thread is not None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._jobs.put(_Stop(future))
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+            self._jobs.put(_Stop(loop, partial(settle, future)))
             try:
                 await future
             finally:
@@ -101,7 +114,7 @@ def _serve(jobs: _Queue, resource: Resource[Any]) -> None:
         except Exception as failure:  # noqa: BLE001 whatever it is, it belongs to who closes the store
             error = failure
     if job is not None:
-        _answer(job.future, None, error)
+        _answer(job, None, error)
 
 
 def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
@@ -110,9 +123,9 @@ def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
         owned = resource.open(job.deadline) if owned is None else owned
         result = job.work(owned, job.deadline)
     except BaseException as error:  # noqa: BLE001 whatever it is, it is the caller's
-        _answer(job.future, None, error)
+        _answer(job, None, error)
     else:
-        _answer(job.future, result, None)
+        _answer(job, result, None)
     if owned is not None and resource.spoiled(owned):
         with suppress(Exception):
             resource.close(owned)
@@ -120,12 +133,13 @@ def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
     return owned
 
 
-def _answer(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+def _answer(job: _Job | _Stop, result: object, error: BaseException | None) -> None:
     with suppress(RuntimeError):  # the loop that asked has been closed meanwhile
-        future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+        job.loop.call_soon_threadsafe(job.answered, result, error)
 
 
-def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+def settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    """Answer who awaits this future, unless it was cancelled."""
     if future.done():
         return
     if error is not None:

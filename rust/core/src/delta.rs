@@ -79,7 +79,16 @@ impl Delta {
 
     /// The JSON Patch that leads from the base to the next state; that of the first state adds the whole document.
     pub fn patch(&self) -> Result<Vec<u8>> {
-        let mut out = Writer::default();
+        self.written(Writer::default())
+    }
+
+    /// Appends the patch to a buffer. After an error nothing that was in it is there any more.
+    pub fn append_patch(&self, out: &mut Vec<u8>) -> Result<()> {
+        *out = self.written(Writer::behind(std::mem::take(out)))?;
+        Ok(())
+    }
+
+    fn written(&self, mut out: Writer) -> Result<Vec<u8>> {
         if self.base.is_empty() {
             let mut document = Vec::new();
             self.next.encode(&mut document)?;
@@ -151,6 +160,9 @@ mod tests {
         state.encode(&mut replayed).unwrap();
         delta.next().encode(&mut next).unwrap();
         assert_eq!(replayed, next);
+        let mut behind = b"x".to_vec();
+        delta.append_patch(&mut behind).unwrap();
+        assert_eq!(behind.strip_prefix(b"x").unwrap(), patch);
         String::from_utf8(patch).unwrap()
     }
 

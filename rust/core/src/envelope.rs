@@ -85,24 +85,44 @@ impl<'a> Place<'a> {
 /// Puts a payload into its envelope.
 #[must_use]
 pub fn seal(place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
-    let limit = if place.kind == Kind::Frame { PLAIN_FRAME } else { PLAIN_BLOCK };
-    let packed = if payload.len() > limit { compress(payload) } else { None };
-    let (flags, body) = packed.as_ref().map_or((0, payload), |packed| (COMPRESSED, packed.as_slice()));
-    let id = place.session_id.as_bytes();
-    let mut out = Vec::with_capacity(HEADER + id.len() + body.len());
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[FORMAT, place.kind as u8, flags, u8::try_from(id.len()).unwrap_or(u8::MAX)]);
-    out.extend_from_slice(&place.epoch.to_le_bytes());
-    out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(&place.id);
-    let mut crc = crc32fast::Hasher::new();
-    for part in [&out, id, body] {
-        crc.update(part);
-    }
-    out.extend_from_slice(&crc.finalize().to_le_bytes());
-    out.extend_from_slice(id);
-    out.extend_from_slice(body);
+    let mut out = Vec::with_capacity(HEADER + place.session_id.len() + payload.len());
+    begin(&mut out, place);
+    out.extend_from_slice(payload);
+    finish(&mut out, place);
     out
+}
+
+/// Begins an envelope in an empty buffer: what is appended until `finish` is its payload.
+pub fn begin(out: &mut Vec<u8>, place: &Place<'_>) {
+    out.extend_from_slice(&[0; HEADER]);
+    out.extend_from_slice(place.session_id.as_bytes());
+}
+
+/// Compresses the payload of the envelope in this buffer if it is large, and fills in the header.
+pub fn finish(out: &mut Vec<u8>, place: &Place<'_>) {
+    let start = HEADER + place.session_id.len();
+    let limit = if place.kind == Kind::Frame { PLAIN_FRAME } else { PLAIN_BLOCK };
+    let payload = out.get(start..).unwrap_or_default();
+    let (raw, mut flags) = (payload.len(), 0);
+    if let Some(packed) = if raw > limit { compress(payload) } else { None } {
+        flags = COMPRESSED;
+        out.truncate(start);
+        out.extend_from_slice(&packed);
+    }
+    let mut header = Vec::with_capacity(HEADER);
+    let id_length = u8::try_from(place.session_id.len()).unwrap_or(u8::MAX);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&[FORMAT, place.kind as u8, flags, id_length]);
+    header.extend_from_slice(&place.epoch.to_le_bytes());
+    header.extend_from_slice(&u32_bytes(raw));
+    header.extend_from_slice(&place.id);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&header);
+    crc.update(out.get(HEADER..).unwrap_or_default());
+    header.extend_from_slice(&crc.finalize().to_le_bytes());
+    for (to, from) in out.iter_mut().zip(header) {
+        *to = from;
+    }
 }
 
 fn compress(payload: &[u8]) -> Option<Vec<u8>> {

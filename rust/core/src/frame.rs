@@ -23,13 +23,25 @@ impl Frame<'_> {
     /// The frame in its envelope. A change id has at most 255 bytes.
     #[must_use]
     pub fn seal(&self, session_id: &str, epoch: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128 + session_id.len() + self.change_id.len() + self.patch.len());
+        self.begin(&mut out, session_id, epoch);
+        self.finish(&mut out, session_id, epoch);
+        out
+    }
+
+    /// Begins the frame in an empty buffer; a patch that is not in `self` may be appended until `finish`.
+    pub fn begin(&self, out: &mut Vec<u8>, session_id: &str, epoch: u32) {
         let change_id = self.change_id.as_bytes();
-        let mut payload = Vec::with_capacity(41 + change_id.len() + self.patch.len());
-        payload.push(u8::try_from(change_id.len()).unwrap_or(u8::MAX));
+        envelope::begin(out, &place(session_id, epoch, self.version));
+        out.push(u8::try_from(change_id.len()).unwrap_or(u8::MAX));
         for part in [change_id, &self.parent, &self.token, &self.time.to_le_bytes(), self.patch] {
-            payload.extend_from_slice(part);
+            out.extend_from_slice(part);
         }
-        envelope::seal(&place(session_id, epoch, self.version), &payload)
+    }
+
+    /// Closes the envelope of the frame in this buffer.
+    pub fn finish(&self, out: &mut Vec<u8>, session_id: &str, epoch: u32) {
+        envelope::finish(out, &place(session_id, epoch, self.version));
     }
 }
 
@@ -73,6 +85,18 @@ mod tests {
             "056a6f622d37010101010101010101010101010101010202020202020202020202020202020240420f00000000005b5d"
         );
         assert_eq!(parse(7, &payload).unwrap(), FRAME);
+    }
+
+    #[test]
+    fn a_patch_may_be_appended_to_a_frame_that_was_begun() {
+        for patch in [b"[]".to_vec(), br#"{"long":"patch"}"#.repeat(1_000)] {
+            let mut out = Vec::new();
+            Frame { patch: b"", ..FRAME }.begin(&mut out, "s", 3);
+            out.extend_from_slice(&patch);
+            FRAME.finish(&mut out, "s", 3);
+            assert_eq!(out, Frame { patch: &patch, ..FRAME }.seal("s", 3));
+            assert_eq!(parse(7, &open("s", 3, 7, &out).unwrap()).unwrap().patch, patch);
+        }
     }
 
     #[test]

@@ -88,19 +88,26 @@ fn operation(src: &[u8], at: usize, number: usize) -> Result<(Operation<'_>, usi
 /// Writes a patch document; paths are given as JSON text without quotes.
 pub struct Writer {
     out: Vec<u8>,
+    /// Where the first operation begins.
+    start: usize,
 }
 
 impl Default for Writer {
     fn default() -> Self {
-        let mut out = Vec::with_capacity(1024);
-        out.push(b'[');
-        Self { out }
+        Self::behind(Vec::with_capacity(1024))
     }
 }
 
 impl Writer {
+    /// Writes behind what stands in this buffer.
+    #[must_use]
+    pub fn behind(mut out: Vec<u8>) -> Self {
+        out.push(b'[');
+        Self { start: out.len(), out }
+    }
+
     fn begin(&mut self, op: &[u8], path: &[u8]) {
-        if self.out.len() > 1 {
+        if self.out.len() > self.start {
             self.out.push(b',');
         }
         for part in [br#"{"op":""#.as_slice(), op, br#"","path":""#, path, b"\""] {
@@ -153,9 +160,10 @@ impl Writer {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.out.len() == 1
+        self.out.len() == self.start
     }
 
+    /// The buffer, with the document in it.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.out.push(b']');

@@ -389,8 +389,13 @@ impl Delta {
         change_id: Option<&str>,
         time: i64,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let patch = self.delta.patch().map_err(|error| raise(py, &error, Some(session_id)))?;
-        sealed_frame(py, session_id, epoch, parent, &etag, change_id, time, &patch)
+        let frame = frame(parent, &etag, change_id, time, &[])?;
+        with_scratch(py, |out| {
+            frame.begin(out, session_id, epoch);
+            self.delta.append_patch(out).map_err(|error| raise(py, &error, Some(session_id)))?;
+            frame.finish(out, session_id, epoch);
+            Ok(PyBytes::new(py, out))
+        })
     }
 
     fn restore(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
@@ -421,26 +426,21 @@ impl Delta {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn sealed_frame<'py>(
-    py: Python<'py>,
-    session_id: &str,
-    epoch: u32,
+fn frame<'a>(
     parent: &[u8],
-    etag: &(u64, Bound<'py, PyBytes>),
-    change_id: Option<&str>,
+    etag: &(u64, Bound<'_, PyBytes>),
+    change_id: Option<&'a str>,
     time: i64,
-    patch: &[u8],
-) -> PyResult<Bound<'py, PyBytes>> {
-    let frame = Frame {
+    patch: &'a [u8],
+) -> PyResult<Frame<'a>> {
+    Ok(Frame {
         version: etag.0,
         parent: array(parent, "a token")?,
         token: array(etag.1.as_bytes(), "a token")?,
         change_id: change_id.unwrap_or_default(),
         time,
         patch,
-    };
-    Ok(PyBytes::new(py, &frame.seal(session_id, epoch)))
+    })
 }
 
 /// See `_core.pyi`.
@@ -460,7 +460,8 @@ pub fn append_frame<'py>(
     let text = record.call_method0("to_json")?;
     let mut out = Writer::default();
     out.add(format!("/{field}/-").as_bytes(), text.cast::<PyBytes>()?.as_bytes());
-    sealed_frame(py, session_id, epoch, parent, &etag, change_id, time, &out.finish())
+    let patch = out.finish();
+    Ok(PyBytes::new(py, &frame(parent, &etag, change_id, time, &patch)?.seal(session_id, epoch)))
 }
 
 /// See `_core.pyi`.

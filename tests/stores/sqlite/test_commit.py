@@ -13,7 +13,7 @@ from tests.stores.changes import START, ManualClock, append, commit, committed, 
 from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
-from swisper_ctx.stores.sqlite.commit import ADD_FRAMES, EXPIRE, MOVE, MOVE_MANY, SIZES
+from swisper_ctx.stores.sqlite.commit import ADD_FRAME, ADD_FRAMES, EXPIRE, MOVE, MOVE_MANY, MOVE_ONCE, SIZES
 
 
 def too_large(etag: Etag) -> Change:
@@ -155,7 +155,7 @@ async def test_a_group_never_searches_row_by_row(store: SQLiteSessionStore, path
         for analysed in (False, True):
             if analysed:
                 database.execute("ANALYZE")
-            for statement in (MOVE, EXPIRE, *MOVE_MANY.values(), *ADD_FRAMES.values()):
+            for statement in (MOVE, MOVE_ONCE, EXPIRE, *MOVE_MANY.values(), ADD_FRAME, *ADD_FRAMES.values()):
                 plan = [
                     row[3]
                     for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
@@ -191,7 +191,7 @@ async def test_a_group_with_a_known_change_id_is_two_attempts(store: SQLiteSessi
 async def test_a_turn_writes_no_index_of_sessions(store: SQLiteSessionStore, path: Path) -> None:
     await grow(store, "s", 1)
     with closing(sqlite3.connect(path)) as database:
-        for statement in (MOVE, *MOVE_MANY.values()):
+        for statement in (MOVE, MOVE_ONCE, *MOVE_MANY.values()):
             program = database.execute(f"EXPLAIN {statement}", (None,) * statement.count("?"))
             assert {step[1] for step in program} & {"IdxInsert", "IdxDelete"} == set()
 

@@ -88,12 +88,27 @@ def transaction(connection: sqlite3.Connection, deadline: float) -> Iterator[sql
 
     Raises CommitFailedError if it cannot be told which of the two a failed COMMIT has left.
     """
-    until(deadline, partial(connection.execute, "BEGIN IMMEDIATE"))
+    cursor = begin(connection, deadline)
     try:
-        yield connection.cursor()
+        yield cursor
     except BaseException:
         roll_back(connection)
         raise
+    commit(connection)
+
+
+def begin(connection: sqlite3.Connection, deadline: float) -> sqlite3.Cursor:
+    """Begin a transaction that writes: the cursor for its statements."""
+    try:
+        return connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if primary_code(error) not in BUSY:
+            raise
+    return until(deadline, partial(connection.execute, "BEGIN IMMEDIATE"))
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Commit, or roll back and raise CommitFailedError if it cannot be told which of the two was done."""
     try:
         connection.execute("COMMIT")
     except sqlite3.Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
@@ -15,12 +16,13 @@ from swisper_ctx.errors import StoreError
 from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
+from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.sqlite import read
 from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
-from swisper_ctx.stores.thread import OwnerThread, Resource
+from swisper_ctx.stores.thread import OwnerThread, Resource, settle
 
 T = TypeVar("T")
 
@@ -88,10 +90,17 @@ class SQLiteSessionStore(SessionStore):
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         if not changes:
             return []
-        try:
-            return await self._write(partial(commit_group, changes=changes))
-        except (sqlite3.Error, CommitFailedError) as error:  # there is no connection
-            return [CommitResult(None, store_error(error, change.session_id)) for change in changes]
+        future: asyncio.Future[list[CommitResult]] = asyncio.get_running_loop().create_future()
+        self.begin_commit(changes, partial(settle, future))
+        return await future
+
+    def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        self._check_process()
+        clock, failpoint = self._clock, self._failpoint
+        self._writer.begin(
+            lambda connection, deadline: commit_group(Writer(connection, deadline, clock, failpoint), changes),
+            partial(_committed, changes, answered),
+        )
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         with mapped_errors(checkpoint.session_id):
@@ -127,6 +136,15 @@ class SQLiteSessionStore(SessionStore):
             self._process = os.getpid()
         elif self._process != os.getpid():
             raise StoreError("this SQLite store was in use before fork(): open one of its own in each process")
+
+
+def _committed(
+    changes: Sequence[Change], answered: Answered, results: list[CommitResult] | None, error: BaseException | None
+) -> None:
+    if isinstance(error, sqlite3.Error | CommitFailedError):  # there is no connection
+        answered([CommitResult(None, store_error(error, change.session_id)) for change in changes], None)
+    else:
+        answered(results, error)
 
 
 def _resource(connecting: Callable[[float], sqlite3.Connection]) -> Resource[sqlite3.Connection]:
