@@ -6,7 +6,9 @@ mod decode;
 mod dict_items;
 mod encode;
 mod error;
+mod histogram;
 mod plan;
+mod pydantic;
 mod random;
 mod readonly;
 mod record;
@@ -27,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<snapshot::Delta>()?;
+    module.add_class::<histogram::Histogram>()?;
     module.add_function(wrap_pyfunction!(random::token, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;

@@ -19,7 +19,7 @@ use crate::construct;
 use crate::decode;
 use crate::error::{decode_error, raise};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, Kind, MESSAGE, PRODUCT, Schema};
-use crate::{slots, time};
+use crate::{pydantic, slots, time};
 
 /// The text of a record: bytes of its own, or a place in a segment.
 #[derive(Debug)]
@@ -81,16 +81,20 @@ impl Class {
     /// The class that a Python type object is.
     pub fn of(class: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = class.py();
-        [
-            (Self::Message, py.get_type::<Message>()),
-            (Self::Product, py.get_type::<Product>()),
-            (Self::Execution, py.get_type::<PipelineExecution>()),
-            (Self::Entity, py.get_type::<PIIEntity>()),
-        ]
-        .into_iter()
-        .find(|(_, own)| own.is(class))
-        .map(|(found, _)| found)
-        .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+        [Self::Message, Self::Product, Self::Execution, Self::Entity]
+            .into_iter()
+            .find(|own| own.python(py).is(class))
+            .ok_or_else(|| PyTypeError::new_err("a record class was expected"))
+    }
+
+    /// The Python type object of this class.
+    pub fn python(self, py: Python<'_>) -> Bound<'_, PyType> {
+        match self {
+            Self::Message => py.get_type::<Message>(),
+            Self::Product => py.get_type::<Product>(),
+            Self::Execution => py.get_type::<PipelineExecution>(),
+            Self::Entity => py.get_type::<PIIEntity>(),
+        }
     }
 
     /// A Python object for a record.
@@ -241,6 +245,22 @@ macro_rules! record_class {
             fn __match_args__(py: Python<'_>) -> PyResult<Py<PyTuple>> {
                 let names: &[&str] = &$match_args;
                 Ok(PyTuple::new(py, names)?.unbind())
+            }
+
+            #[classattr]
+            #[allow(non_snake_case)]
+            fn _fields(py: Python<'_>) -> PyResult<Py<PyTuple>> {
+                let fields = Class::$which.schema().fields.iter();
+                Ok(PyTuple::new(py, fields.map(|spec| (spec.name, spec.kind.name(), spec.required)))?.unbind())
+            }
+
+            #[classmethod]
+            fn __get_pydantic_core_schema__<'py>(
+                cls: &Bound<'py, PyType>,
+                _source: &Bound<'py, PyAny>,
+                _handler: &Bound<'py, PyAny>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                pydantic::schema(cls.py(), "record_schema", (cls,))
             }
 
             $(
