@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from swisper_ctx._core import Message, PIIEntity, PipelineExecution, Product, RecordList
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx.draft import Draft
 from swisper_ctx.errors import (
     CodecError,
     ConflictError,
@@ -44,6 +45,7 @@ __all__ = [
     "CorruptSessionError",
     "DecodeError",
     "DecryptionError",
+    "Draft",
     "EncodeError",
     "Etag",
     "InvalidTransitionError",
