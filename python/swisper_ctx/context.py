@@ -151,6 +151,12 @@ class ContextBase:
         position = self._position
         return f"<{type(self).__name__} {position.session_id} version {position.version}>"
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
+        from swisper_ctx.pydantic_schema import context_schema
+
+        return context_schema(cls, handler, METADATA, deserialize_context, serialize_context)
+
     def _freeze(self) -> Delta | None:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
