@@ -26,9 +26,11 @@ from swisper_ctx.errors import (
     StoreUnavailableError,
     VersionUnavailableError,
 )
+from swisper_ctx.events import EventName, OnEvent
 from swisper_ctx.fields import field
 from swisper_ctx.log import Etag, SessionInfo, SessionPage
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
+from swisper_ctx.stats import PerformanceCache, PipelineStats
 from swisper_ctx.stores.base import SessionStore
 
 if TYPE_CHECKING:
@@ -48,16 +50,20 @@ __all__ = [
     "Draft",
     "EncodeError",
     "Etag",
+    "EventName",
     "InvalidTransitionError",
     "MemorySessionStore",
     "Message",
     "NotLoadedError",
+    "OnEvent",
     "OutcomeUnknownError",
     "PIIEntity",
     "PatchError",
+    "PerformanceCache",
     "PipelineExecution",
     "PipelineRun",
     "PipelineSessionManager",
+    "PipelineStats",
     "PrivacyError",
     "Product",
     "RecordList",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
 from swisper_ctx.errors import ConflictError, CorruptSessionError, SessionNotFoundError
+from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
     Change,
@@ -20,6 +21,7 @@ from swisper_ctx.log import (
     SessionPage,
     StoredSession,
 )
+from swisper_ctx.stores import telling
 from swisper_ctx.stores.checkpointer import Checkpointer, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
@@ -35,8 +37,11 @@ APPEND_ATTEMPTS = 20
 class SessionStore(ABC):
     """Keeps the logs of sessions. A subclass implements the operations on bytes; what works on contexts is shared.
 
-    `clock` gives the time; `failpoint` is called where a process may die.
+    `clock` gives the time; `failpoint` is called where a process may die; `on_event` is told what happens, see
+    `swisper_ctx.events`.
     """
+
+    on_event: OnEvent | None = None
 
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
@@ -101,11 +106,11 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(self.commit, self._refused)
+        return Committer(partial(telling.commit, self), self._refused)
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
-        return Checkpointer(self.checkpoint, self.read)
+        return Checkpointer(partial(telling.checkpoint, self), self.read)
 
     @overload
     async def load_session(
@@ -136,6 +141,7 @@ class SessionStore(ABC):
         context = opened(stored, context_class)
         context._position.blocks = self.blocks
         self._checkpointer.consider(context._position, context._position.snapshot, stored.etag)
+        emit(self.on_event, "session_loaded", session_id=session_id, version=stored.etag.version)
         return context
 
     async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
@@ -191,7 +197,10 @@ class SessionStore(ABC):
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
-        return await self.delete([session_id]) > 0
+        deleted = await self.delete([session_id]) > 0
+        if deleted:
+            emit(self.on_event, "session_deleted", session_id=session_id)
+        return deleted
 
     async def _refused(self, change: Change) -> int:
         """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""
