@@ -29,9 +29,9 @@ def test_an_id_is_found_however_it_is_escaped() -> None:
 
 
 def test_records_without_an_id_or_with_another_type_are_passed_over() -> None:
-    history = RecordList(Message, [{"message_id": "a"}, {"role": "user"}, {"message_id": 5}, {"message_id": None}])
+    history = RecordList(Message, [{"message_id": "a"}, {"role": "user"}, {"message_id": 151}, {"message_id": None}])
     assert history.index_of("a") == 0
-    for none in ("5", "null", ""):
+    for none in ("5", "151", "null", "ul", ""):
         with pytest.raises(ValueError, match="no record"):
             history.index_of(none)
 
@@ -40,7 +40,7 @@ def test_each_class_has_its_own_id() -> None:
     assert RecordList(Product, [Product("p-1"), Product("p-2")]).index_of("p-1") == 0
     assert RecordList(PipelineExecution, [PipelineExecution("search", execution_id="e")]).index_of("e") == 0
     with pytest.raises(ValueError, match="no record"):
-        RecordList(PIIEntity, [PIIEntity("EMAIL", message_id="m")]).index_of("m")
+        RecordList(PIIEntity, [{"message_id": "m", "": "m"}]).index_of("m")
 
 
 def test_it_follows_edits_across_segments() -> None:

@@ -84,9 +84,11 @@ async def test_the_manager_counts_its_pipelines() -> None:
         async with sessions.pipeline(context, "search"):
             raise ZeroDivisionError
     await sessions.save_pipeline_execution(context.session_id, "rank", {"duration_ms": 7.5})
+    await sessions.save_pipeline_execution(context.session_id, "old", {"duration_ms": "7 ms", "status": None})
     stats = sessions.performance.stats()
     assert (stats["search"].runs, stats["search"].failures, stats["rank"].runs) == (2, 1, 1)
     assert stats["search"].max_ms >= 20 * 0.99
+    assert (stats["old"].runs, stats["old"].max_ms) == (1, 0)
     assert stats["rank"].p50_ms == pytest.approx(7.5, rel=0.01)
 
 
@@ -265,6 +267,28 @@ async def test_references_are_rebuilt_when_a_context_is_loaded() -> None:
     assert "cache_keys" not in loaded.__dict__  # not touched: the next save need not look at it
     await second.delete_session(context.session_id)
     assert (second.performance.get("k"), second.performance.get("of nobody")) == (None, 1)
+
+
+async def test_a_result_whose_session_ends_while_it_is_computed_is_not_kept() -> None:
+    sessions = PipelineSessionManager(MemorySessionStore())
+    cache, computation = sessions.performance, Computation("result")
+    context = await sessions.create_session(user_id="u")
+    asking = asyncio.create_task(cache.get_or_compute("k", computation, context=context))
+    await asyncio.sleep(0)
+    await sessions.delete_session(context.session_id)
+    computation.ended.set()
+    assert await asking == "result"
+    assert (len(cache), cache._keys, cache._sessions, cache._computing) == (0, {}, {}, {})
+
+
+async def test_one_that_fails_leaves_no_reference_behind() -> None:
+    cache, context = PerformanceCache(), SwisperContext(user_id="u")
+    for result in (ValueError("down"), {1, 2}):
+        computation = Computation(result)
+        computation.ended.set()
+        with pytest.raises(ValueError):  # noqa: PT011 - an EncodeError is one
+            await cache.get_or_compute("k", computation, context=context)
+    assert (context.cache_keys, cache._keys, cache._sessions, cache._computing) == ([], {}, {}, {})
 
 
 async def test_a_context_keeps_the_newest_keys() -> None:

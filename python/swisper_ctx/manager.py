@@ -182,7 +182,9 @@ class PipelineSessionManager(Generic[C]):
         self._count(context.session_id, execution)
 
     def _count(self, session_id: str, execution: PipelineExecution) -> None:
-        name, duration, failed = execution.pipeline_name, execution.duration_ms, execution.status == "failed"
+        name, failed = execution.pipeline_name, execution.status == "failed"
+        # What comes by `save_pipeline_execution` is as its caller made it.
+        duration = execution.duration_ms if isinstance(execution.duration_ms, int | float) else None
         self.performance.record(name, duration, failed=failed)
         event: EventName = "pipeline_failed" if failed else "pipeline_completed"
         emit(self.session_store.on_event, event, session_id=session_id, pipeline=name, ms=duration or 0)

@@ -122,7 +122,11 @@ class PerformanceCache:
         """
         value = self._hit(key)
         if value is MISSING:
-            value = await asyncio.shield(self._computation(key, compute, ttl))
+            computation = self._computation(key, compute, ttl)
+            if context is not None:
+                # Already now: if its session ends meanwhile, the result will not be kept.
+                self._refer(context.session_id, key)
+            value = await asyncio.shield(computation)
         if context is not None:
             self._note(context, key)
         copy: T = plain(value)
@@ -148,8 +152,7 @@ class PerformanceCache:
         """A session that was loaded refers to these results; those that are kept here end with it."""
         for key in cache_keys:
             if key in self._results:
-                self._keys[session_id].add(key)
-                self._sessions[key].add(session_id)
+                self._refer(session_id, key)
 
     def forget(self, *session_ids: str) -> None:
         """Sessions have ended: the results to which no other session refers are forgotten."""
@@ -159,6 +162,10 @@ class PerformanceCache:
                 others.discard(session_id)
                 if not others:
                     self.invalidate(key)
+
+    def _refer(self, session_id: str, key: str) -> None:
+        self._keys[session_id].add(key)
+        self._sessions[key].add(session_id)
 
     def _note(self, context: Session, key: str) -> None:
         keys = context.cache_keys
@@ -219,3 +226,5 @@ class PerformanceCache:
         finally:
             if self._computing.get(running) is asyncio.current_task():
                 del self._computing[running]
+                if key not in self._results:
+                    self._drop(key)

@@ -231,8 +231,12 @@ impl RecordList {
 
     /// See `_core.pyi`.
     fn index_of(&self, py: Python<'_>, record_id: &str) -> PyResult<usize> {
-        let key = format!("\"{}\"", self.class.schema().id_key);
-        let is_it = |record: &[u8]| member(record, key.as_bytes())?.map_or(Ok(false), |id| text::equals(id, record_id));
+        let id_key = self.class.schema().id_key;
+        let key = format!("\"{id_key}\"");
+        let is_it = |record: &[u8]| match member(record, key.as_bytes())? {
+            Some(id @ [b'"', ..]) if !id_key.is_empty() => text::equals(id, record_id),
+            _ => Ok(false),
+        };
         let found = self.tracked.list().rfind(is_it).map_err(|error| self.raise(py, &error))?;
         found.ok_or_else(|| PyValueError::new_err("no record in the list has this id"))
     }
