@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from swisper_ctx import ConflictError, EventName, Message, PipelineSessionManager, StoreUnavailableError
+from swisper_ctx import EventName, PipelineSessionManager
 from swisper_ctx.events import emit
 from swisper_ctx.stores.memory import MemorySessionStore
 
@@ -56,49 +56,6 @@ async def test_the_life_of_a_session_is_told_in_order(tmp_path: Path) -> None:
     assert "u-secret" not in str(told)
 
 
-async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
-    class Down(MemorySessionStore):
-        down = False
-
-        async def commit(self, changes: Any) -> Any:
-            if self.down:
-                raise StoreUnavailableError("down")
-            return await super().commit(changes)
-
-    told, on_event = listener()
-    store = Down()
-    sessions = PipelineSessionManager(store, on_event=on_event)
-    context = await sessions.create_session(user_id="u", session_id="s")
-    other = await sessions.load_session_context("s")
-    assert other is not None
-    for one in (other, context):
-        one.product_query = "x"
-    await sessions.save(other)
-    with pytest.raises(ConflictError):
-        await sessions.save(context)
-    store.down = True
-    other.product_query = "y"
-    with pytest.raises(StoreUnavailableError):
-        await sessions.save(other)
-    assert told[-2:] == [
-        ("session_refused", {"session_id": "s", "version": 2}),
-        ("session_failed", {"session_id": "s", "version": 3, "error": "StoreUnavailableError"}),
-    ]
-
-
-async def test_a_checkpoint_is_told(tmp_path: Path) -> None:
-    told, on_event = listener()
-    async with PipelineSessionManager.open(f"sqlite:///{tmp_path}/s.db", on_event=on_event) as sessions:
-        context = await sessions.create_session(user_id="u")
-        for number in range(300):
-            context.conversation_history.append(Message("user", f"{number}"))
-            await sessions.save(context)
-        await sessions.session_store._checkpointer.settle()
-    details = [details for name, details in told if name == "checkpoint_written"]
-    assert details
-    assert all(one["session_id"] == context.session_id and one["blocks"] > 0 and one["bytes"] > 0 for one in details)
-
-
 async def test_a_callback_that_raises_is_logged_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def broken(name: str, details: dict[str, Any]) -> None:
         raise RuntimeError("broken callback")
@@ -115,6 +72,22 @@ async def test_a_callback_that_raises_is_logged_and_breaks_nothing(caplog: pytes
         ("swisper_ctx.cache", logging.ERROR),
     }
     assert "broken callback" in caplog.text
+
+
+async def test_keys_of_results_are_not_told() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    sessions = PipelineSessionManager(MemorySessionStore(), on_event=lambda *event: told.append(event))
+    for _ in range(2):
+        await sessions.performance.get_or_compute("what the user said", numbers)
+    with pytest.raises(ZeroDivisionError):
+        await sessions.performance.get_or_compute("what else", failing)
+    assert [name for name, _ in told] == ["result_computed", "result_hit", "result_failed"]
+    assert told[0][1].keys() == {"ms"}
+    assert [details for _, details in told[1:]] == [{"results": 1}, {"error": "ZeroDivisionError"}]
+
+
+async def failing() -> list[int]:
+    raise ZeroDivisionError("what the user said")
 
 
 async def numbers() -> list[int]:

@@ -232,7 +232,7 @@ async def test_expired_results_are_cleared_on_request() -> None:
     cache.put("b", 2)
     clock.now = 10
     assert cache.clear_expired() == 1
-    assert (len(cache), told) == (1, [("result_expired", {"key": "a"})])
+    assert (len(cache), told) == (1, [("result_expired", {"results": 1})])
 
 
 # -- sessions

@@ -26,7 +26,8 @@ EventName: TypeAlias = Literal[
 """Names that stay the same. A save that was refused lost its compare-and-set, and may have been written before."""
 
 OnEvent: TypeAlias = Callable[[EventName, dict[str, int | float | str]], object]
-"""Called with a name and with numbers, ids and names of classes; never with content."""
+"""Called with a name and with numbers, ids of sessions, names of pipelines and error classes: never with content, and
+keys of results may hold that."""
 
 LOGGERS = {"pipeline": "swisper_ctx.manager", "result": "swisper_ctx.cache"}
 

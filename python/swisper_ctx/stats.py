@@ -182,12 +182,12 @@ class PerformanceCache:
             self._expire(key)
             return MISSING
         self._results.move_to_end(key)
-        emit(self.on_event, "result_hit", key=key)
+        emit(self.on_event, "result_hit", results=len(self._results))
         return found.value
 
     def _expire(self, key: str) -> None:
         self._drop(key)
-        emit(self.on_event, "result_expired", key=key)
+        emit(self.on_event, "result_expired", results=len(self._results))
 
     def _drop(self, key: str) -> bool:
         for session_id in self._sessions.pop(key, ()):
@@ -216,12 +216,12 @@ class PerformanceCache:
         try:
             value = plain(await compute())
         except BaseException as error:
-            emit(self.on_event, "result_failed", key=key, error=type(error).__name__)
+            emit(self.on_event, "result_failed", error=type(error).__name__)
             raise
         else:
             if self._computing.get(running) is asyncio.current_task():
                 self.put(key, value, ttl=ttl)
-            emit(self.on_event, "result_computed", key=key, ms=round((time.perf_counter() - begun) * 1000, 3))
+            emit(self.on_event, "result_computed", ms=round((time.perf_counter() - begun) * 1000, 3))
             return value
         finally:
             if self._computing.get(running) is asyncio.current_task():
