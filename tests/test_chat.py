@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.stores.test_tail import LENGTH, long_session, tail_of
+from tests.values import identical, objects, values
 
-from swisper_ctx import Message, NotLoadedError, RecordList, SwisperContext
+from swisper_ctx import Message, NotLoadedError, Product, RecordList, SwisperContext
+from swisper_ctx._core import chat_form
 from swisper_ctx.stores.memory import MemorySessionStore
 
+CHAT_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
 KINDS = ("said", "called", "answered", "answered by role", "called nothing")
 
 
@@ -59,6 +62,18 @@ def test_it_gives_the_last_messages_and_never_starts_inside_a_group(kinds: list[
         context.conversation_history.append({**one, "message_id": "m", "metadata": {"a": 1}, "own": True})
     assert context.chat() == sent
     assert context.chat(last=last) == sent[reference(kinds, last) :]
+
+
+@given(extra=objects, known=st.dictionaries(st.sampled_from(CHAT_KEYS), values))
+def test_a_message_gives_those_of_the_keys_that_it_has(extra: dict[str, Any], known: dict[str, Any]) -> None:
+    message = Message.from_dict({**extra, **known, "metadata": {"role": "none"}})
+    expected = {key: value for key, value in message.to_dict().items() if key in CHAT_KEYS}
+    assert identical(chat_form(message), expected)
+
+
+def test_what_is_no_message_has_no_such_form() -> None:
+    with pytest.raises(TypeError, match="a Message was expected, not Product"):
+        chat_form(Product("p"))  # type: ignore[arg-type]
 
 
 def test_an_answer_whose_call_is_nowhere_takes_nothing_with_it() -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "RecordList",
     "Snapshot",
     "append_frame",
+    "chat_form",
     "patch_of",
     "plain",
     "token",
@@ -436,6 +437,9 @@ class Histogram:
 
 def token() -> bytes:
     """16 random bytes from the operating system."""
+
+def chat_form(message: Message) -> dict[str, Any]:
+    """Those of `role`, `content`, `name`, `tool_calls` and `tool_call_id` that a message has, in its order."""
 
 def append_frame(
     session_id: str,

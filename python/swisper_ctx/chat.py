@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from swisper_ctx._core import Message, RecordList
-
-CHAT_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+from swisper_ctx._core import Message, RecordList, chat_form
 
 
 def chat(history: RecordList[Message], last: int | None = None) -> list[dict[str, Any]]:
     """The last messages as chat APIs take them; see `SwisperContext.chat`."""
     start = 0 if last is None else _start(history, last)
-    return [_plain(message) for message in history[start:]]
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    found = message.to_dict()
-    return {key: found[key] for key in CHAT_KEYS if key in found}
+    return [chat_form(message) for message in history[start:]]
 
 
 def _start(history: RecordList[Message], last: int) -> int:

@@ -1,6 +1,7 @@
 //! `swisper_ctx._core`: the core as Python sees it. Every public name is documented in `_core.pyi`.
 
 mod attached;
+mod chat;
 mod construct;
 mod decode;
 mod dict_items;
@@ -30,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<snapshot::Delta>()?;
     module.add_class::<histogram::Histogram>()?;
+    module.add_function(wrap_pyfunction!(chat::chat_form, module)?)?;
     module.add_function(wrap_pyfunction!(random::token, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;
