@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from swisper_ctx._core import LRUCache, Message, PIIEntity, PipelineExecution, Product, RecordList
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx.draft import Draft
 from swisper_ctx.errors import (
     CodecError,
     ConflictError,
@@ -25,9 +26,11 @@ from swisper_ctx.errors import (
     StoreUnavailableError,
     VersionUnavailableError,
 )
+from swisper_ctx.events import EventName, OnEvent
 from swisper_ctx.fields import field
 from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
+from swisper_ctx.stats import PerformanceCache, PipelineStats
 from swisper_ctx.stores.base import SessionStore
 
 if TYPE_CHECKING:
@@ -45,19 +48,24 @@ __all__ = [
     "CorruptSessionError",
     "DecodeError",
     "DecryptionError",
+    "Draft",
     "EncodeError",
     "Etag",
+    "EventName",
     "InvalidTransitionError",
     "LRUCache",
     "MemorySessionStore",
     "Message",
     "NotLoadedError",
+    "OnEvent",
     "OutcomeUnknownError",
     "PIIEntity",
     "PatchError",
+    "PerformanceCache",
     "PipelineExecution",
     "PipelineRun",
     "PipelineSessionManager",
+    "PipelineStats",
     "PrivacyError",
     "Product",
     "RecordList",

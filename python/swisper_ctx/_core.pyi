@@ -8,6 +8,7 @@ from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, o
 __all__ = [
     "Conflict",
     "Delta",
+    "Histogram",
     "LRUCache",
     "Message",
     "PIIEntity",
@@ -16,6 +17,7 @@ __all__ = [
     "RecordList",
     "Snapshot",
     "append_frame",
+    "chat_form",
     "check_block",
     "patch_of",
     "plain",
@@ -56,6 +58,8 @@ class _Record:
     def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
     def __reduce__(self) -> tuple[Any, tuple[bytes]]: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any: ...
 
 @final
 class Message(_Record):
@@ -66,6 +70,7 @@ class Message(_Record):
     """
 
     __match_args__: Final = ("role", "content")
+    _fields: Final[tuple[tuple[str, str, bool], ...]]
     def __new__(
         cls,
         role: str,
@@ -113,6 +118,7 @@ class Product(_Record):
     """Something that was found for the user. Numbers keep their type; see Message for what holds for all records."""
 
     __match_args__: Final = ("product_id", "name")
+    _fields: Final[tuple[tuple[str, str, bool], ...]]
     def __new__(
         cls,
         product_id: str,
@@ -156,6 +162,7 @@ class PipelineExecution(_Record):
     """One run of a pipeline: how it went, how long it took (`duration_ms`, milliseconds), what went in and out."""
 
     __match_args__: Final = ("pipeline_name", "status")
+    _fields: Final[tuple[tuple[str, str, bool], ...]]
     def __new__(
         cls,
         pipeline_name: str,
@@ -214,6 +221,7 @@ class PIIEntity(_Record):
     """
 
     __match_args__: Final = ("entity_type", "start", "end")
+    _fields: Final[tuple[tuple[str, str, bool], ...]]
     def __new__(
         cls,
         entity_type: str,
@@ -270,6 +278,12 @@ class RecordList(MutableSequence[_R]):
     def __new__(cls, record_class: type[_R], records: Iterable[_R | dict[str, Any]] | None = None) -> Self: ...
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any: ...
+    @property
+    def record_class(self) -> type[_R]:
+        """The class of its records."""
+
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[_R]: ...
     @overload
@@ -290,6 +304,12 @@ class RecordList(MutableSequence[_R]):
     def reverse(self) -> None: ...
     def remove(self, record: _R) -> None: ...
     def index(self, record: _R, start: int = 0, stop: int = ...) -> int: ...
+    def index_of(self, record_id: str) -> int:
+        """The index of the record with this id, the last one if several have it; looked for from the end.
+
+        Raises ValueError if there is none, NotLoadedError if it may be among records that were left in the store.
+        """
+
     def count(self, record: _R) -> int: ...
     def __contains__(self, record: object, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -517,8 +537,33 @@ def rebase(
     EncodeError for an unsaved value that JSON cannot hold.
     """
 
+@final
+class Histogram:
+    """Whole numbers, counted by their size: percentiles to within 1 %, in some kB however many there are.
+
+    It is the HDR histogram of Gil Tene (hdrhistogram.org).
+    """
+
+    def __new__(cls) -> Self: ...
+    def record(self, value: int) -> None:
+        """Count one value, not negative. Raises OverflowError for others."""
+
+    def percentile(self, percent: float) -> int:
+        """The value that `percent` of 100 of the values do not exceed, 0 if there are none. Raises ValueError."""
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+
+    @property
+    def max(self) -> int:
+        """About the largest of them."""
+
 def token() -> bytes:
     """16 random bytes from the operating system."""
+
+def chat_form(message: Message) -> dict[str, Any]:
+    """Those of `role`, `content`, `name`, `tool_calls` and `tool_call_id` that a message has, in its order."""
 
 def append_frame(
     session_id: str,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, dataclass_transform, overload
 
 from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
+from swisper_ctx.chat import chat
+from swisper_ctx.draft import Draft, DraftFields
 from swisper_ctx.errors import ConflictError, InvalidTransitionError
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
 from swisper_ctx.log import Block, Etag
@@ -166,6 +168,12 @@ class ContextBase:
         position = self._position
         return f"<{type(self).__name__} {position.session_id} version {position.version}>"
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
+        from swisper_ctx.pydantic_schema import context_schema
+
+        return context_schema(cls, handler, METADATA, deserialize_context, serialize_context)
+
     def _freeze(self) -> Delta | None:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
@@ -241,6 +249,28 @@ class SwisperContext(ContextBase):
         if allowed is not None and state not in (following := allowed.get(self.current_state, ())):
             raise InvalidTransitionError(self.current_state, state, following)
         self.current_state = state
+
+    def chat(self, last: int | None = None) -> list[dict[str, Any]]:
+        """The last so many messages, all without `last`, as chat APIs take them: dicts of your own.
+
+        They have `role`, `content`, `name`, `tool_calls` and `tool_call_id`, those of them that the message has. The
+        list never starts inside a tool-call group: when the n-th last message is an answer to a call of a tool, those
+        before it are taken too, back to the assistant message that made the call. It costs what it gives.
+
+        Raises NotLoadedError if one of these was left in the store by `tail=`, ValueError for a negative `last`.
+        """
+        return chat(self.conversation_history, last)
+
+    def draft(self, role: str, **fields: Unpack[DraftFields]) -> Draft:
+        """A message that comes in pieces: `with context.draft("assistant") as draft: draft.write(piece)`.
+
+        At the end of the block it is appended to `conversation_history`, as one record. If the block raises, be it by
+        cancellation, what was written is appended with `"partial": True` in its metadata, nothing if nothing was
+        written, and the exception goes on. `draft.text` is what has been written, `timestamp` when it was begun.
+
+        Raises EncodeError at once for a field that a Message cannot hold.
+        """
+        return Draft(self.conversation_history, Message(role=role, content="", **fields))
 
 
 C = TypeVar("C", bound=SwisperContext)

@@ -13,7 +13,9 @@ from typing import Any, Generic, Self, TypeVar, overload
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
+from swisper_ctx.events import EventName, OnEvent, emit
 from swisper_ctx.log import SessionPage, VersionInfo
+from swisper_ctx.stats import PerformanceCache
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.registry import open_store
 
@@ -21,6 +23,13 @@ log = logging.getLogger("swisper_ctx.manager")
 
 C = TypeVar("C", bound=SwisperContext)
 D = TypeVar("D", bound=SwisperContext)
+
+
+def _cache_keys(context: SwisperContext) -> list[str]:
+    """Those of a context that was just loaded; reading the attribute would make each save look at them."""
+    snapshot = context._position.snapshot
+    keys = snapshot.get("cache_keys") if "cache_keys" in snapshot else []
+    return [key for key in keys if isinstance(key, str)]
 
 
 class PipelineRun:
@@ -53,26 +62,54 @@ class PipelineSessionManager(Generic[C]):
     """Sessions of one store, as contexts of one class."""
 
     @overload
-    def __init__(self: PipelineSessionManager[SwisperContext], session_store: SessionStore) -> None: ...
+    def __init__(
+        self: PipelineSessionManager[SwisperContext],
+        session_store: SessionStore,
+        *,
+        performance: PerformanceCache | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, session_store: SessionStore, context_class: type[C]) -> None: ...
-    def __init__(self, session_store: SessionStore, context_class: type[Any] = SwisperContext) -> None:
+    def __init__(
+        self,
+        session_store: SessionStore,
+        context_class: type[C],
+        *,
+        performance: PerformanceCache | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        session_store: SessionStore,
+        context_class: type[Any] = SwisperContext,
+        *,
+        performance: PerformanceCache | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        """`on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`."""
         self.session_store = session_store
         self.context_class: type[C] = context_class
+        self.performance = PerformanceCache() if performance is None else performance
+        if on_event is not None:
+            session_store.on_event = self.performance.on_event = on_event
 
     @overload
     @classmethod
-    def open(cls, url: str) -> PipelineSessionManager[SwisperContext]: ...
+    def open(cls, url: str, *, on_event: OnEvent | None = None) -> PipelineSessionManager[SwisperContext]: ...
     @overload
     @classmethod
-    def open(cls, url: str, context_class: type[D]) -> PipelineSessionManager[D]: ...
+    def open(
+        cls, url: str, context_class: type[D], *, on_event: OnEvent | None = None
+    ) -> PipelineSessionManager[D]: ...
     @classmethod
-    def open(cls, url: str, context_class: type[Any] = SwisperContext) -> PipelineSessionManager[Any]:
+    def open(
+        cls, url: str, context_class: type[Any] = SwisperContext, *, on_event: OnEvent | None = None
+    ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
         Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
         """
-        return cls(open_store(url), context_class)
+        return cls(open_store(url), context_class, on_event=on_event)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,9 +139,12 @@ class PipelineSessionManager(Generic[C]):
 
         With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`.
         """
-        return await self.session_store.load_session(
+        context = await self.session_store.load_session(
             session_id, user_id=user_id, tail=tail, context_class=self.context_class
         )
+        if context is not None and len(self.performance) > 0:
+            self.performance.refer(session_id, _cache_keys(context))
+        return context
 
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""
@@ -133,9 +173,21 @@ class PipelineSessionManager(Generic[C]):
         try:
             yield run
         except BaseException as error:
-            await self._record_failure(context, run.finish(error))
+            execution = run.finish(error)
+            self._count(context.session_id, execution)
+            await self._record_failure(context, execution)
             raise
-        context.pipeline_executions.append(run.finish(None))
+        execution = run.finish(None)
+        context.pipeline_executions.append(execution)
+        self._count(context.session_id, execution)
+
+    def _count(self, session_id: str, execution: PipelineExecution) -> None:
+        name, failed = execution.pipeline_name, execution.status == "failed"
+        # What comes by `save_pipeline_execution` is as its caller made it.
+        duration = execution.duration_ms if isinstance(execution.duration_ms, int | float) else None
+        self.performance.record(name, duration, failed=failed)
+        event: EventName = "pipeline_failed" if failed else "pipeline_completed"
+        emit(self.session_store.on_event, event, session_id=session_id, pipeline=name, ms=duration or 0)
 
     async def _record_failure(self, context: C, execution: PipelineExecution) -> None:
         try:
@@ -152,6 +204,7 @@ class PipelineSessionManager(Generic[C]):
         made = PipelineExecution(pipeline_name=pipeline_name)
         execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
         await self.session_store.append_record(session_id, "pipeline_executions", execution)
+        self._count(session_id, execution)
         return str(execution.execution_id)
 
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
@@ -166,7 +219,9 @@ class PipelineSessionManager(Generic[C]):
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
-        return await self.session_store.delete_session(session_id)
+        deleted = await self.session_store.delete_session(session_id)
+        self.performance.forget(session_id)
+        return deleted
 
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from swisper_ctx import Message, PipelineSessionManager, SwisperContext, field
+from swisper_ctx import EventName, Message, PipelineSessionManager, PipelineStats, SwisperContext, field
 from swisper_ctx.errors import ConflictError, ContextError, DecodeError, EncodeError
 from swisper_ctx.log import Etag, VersionInfo
 
@@ -44,6 +44,27 @@ async def plain_sessions() -> None:
         assert_type(context, SwisperContext)
         async with sessions.pipeline(context, "search") as run:
             run.result = [1]
+
+
+async def chatting(sessions: PipelineSessionManager[ShopContext], context: ShopContext) -> None:
+    assert_type(context.chat(last=20), list[dict[str, Any]])
+    with context.draft("assistant", metadata={"model": "m"}) as draft:
+        draft.write("a")
+        assert_type(draft.text, str)
+    assert_type(context.conversation_history.index_of("id"), int)
+    assert_type(await sessions.performance.get_or_compute("key", numbers, context=context), list[int])
+    assert_type(sessions.performance.stats(), dict[str, PipelineStats])
+
+
+async def numbers() -> list[int]:
+    return [1]
+
+
+def listening(told: list[EventName]) -> None:
+    def on_event(name: EventName, details: dict[str, int | float | str]) -> None:
+        told.append(name)
+
+    assert_type(PipelineSessionManager.open("memory://", on_event=on_event), PipelineSessionManager[SwisperContext])
 
 
 def fields_by_keyword() -> ShopContext:

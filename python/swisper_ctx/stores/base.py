@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
     Change,
@@ -22,6 +23,7 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
+from swisper_ctx.stores import telling
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
@@ -40,8 +42,11 @@ LOST_ATTEMPTS = 3
 class SessionStore(ABC):
     """Keeps the logs of sessions. A subclass implements the operations on bytes; what works on contexts is shared.
 
-    `clock` gives the time; `failpoint` is called where a process may die.
+    `clock` gives the time; `failpoint` is called where a process may die; `on_event` is told what happens, see
+    `swisper_ctx.events`.
     """
+
+    on_event: OnEvent | None = None
 
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
@@ -124,11 +129,11 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(self.begin_commit, self._refused)
+        return Committer(partial(telling.begin_commit, self), self._refused)
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
-        return Checkpointer(self.checkpoint, self.read)
+        return Checkpointer(partial(telling.checkpoint, self), self.read)
 
     @overload
     async def load_session(
@@ -168,6 +173,7 @@ class SessionStore(ABC):
         if tail is not None:
             context._position.blocks = self.blocks
         self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
+        emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)
         return context
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
@@ -291,7 +297,10 @@ class SessionStore(ABC):
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
-        return await self.delete([session_id]) > 0
+        deleted = await self.delete([session_id]) > 0
+        if deleted:
+            emit(self.on_event, "session_deleted", session_id=session_id)
+        return deleted
 
     async def _refused(self, change: Change) -> int:
         """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""

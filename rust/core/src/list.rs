@@ -144,6 +144,25 @@ impl List {
         }
     }
 
+    /// The last record that `is_it` holds for, which must not come back to this list.
+    pub fn rfind(&self, mut is_it: impl FnMut(&[u8]) -> Result<bool>) -> Result<Option<usize>> {
+        let mut end = self.segments.len();
+        let in_tail = match &*lock(&self.tail) {
+            Tail::Open(packed) => last(packed, self.tail_count, &mut is_it)?,
+            Tail::Sealed(segment) => last(segment.records()?, self.tail_count, &mut is_it)?,
+        };
+        if let Some(at) = in_tail {
+            return Ok(Some(end + at));
+        }
+        for segment in self.segments.iter().rev() {
+            end -= segment.count();
+            if let Some(at) = last(segment.records()?, segment.count(), &mut is_it)? {
+                return Ok(Some(end + at));
+            }
+        }
+        Ok(None)
+    }
+
     /// All records, as runs and how many of each belong to this list; of the open tail a copy.
     pub fn runs(&self) -> impl Iterator<Item = Result<(Arc<Packed>, usize)>> {
         let sealed = self.segments.iter().map(|segment| Ok((Arc::clone(segment.records()?), segment.count())));
@@ -241,6 +260,15 @@ pub(crate) fn pack<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Vec<Arc<Segment
     out
 }
 
+fn last(packed: &Packed, count: usize, is_it: &mut impl FnMut(&[u8]) -> Result<bool>) -> Result<Option<usize>> {
+    for at in (0..count).rev() {
+        if is_it(packed.get(at).ok_or(Error::OutOfRange)?)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
 fn copy(tail: &Tail, count: usize) -> Packed {
     match tail {
         Tail::Open(packed) => packed.prefix(count),
@@ -295,6 +323,23 @@ mod tests {
         for (snapshot, length) in snapshots {
             check(&snapshot, &model[..length]);
         }
+    }
+
+    #[test]
+    fn finds_the_last_one_from_the_end() {
+        let mut list = List::default();
+        for n in 0..900 {
+            list.push(&record(n % 450));
+            list.push(&record(7));
+        }
+        assert!(!list.segments().is_empty() && list.segments().len() < list.len());
+        let find = |text: &[u8]| list.rfind(|own| Ok(own == text)).unwrap();
+        assert_eq!((find(&record(7)), find(&record(449)), find(&record(0))), (Some(1799), Some(1798), Some(900)));
+        assert_eq!((find(b"{}"), List::default().rfind(|_| Ok(true))), (None, Ok(None)));
+        let seen = std::cell::Cell::new(0);
+        let third_last = list.rfind(|_| Ok(seen.replace(seen.get() + 1) == 2));
+        assert_eq!((third_last, seen.get()), (Ok(Some(1797)), 3));
+        assert_eq!(list.rfind(|_| Err(Error::OutOfRange)), Err(Error::OutOfRange));
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Segments {
         self.size
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
+    #[must_use]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
         self.chunks.iter().flat_map(|chunk| chunk.segments.iter().map(|(_, segment)| segment))
     }
 

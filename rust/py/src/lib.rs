@@ -1,16 +1,19 @@
 //! `swisper_ctx._core`: the core as Python sees it. Every public name is documented in `_core.pyi`.
 
 mod attached;
+mod chat;
 mod construct;
 mod decode;
 mod dict_items;
 mod encode;
 mod error;
+mod histogram;
 mod lru;
 mod lru_get;
 mod number;
 mod places;
 mod plan;
+mod pydantic;
 mod random;
 mod readonly;
 mod rebase;
@@ -36,6 +39,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     lru_get::install(module)?;
     module.add_class::<rebase::Conflict>()?;
     module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;
+    module.add_class::<histogram::Histogram>()?;
+    module.add_function(wrap_pyfunction!(chat::chat_form, module)?)?;
     module.add_function(wrap_pyfunction!(random::token, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;

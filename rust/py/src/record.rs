@@ -20,7 +20,7 @@ use crate::decode;
 use crate::error::{decode_error, raise};
 use crate::places::{Key, Places};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, MESSAGE, PRODUCT, Schema};
-use crate::{slots, time};
+use crate::{pydantic, slots, time};
 
 /// The text of a record: bytes of its own, or a place in a segment.
 #[derive(Debug)]
@@ -286,6 +286,22 @@ macro_rules! record_class {
             fn __match_args__(py: Python<'_>) -> PyResult<Py<PyTuple>> {
                 let names: &[&str] = &$match_args;
                 Ok(PyTuple::new(py, names)?.unbind())
+            }
+
+            #[classattr]
+            #[allow(non_snake_case)]
+            fn _fields(py: Python<'_>) -> PyResult<Py<PyTuple>> {
+                let fields = Class::$which.schema().fields.iter();
+                Ok(PyTuple::new(py, fields.map(|spec| (spec.name, spec.kind.name(), spec.required)))?.unbind())
+            }
+
+            #[classmethod]
+            fn __get_pydantic_core_schema__<'py>(
+                cls: &Bound<'py, PyType>,
+                _source: &Bound<'py, PyAny>,
+                _handler: &Bound<'py, PyAny>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                pydantic::schema(cls.py(), "record_schema", (cls,))
             }
 
             $(

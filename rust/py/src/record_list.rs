@@ -8,11 +8,14 @@ use pyo3::types::slice::PySliceIndices;
 use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
+use swisper_core::json::member;
 use swisper_core::list::List;
 use swisper_core::segment::Packed;
+use swisper_core::text;
 
 use crate::decode;
 use crate::error::{raise, wrong_type};
+use crate::pydantic;
 use crate::record::{Class, Text};
 use crate::select::Columns;
 
@@ -179,6 +182,20 @@ impl RecordList {
         cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
     }
 
+    #[classmethod]
+    fn __get_pydantic_core_schema__<'py>(
+        cls: &Bound<'py, PyType>,
+        source: &Bound<'py, PyAny>,
+        handler: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        pydantic::schema(cls.py(), "list_schema", (source, handler))
+    }
+
+    #[getter]
+    fn record_class<'py>(&self, py: Python<'py>) -> Bound<'py, PyType> {
+        self.class.python(py)
+    }
+
     fn __len__(&self) -> usize {
         self.len()
     }
@@ -258,6 +275,18 @@ impl RecordList {
             at += 1;
         }
         Err(PyValueError::new_err("the record is not in the list"))
+    }
+
+    /// See `_core.pyi`.
+    fn index_of(&self, py: Python<'_>, record_id: &str) -> PyResult<usize> {
+        let id_key = self.class.schema().id_key;
+        let key = format!("\"{id_key}\"");
+        let is_it = |record: &[u8]| match member(record, key.as_bytes())? {
+            Some(id @ [b'"', ..]) if !id_key.is_empty() => text::equals(id, record_id),
+            _ => Ok(false),
+        };
+        let found = self.tracked.list().rfind(is_it).map_err(|error| self.raise(py, &error))?;
+        found.ok_or_else(|| PyValueError::new_err("no record in the list has this id"))
     }
 
     fn count(slf: &Bound<'_, Self>, record: &Bound<'_, PyAny>) -> PyResult<usize> {

@@ -23,6 +23,24 @@ pub enum Kind {
     Any,
 }
 
+impl Kind {
+    /// What Python calls it, see `_core.pyi`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Now => "now",
+            Self::Text => "text",
+            Self::Time => "time",
+            Self::Number => "number",
+            Self::Integer => "integer",
+            Self::Content => "content",
+            Self::List => "list",
+            Self::Object => "object",
+            Self::Any => "any",
+        }
+    }
+}
+
 /// The name of a field as it stands in a record, with the comma before it, quotes and colon. It is padded: a copy of
 /// fixed size is a few instructions, one of any length is a call.
 #[derive(Debug)]

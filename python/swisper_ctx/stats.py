@@ -1,0 +1,230 @@
+"""How long pipelines took, and results of them that are kept for the next time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from swisper_ctx._core import Histogram, plain
+from swisper_ctx.events import OnEvent, emit
+
+T = TypeVar("T")
+
+MOST_NAMES = 256
+MOST_KEYS = 100
+MISSING = object()
+
+
+class PipelineStats(NamedTuple):
+    """The runs of one pipeline so far. Durations in milliseconds, percentiles to within 1 %."""
+
+    runs: int
+    failures: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class _Runs:
+    def __init__(self) -> None:
+        self.runs = self.failures = 0
+        self.micros = Histogram()
+
+    def stats(self) -> PipelineStats:
+        p50, p95, p99 = (self.micros.percentile(percent) / 1000 for percent in (50, 95, 99))
+        return PipelineStats(self.runs, self.failures, p50, p95, p99, self.micros.max / 1000)
+
+
+class _Result(NamedTuple):
+    value: Any
+    expires: float
+
+
+class Session(Protocol):
+    """What is asked of a context here."""
+
+    cache_keys: list[str]
+
+    @property
+    def session_id(self) -> str: ...
+
+
+class PerformanceCache:
+    """Counters and latencies of pipelines, and their results, kept for `ttl` seconds, the `max_results` last used.
+
+    A key names everything that its result depends on, the user too if it does on the user. Results are JSON values;
+    who asks for one gets a copy of his own. They live in this process and are used from one thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: float = 3600.0,
+        max_results: int = 1024,
+        clock: Callable[[], float] = time.monotonic,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self.ttl, self.max_results, self.on_event = ttl, max_results, on_event
+        self._clock = clock
+        self._runs: dict[str, _Runs] = {}
+        self._results: OrderedDict[str, _Result] = OrderedDict()
+        self._computing: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Any]] = {}
+        self._keys: defaultdict[str, set[str]] = defaultdict(set)
+        """The keys of the kept results that each session refers to; `_sessions` is the other way around."""
+        self._sessions: defaultdict[str, set[str]] = defaultdict(set)
+
+    # -- pipelines
+
+    def record(self, name: str, duration_ms: float | None = None, *, failed: bool = False) -> None:
+        """Count a run of a pipeline. Of more than 256 names, the later ones are counted as "other"."""
+        if name not in self._runs and len(self._runs) >= MOST_NAMES:
+            name = "other"
+        runs = self._runs.setdefault(name, _Runs())
+        runs.runs += 1
+        runs.failures += failed
+        if duration_ms is not None and 0 <= duration_ms < 1e12:
+            runs.micros.record(round(duration_ms * 1000))
+
+    def stats(self) -> dict[str, PipelineStats]:
+        """What was counted, by the name of the pipeline."""
+        return {name: runs.stats() for name, runs in self._runs.items()}
+
+    # -- results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A copy of a kept result."""
+        found = self._hit(key)
+        return default if found is MISSING else plain(found)
+
+    def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
+        """Keep a result. Raises EncodeError for one that is no JSON value."""
+        self._results[key] = _Result(plain(value), self._clock() + (self.ttl if ttl is None else ttl))
+        self._results.move_to_end(key)
+        while len(self._results) > self.max_results:
+            self._drop(next(iter(self._results)))
+
+    async def get_or_compute(
+        self, key: str, compute: Callable[[], Awaitable[T]], *, ttl: float | None = None, context: Session | None = None
+    ) -> T:
+        """A kept result, or the one that `compute` gives, which is then kept.
+
+        Callers of one key share one computation, in a task of its own: one that is cancelled fails nobody. What it
+        raises is raised to all of them, and not kept. With `context`, the key is put into its `cache_keys`.
+
+        Raises EncodeError for a result that is no JSON value.
+        """
+        value = self._hit(key)
+        if value is MISSING:
+            computation = self._computation(key, compute, ttl)
+            if context is not None:
+                # Already now: if its session ends meanwhile, the result will not be kept.
+                self._refer(context.session_id, key)
+            value = await asyncio.shield(computation)
+        if context is not None:
+            self._note(context, key)
+        copy: T = plain(value)
+        return copy
+
+    def invalidate(self, key: str) -> bool:
+        """Forget a result, whether there was one; one that is being computed will not be kept."""
+        for running in [running for running in self._computing if running[1] == key]:
+            del self._computing[running]
+        return self._drop(key)
+
+    def clear_expired(self) -> int:
+        """Forget all results whose time has passed; how many. Until then they are only not given to anybody."""
+        now = self._clock()
+        expired = [key for key, result in self._results.items() if result.expires <= now]
+        for key in expired:
+            self._expire(key)
+        return len(expired)
+
+    # -- sessions
+
+    def refer(self, session_id: str, cache_keys: Iterable[str]) -> None:
+        """A session that was loaded refers to these results; those that are kept here end with it."""
+        for key in cache_keys:
+            if key in self._results:
+                self._refer(session_id, key)
+
+    def forget(self, *session_ids: str) -> None:
+        """Sessions have ended: the results to which no other session refers are forgotten."""
+        for session_id in session_ids:
+            for key in self._keys.pop(session_id, ()):
+                others = self._sessions[key]
+                others.discard(session_id)
+                if not others:
+                    self.invalidate(key)
+
+    def _refer(self, session_id: str, key: str) -> None:
+        self._keys[session_id].add(key)
+        self._sessions[key].add(session_id)
+
+    def _note(self, context: Session, key: str) -> None:
+        keys = context.cache_keys
+        if key not in keys:
+            keys.append(key)
+            del keys[:-MOST_KEYS]
+        self.refer(context.session_id, [key])
+
+    def _hit(self, key: str) -> Any:
+        found = self._results.get(key)
+        if found is None:
+            return MISSING
+        if found.expires <= self._clock():
+            self._expire(key)
+            return MISSING
+        self._results.move_to_end(key)
+        emit(self.on_event, "result_hit", results=len(self._results))
+        return found.value
+
+    def _expire(self, key: str) -> None:
+        self._drop(key)
+        emit(self.on_event, "result_expired", results=len(self._results))
+
+    def _drop(self, key: str) -> bool:
+        for session_id in self._sessions.pop(key, ()):
+            keys = self._keys[session_id]
+            keys.discard(key)
+            if not keys:
+                del self._keys[session_id]
+        return self._results.pop(key, None) is not None
+
+    def _computation(self, key: str, compute: Callable[[], Awaitable[Any]], ttl: float | None) -> asyncio.Task[Any]:
+        running = (asyncio.get_running_loop(), key)
+        task = self._computing.get(running)
+        if task is None:
+            task = self._computing[running] = asyncio.ensure_future(self._compute(running, compute, ttl))
+            # Its callers raise what it raised; they may all have been cancelled.
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return task
+
+    async def _compute(
+        self,
+        running: tuple[asyncio.AbstractEventLoop, str],
+        compute: Callable[[], Awaitable[Any]],
+        ttl: float | None,
+    ) -> Any:
+        key, begun = running[1], time.perf_counter()
+        try:
+            value = plain(await compute())
+        except BaseException as error:
+            emit(self.on_event, "result_failed", error=type(error).__name__)
+            raise
+        else:
+            if self._computing.get(running) is asyncio.current_task():
+                self.put(key, value, ttl=ttl)
+            emit(self.on_event, "result_computed", ms=round((time.perf_counter() - begun) * 1000, 3))
+            return value
+        finally:
+            if self._computing.get(running) is asyncio.current_task():
+                del self._computing[running]
+                if key not in self._results:
+                    self._drop(key)
