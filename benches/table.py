@@ -1,4 +1,4 @@
-"""The figures as a table in the README."""
+"""The figures as tables: the first of them in the README, all in docs/FIGURES.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benches.figure import Figure
 
-README = Path(__file__).parents[1] / "README.md"
+PROJECT = Path(__file__).parents[1]
+README, ALL = PROJECT / "README.md", PROJECT / "docs" / "FIGURES.md"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
@@ -25,8 +26,8 @@ def table(figures: Sequence[Figure], machine: Mapping[str, str]) -> list[str]:
     ]
 
 
-def write(lines: Sequence[str], readme: Path = README) -> None:
+def write(lines: Sequence[str], file: Path) -> None:
     """Put the lines between the markers, in place of what is there."""
-    text = readme.read_text(encoding="utf-8").splitlines()
+    text = file.read_text(encoding="utf-8").splitlines()
     begin, end = text.index(BEGIN), text.index(END)
-    readme.write_text("\n".join([*text[: begin + 1], *lines, *text[end:], ""]), encoding="utf-8")
+    file.write_text("\n".join([*text[: begin + 1], *lines, *text[end:], ""]), encoding="utf-8")

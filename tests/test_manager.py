@@ -20,12 +20,13 @@ from swisper_ctx import (
     PipelineSessionManager,
     SessionNotFoundError,
     StoreError,
-    StoreUnavailableError,
     SwisperContext,
     VersionUnavailableError,
     field,
 )
 from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.testing import FaultyStore
+from swisper_ctx.testing.faults import fails
 
 Sessions = PipelineSessionManager[SwisperContext]
 
@@ -127,23 +128,14 @@ async def test_a_failed_pipeline_beside_unsaved_ones_keeps_their_order(sessions:
 async def test_a_pipeline_that_fails_while_the_store_does_too_raises_its_own_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Down(MemorySessionStore):
-        down = False
-
-        async def commit(self, changes):  # type: ignore[no-untyped-def]
-            if self.down:
-                raise StoreUnavailableError("down")
-            return await super().commit(changes)
-
-    store = Down()
+    store = FaultyStore(MemorySessionStore())
     sessions = PipelineSessionManager(store)
     context = await sessions.create_session(user_id="u")
-    store.down = True
+    store.inject("commit", fails())
     with caplog.at_level(logging.WARNING, "swisper_ctx"), pytest.raises(ZeroDivisionError):
         async with sessions.pipeline(context, "search"):
             raise ZeroDivisionError
     assert "stays unsaved" in caplog.text
-    store.down = False
     await sessions.save(context)
     assert [e.status for e in (await loaded(sessions, context.session_id)).pipeline_executions] == ["failed"]
 

@@ -34,6 +34,7 @@ from swisper_ctx.stats import PerformanceCache, PipelineStats
 from swisper_ctx.stores.base import SessionStore
 
 if TYPE_CHECKING:
+    from swisper_ctx.stores.cache import SessionCache
     from swisper_ctx.stores.memory import MemorySessionStore
     from swisper_ctx.stores.shelve import ShelveSessionStore
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
@@ -70,6 +71,7 @@ __all__ = [
     "Product",
     "RecordList",
     "SQLiteSessionStore",
+    "SessionCache",
     "SessionInfo",
     "SessionNotFoundError",
     "SessionPage",
@@ -87,6 +89,7 @@ __all__ = [
 
 _STORES = {
     "MemorySessionStore": "swisper_ctx.stores.memory",
+    "SessionCache": "swisper_ctx.stores.cache",
     "ShelveSessionStore": "swisper_ctx.stores.shelve",
     "SQLiteSessionStore": "swisper_ctx.stores.sqlite",
 }

@@ -337,12 +337,12 @@ async def test_a_failing_store_stops_no_queue(error: Exception) -> None:
 
 
 async def test_a_change_that_cannot_be_made_fails_alone() -> None:
-    class Picky(MemorySessionStore):
+    class Picky(FaultyStore):
         async def commit(self, changes: Any) -> list[CommitResult]:
             results = await super().commit([c for c in changes if c.session_id != "bad"])
             return [CommitResult(None, StoreError("no")) if c.session_id == "bad" else results.pop(0) for c in changes]
 
-    store = Picky()
+    store = Picky(MemorySessionStore())
     results = await asyncio.gather(
         *(new_context(store, session_id=name) for name in ("a", "bad", "b")), return_exceptions=True
     )
@@ -354,13 +354,13 @@ async def test_a_change_that_cannot_be_made_fails_alone() -> None:
 async def test_each_group_has_one_change_of_a_session() -> None:
     groups: list[list[str]] = []
 
-    class Watched(MemorySessionStore):
+    class Watched(FaultyStore):
         async def commit(self, changes: Any) -> list[CommitResult]:
             groups.append([change.session_id for change in changes])
             await asyncio.sleep(0)
             return await super().commit(changes)
 
-    store = Watched()
+    store = Watched(MemorySessionStore())
     contexts = [await new_context(store, session_id=name) for name in "abc"]
     groups.clear()
     saves = []

@@ -15,6 +15,8 @@ from swisper_ctx import (
     StoreUnavailableError,
 )
 from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.testing import FaultyStore
+from swisper_ctx.testing.faults import fails
 
 Told = list[tuple[str, dict[str, Any]]]
 
@@ -24,18 +26,9 @@ def listener() -> tuple[Told, Any]:
     return told, lambda name, details: told.append((name, details))
 
 
-class Failing(MemorySessionStore):
-    error: Exception | None = None
-
-    async def commit(self, changes: Any) -> Any:
-        if self.error is not None:
-            raise self.error
-        return await super().commit(changes)
-
-
 async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
     told, on_event = listener()
-    store = Failing()
+    store = FaultyStore(MemorySessionStore())
     sessions = PipelineSessionManager(store, on_event=on_event)
     context = await sessions.create_session(user_id="u", session_id="s")
     other = await sessions.load_session_context("s")
@@ -45,7 +38,7 @@ async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
     await sessions.save(other)
     with pytest.raises(ConflictError):
         await sessions.save(context)
-    store.error = StoreUnavailableError("down")
+    store.inject("commit", fails())
     other.product_query = "y"
     with pytest.raises(StoreUnavailableError):
         await sessions.save(other)
@@ -53,11 +46,10 @@ async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
         ("session_refused", {"session_id": "s", "version": 2}),
         ("session_failed", {"session_id": "s", "version": 3, "error": "StoreUnavailableError"}),
     ]
-    store.error = RuntimeError("a bug")
+    store.inject("commit", fails(RuntimeError("a bug")))
     with pytest.raises(OutcomeUnknownError):
         await sessions.save(other)
     assert told[-1] == ("session_failed", {"session_id": "s", "version": 3, "error": "RuntimeError"})
-    store.error = None
     await sessions.save(other)
     name, details = told[-1]
     assert (name, set(details), details["version"]) == ("session_saved", {"session_id", "version", "bytes"}, 3)

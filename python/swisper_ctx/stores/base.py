@@ -170,7 +170,7 @@ class SessionStore(ABC):
         if loaded is None or user_id not in (None, loaded.user_id):
             return None
         context = loaded.context(context_class)
-        if tail is not None:
+        if tail is not None and loaded.snapshot.missing:
             context._position.blocks = self.blocks
         self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
         emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)

@@ -62,7 +62,7 @@ class Checkpointer:
 
     def consider(self, position: Position, snapshot: Snapshot, etag: Etag) -> None:
         """Queue a checkpoint of this state if it is due; a state that waits there already gives way to it."""
-        if position.mark is not None and due(position, snapshot):
+        if due(position, snapshot) and position.mark is not None:
             self.jobs[position.session_id] = Job(position, snapshot, etag, position.mark.total)
             if not self._is_running():
                 self._task = asyncio.ensure_future(self._run())

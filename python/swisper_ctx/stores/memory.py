@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from swisper_ctx.log import (
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
+from swisper_ctx.stores.committer import Answered
 
 
 class _HeadRow(NamedTuple):
@@ -123,6 +125,13 @@ class MemorySessionStore(SessionStore):
         return tuple(now.frames_after(after)[:limit]) if now else ()
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        return self._commit(changes)
+
+    def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        # In a later step, as that of any store: a caller that saves in a loop is to let others go on.
+        asyncio.get_running_loop().call_soon(answered, self._commit(changes), None)
+
+    def _commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         self._check_open()
         self._failpoint("commit.begin")
         time, written = self._clock(), dict[str, _Session]()
