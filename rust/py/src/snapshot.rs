@@ -374,8 +374,10 @@ impl Delta {
     }
 
     fn patch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let made = self.delta.patch().map_err(|error| raise(py, &error, self.session_id.as_deref()))?;
-        Ok(PyBytes::new(py, &made))
+        with_scratch(py, |out| {
+            self.delta.append_patch(out).map_err(|error| raise(py, &error, self.session_id.as_deref()))?;
+            Ok(PyBytes::new(py, out))
+        })
     }
 
     #[allow(clippy::too_many_arguments)]
