@@ -22,6 +22,10 @@ RETRY_WINDOW = 86_400_000_000
 """So long a frame without its patch still answers whether a change_id was written, in microseconds."""
 
 
+NEVER = 2**63 - 1
+"""The time at which a session expires that is to be kept for ever; it is stored as None."""
+
+
 class Etag(NamedTuple):
     """The identity of one state of a session: compared as a whole, never by version alone."""
 
@@ -96,8 +100,14 @@ class Change(NamedTuple):
     """How many messages the session has from now on; None leaves the number as it is."""
     head: Head | None = None
     expires_at: int | None = None
-    """When the session ends from now on; None leaves it as it is."""
+    """When the session expires from now on, NEVER for not at all; None leaves it as it is."""
     epoch: int = 0
+
+    def expiry(self, before: int | None = None) -> int | None:
+        """The time at which the session expires after this change, given that before it."""
+        if self.expires_at is None:
+            return before
+        return None if self.expires_at == NEVER else self.expires_at
 
 
 class CommitResult(NamedTuple):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -14,6 +14,7 @@ from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
 from swisper_ctx.log import SessionPage, VersionInfo
+from swisper_ctx.retention import LONGEST
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.registry import open_store
 
@@ -21,6 +22,9 @@ log = logging.getLogger("swisper_ctx.manager")
 
 C = TypeVar("C", bound=SwisperContext)
 D = TypeVar("D", bound=SwisperContext)
+
+
+DAY = timedelta(days=1)
 
 
 class PipelineRun:
@@ -50,29 +54,55 @@ class PipelineRun:
 
 
 class PipelineSessionManager(Generic[C]):
-    """Sessions of one store, as contexts of one class."""
+    """Sessions of one store, as contexts of one class.
+
+    `expires_in` is how long a session is kept after its last save, a timedelta or seconds, unless its
+    `data_retention_policy` says otherwise; with None it is kept until it is deleted. One that has expired cannot be
+    loaded any more, and `cleanup_expired_sessions()` deletes it.
+    """
 
     @overload
-    def __init__(self: PipelineSessionManager[SwisperContext], session_store: SessionStore) -> None: ...
+    def __init__(
+        self: PipelineSessionManager[SwisperContext],
+        session_store: SessionStore,
+        *,
+        expires_in: timedelta | float | None = DAY,
+    ) -> None: ...
     @overload
-    def __init__(self, session_store: SessionStore, context_class: type[C]) -> None: ...
-    def __init__(self, session_store: SessionStore, context_class: type[Any] = SwisperContext) -> None:
+    def __init__(
+        self, session_store: SessionStore, context_class: type[C], *, expires_in: timedelta | float | None = DAY
+    ) -> None: ...
+    def __init__(
+        self,
+        session_store: SessionStore,
+        context_class: type[Any] = SwisperContext,
+        *,
+        expires_in: timedelta | float | None = DAY,
+    ) -> None:
         self.session_store = session_store
         self.context_class: type[C] = context_class
+        self._ttl = _micros(expires_in)
 
     @overload
     @classmethod
-    def open(cls, url: str) -> PipelineSessionManager[SwisperContext]: ...
+    def open(
+        cls, url: str, *, expires_in: timedelta | float | None = DAY
+    ) -> PipelineSessionManager[SwisperContext]: ...
     @overload
     @classmethod
-    def open(cls, url: str, context_class: type[D]) -> PipelineSessionManager[D]: ...
+    def open(
+        cls, url: str, context_class: type[D], *, expires_in: timedelta | float | None = DAY
+    ) -> PipelineSessionManager[D]: ...
     @classmethod
-    def open(cls, url: str, context_class: type[Any] = SwisperContext) -> PipelineSessionManager[Any]:
+    def open(
+        cls, url: str, context_class: type[Any] = SwisperContext, *, expires_in: timedelta | float | None = DAY
+    ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
-        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
+        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store, ValueError for an
+        `expires_in` that is not positive.
         """
-        return cls(open_store(url), context_class)
+        return cls(open_store(url), context_class, expires_in=expires_in)
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,7 +122,7 @@ class PipelineSessionManager(Generic[C]):
         Raises ConflictError if there is a session of that id.
         """
         context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
-        await self.session_store.save_session(context)
+        await self.session_store.save_session(context, ttl=self._ttl)
         return context
 
     async def load_session_context(
@@ -108,7 +138,7 @@ class PipelineSessionManager(Generic[C]):
 
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""
-        await self.session_store.save_session(context, change_id=change_id)
+        await self.session_store.save_session(context, change_id=change_id, ttl=self._ttl)
 
     @asynccontextmanager
     async def session(self, session_id: str, *, user_id: str | None = None) -> AsyncGenerator[C]:
@@ -139,12 +169,14 @@ class PipelineSessionManager(Generic[C]):
 
     async def _record_failure(self, context: C, execution: PipelineExecution) -> None:
         try:
-            await self.session_store.save_record(context, "pipeline_executions", execution)
+            await self.session_store.save_record(context, "pipeline_executions", execution, ttl=self._ttl)
         except StoreError as error:
             log.warning("a failed pipeline run stays unsaved in its context: %s", type(error).__name__)
 
     async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
         """Record a run of a pipeline in a session that need not be loaded; the execution_id.
+
+        The session expires when it did before: only saves of its context move that.
 
         Fields of PipelineExecution are taken from `execution_data`; its other keys are kept beside them. Raises
         SessionNotFoundError, and EncodeError for a value that JSON cannot hold.
@@ -168,6 +200,22 @@ class PipelineSessionManager(Generic[C]):
         """Delete a session with everything it has; whether there was one."""
         return await self.session_store.delete_session(session_id)
 
+    async def cleanup_expired_sessions(self) -> int:
+        """Delete the sessions that have expired; how many. See `SessionStore.cleanup_expired_sessions`."""
+        return await self.session_store.cleanup_expired_sessions()
+
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
+
+
+def _micros(period: timedelta | float | None) -> int | None:
+    """In whole microseconds. Raises ValueError for a period that is not positive, or of more than 100 years."""
+    if period is None:
+        return None
+    seconds = period.total_seconds() if isinstance(period, timedelta) else period
+    if not 0 < seconds <= LONGEST / 1_000_000:
+        raise ValueError(
+            "expires_in must be positive and at most 100 years; None keeps sessions until they are deleted"
+        )
+    return max(round(seconds * 1_000_000), 1)

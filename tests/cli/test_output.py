@@ -49,7 +49,7 @@ def test_a_narrow_terminal_cuts_nothing_apart(
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = shown(terminal, store, "sessions").splitlines()
     (short,) = [line.replace("│", " ") for line in lines if "short" in line]
-    assert len(short.split()) == 9
+    assert len(short.split()) == 10
     assert all(heading in terminal.getvalue().lower() for heading in ("session", "version", "messages", "expires"))
 
 

@@ -33,6 +33,8 @@ C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
 LOST_ATTEMPTS = 3
+CLEANUP_BATCH = 100
+"""So many sessions are deleted in one transaction, for which turns wait."""
 
 
 class SessionStore(ABC):
@@ -53,6 +55,9 @@ class SessionStore(ABC):
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
+
+        To this and every other operation but `delete` and `sessions`, one that has expired does not exist: by the
+        store's clock, and at the moment of the operation.
 
         With `tail` the blocks before the last so many records of each list have no body; a store may give more.
         """
@@ -79,7 +84,8 @@ class SessionStore(ABC):
         """Write a group of changes, at most one for each session; a result for each, in their order.
 
         Each is a compare-and-set of its own: refused when the session is not at `expected`, exists already (a
-        create), or holds a frame with the same `change_id`. One that fails leaves the others committed.
+        create), or holds a frame with the same `change_id`. One that fails leaves the others committed. A create
+        takes the place of a session that has expired.
         """
 
     @abstractmethod
@@ -187,13 +193,20 @@ class SessionStore(ABC):
             raise SessionNotFoundError(f"no session {session_id}")
         return opened(stored, context_class)
 
-    async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
+    async def save_session(
+        self, context: SwisperContext, *, change_id: str | None = None, ttl: int | None = None
+    ) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
 
         When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
-        cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
-        ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        cancel the write. It returns later where the checkpoints of this session have fallen far behind.
+
+        `ttl` is how many microseconds the session is kept from now on, where its `data_retention_policy` leaves that
+        open; without it such a session expires when it did before.
+
+        Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON
+        cannot hold.
         """
         position = context._position
         if change_id is not None:
@@ -205,13 +218,15 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer))
+            self._committer.submit(ContextSave(context, delta, before, change_id, self._clock, self._checkpointer, ttl))
         if position.saves:
             await position.saves[-1].future
             if self._checkpointer.jobs:
                 await self._checkpointer.relieve(position)
 
-    async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
+    async def save_record(
+        self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
+    ) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
         position = context._position
         if position.limbo is not None:
@@ -221,7 +236,7 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(context, delta, before, None, self._clock, self._checkpointer)
+        save = ContextSave(context, delta, before, None, self._clock, self._checkpointer, ttl)
         self._committer.submit(save)
         await save.future
 
@@ -254,7 +269,29 @@ class SessionStore(ABC):
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
-        return await self.delete([session_id]) > 0
+        deleted = await self.delete([session_id])
+        await self._deleted([session_id])
+        return deleted > 0
+
+    async def cleanup_expired_sessions(self) -> int:
+        """Delete the sessions that have expired by the store's clock; how many this call has deleted.
+
+        In batches, between which others write. Whether a session has expired is asked again by the statement that
+        deletes it: one that was saved meanwhile stays. Several processes may do this at the same time.
+        """
+        deleted, cursor = 0, None
+        while True:
+            page = await self.sessions(expired=True, cursor=cursor, limit=CLEANUP_BATCH)
+            ids = [session.session_id for session in page.sessions]
+            if ids:
+                deleted += await self.delete(ids, expired=True)
+                await self._deleted(ids)
+            cursor = page.cursor
+            if cursor is None:
+                return deleted
+
+    async def _deleted(self, session_ids: Collection[str]) -> None:  # noqa: B027 - only caches have something to do
+        """Called after these sessions were asked to be deleted: a cache forgets what it holds of them."""
 
     async def _refused(self, change: Change) -> int:
         """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""
@@ -298,5 +335,6 @@ def opened(stored: StoredSession, context_class: type[C]) -> C:
     position = Position(stored.session_id, stored.user_id, snapshot)
     position.etag, position.epoch, position.version = stored.etag, stored.epoch, stored.etag.version
     position.created_at, position.updated_at = stored.created_at, stored.updated_at
+    position.expires_at = stored.expires_at
     position.mark = marked(stored)
     return context_class._at(position)

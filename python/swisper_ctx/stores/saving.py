@@ -8,7 +8,8 @@ from typing import Any
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
-from swisper_ctx.log import Change, Etag, Head, StoredSession
+from swisper_ctx.log import NEVER, Change, Etag, Head, StoredSession
+from swisper_ctx.retention import POLICY, moved_expiry
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 
@@ -29,10 +30,12 @@ class ContextSave:
         "delta",
         "done",
         "etag",
+        "expires_at",
         "future",
         "lost",
         "session_id",
         "size",
+        "ttl",
     )
 
     def __init__(
@@ -43,11 +46,15 @@ class ContextSave:
         change_id: str | None,
         clock: Clock,
         checkpointer: Checkpointer,
+        ttl: int | None = None,
     ) -> None:
+        """`ttl` is how long a session is kept whose own policy leaves that open, in microseconds."""
         position = context._position
         self.context, self.delta, self.before = context, delta, before
         self.change_id, self.clock, self.checkpointer = change_id, clock, checkpointer
         self.session_id, self.size = position.session_id, 0
+        self.ttl = ttl
+        self.expires_at: int | None = None
         self.etag = Etag(0, token())
         self.done = self.lost = False
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -72,8 +79,18 @@ class ContextSave:
             self.change_id,
             messages,
             head,
-            epoch=position.epoch,
+            self._expiry(now),
+            position.epoch,
         )
+
+    def _expiry(self, now: int) -> int | None:
+        position, snapshot = self.context._position, self.delta.snapshot
+        policy = old = snapshot.get(POLICY) if POLICY in snapshot else None
+        if POLICY in self.context.__dict__:
+            old = self.before.get(POLICY) if POLICY in self.before else None
+        times = now if position.created_at is None else position.created_at, now
+        self.expires_at = moved_expiry(policy, old, times, position.expires_at, self.ttl)
+        return self.expires_at
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
@@ -82,6 +99,8 @@ class ContextSave:
         if position.etag is None:
             position.created_at = time
         position.etag, position.version, position.updated_at = self.etag, self.etag.version, time
+        if self.expires_at is not None:
+            position.expires_at = None if self.expires_at == NEVER else self.expires_at
         if position.mark is not None:
             position.mark.grew(self.etag.version, self.size)
         self.checkpointer.consider(position, self.delta.snapshot, self.etag)

@@ -61,21 +61,29 @@ class SQLiteSessionStore(SessionStore):
         return cls(unquote(path), **options)
 
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
-        return await self._read(partial(read.read_etags, session_ids=session_ids))
+        return await self._read(partial(read.read_etags, now=self._clock(), session_ids=session_ids))
 
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
-        return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail), session_id)
+        return await self._read(
+            partial(read.read_session, now=self._clock(), session_id=session_id, after=after, tail=tail), session_id
+        )
 
     async def read_version(self, session_id: str, version: int) -> StoredSession | None:
-        return await self._read(partial(read.read_version, session_id=session_id, version=version), session_id)
+        return await self._read(
+            partial(read.read_version, now=self._clock(), session_id=session_id, version=version), session_id
+        )
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
-        return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids), session_id)
+        return await self._read(
+            partial(read.read_blocks, now=self._clock(), session_id=session_id, block_ids=block_ids), session_id
+        )
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
-        return await self._read(partial(read.read_frames, session_id=session_id, after=after, limit=limit), session_id)
+        return await self._read(
+            partial(read.read_frames, now=self._clock(), session_id=session_id, after=after, limit=limit), session_id
+        )
 
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100

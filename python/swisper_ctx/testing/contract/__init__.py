@@ -14,6 +14,7 @@ from swisper_ctx.testing.contract.checkpoints import CheckpointContract
 from swisper_ctx.testing.contract.closing import ClosingContract
 from swisper_ctx.testing.contract.commits import CommitContract
 from swisper_ctx.testing.contract.damage import DamageContract
+from swisper_ctx.testing.contract.expiry import ExpiryContract
 from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.reads import ReadContract
 from swisper_ctx.testing.contract.versions import VersionContract
@@ -28,6 +29,7 @@ class StoreContract(
     CheckpointContract,
     VersionContract,
     SessionsContract,
+    ExpiryContract,
     DamageContract,
     ClosingContract,
 ):
