@@ -29,6 +29,7 @@ from swisper_ctx.fields import field
 from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.recovery import RecoveryReport
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.memory import MemorySessionStore
@@ -61,6 +62,7 @@ __all__ = [
     "PrivacyError",
     "Product",
     "RecordList",
+    "RecoveryReport",
     "SQLiteSessionStore",
     "SessionInfo",
     "SessionNotFoundError",

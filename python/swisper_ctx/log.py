@@ -127,6 +127,41 @@ class Checkpoint(NamedTuple):
     dropped: tuple[bytes, ...]
 
 
+class KeptBlock(NamedTuple):
+    """A block with the heads that use it: from the one at `used_from` up to, not with, the one at `dropped_at`."""
+
+    block: Block
+    used_from: int
+    dropped_at: int | None
+
+
+class Remains(NamedTuple):
+    """All that is kept of a session, sound or not, in the order of bases and versions; `problems` is what is not."""
+
+    session_id: str
+    user_id: str
+    etag: Etag
+    epoch: int
+    created_at: int
+    heads: tuple[Head, ...]
+    blocks: tuple[KeptBlock, ...]
+    frames: tuple[Frame, ...]
+    problems: tuple[str, ...]
+
+
+class Restoration(NamedTuple):
+    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`."""
+
+    session_id: str
+    quarantine_id: str
+    expected: Etag
+    etag: Etag
+    epoch: int
+    messages: int
+    head: Head
+    blocks: tuple[Block, ...]
+
+
 class VersionInfo(NamedTuple):
     """One version of a session, and what it changed; `size` and `paths` are None once its patch is purged."""
 

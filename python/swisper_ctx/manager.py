@@ -16,6 +16,7 @@ from swisper_ctx.errors import SessionNotFoundError, StoreError
 from swisper_ctx.log import SessionPage, VersionInfo
 from swisper_ctx.retention import LONGEST
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.recovery import RecoveryReport
 from swisper_ctx.stores.registry import open_store
 
 log = logging.getLogger("swisper_ctx.manager")
@@ -195,6 +196,28 @@ class PipelineSessionManager(Generic[C]):
         return await self.session_store.at_version(
             session_id, version, user_id=user_id, context_class=self.context_class
         )
+
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+    ) -> C:
+        """A new session with the content that a session has, or had at a version; see `SessionStore.fork`."""
+        return await self.session_store.fork(
+            session_id,
+            version=version,
+            new_session_id=new_session_id,
+            user_id=user_id,
+            ttl=self._ttl,
+            context_class=self.context_class,
+        )
+
+    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+        """Let a damaged session go on from its last good state; see `SessionStore.recover`."""
+        return await self.session_store.recover(session_id, dry_run)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -9,7 +10,13 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, CorruptSessionError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.errors import (
+    ConflictError,
+    CorruptSessionError,
+    OutcomeUnknownError,
+    SessionNotFoundError,
+    StoreError,
+)
 from swisper_ctx.log import (
     Block,
     Change,
@@ -17,14 +24,18 @@ from swisper_ctx.log import (
     CommitResult,
     Etag,
     Frame,
+    Remains,
+    Restoration,
     SessionPage,
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores.checkpointer import Checkpointer, marked
+from swisper_ctx.stores.checkpointer import Checkpointer, Job, marked
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Committer
+from swisper_ctx.stores.fork import forked
 from swisper_ctx.stores.history import version_info
+from swisper_ctx.stores.recovery import RecoveryReport, examined, quarantine_ids, restoration
 from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -104,6 +115,17 @@ class SessionStore(ABC):
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
         """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+
+    async def remains(self, session_id: str) -> Remains | None:
+        """All that is kept of a session, sound or not; what cannot be read is told and stops nothing."""
+        raise StoreError(f"{type(self).__name__} recovers no sessions")
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """Put what there is of a session under its quarantine id, and write it anew; all of it or nothing.
+
+        False if the session is not at `expected`, or something is kept under the quarantine id already.
+        """
+        raise StoreError(f"{type(self).__name__} recovers no sessions")
 
     @abstractmethod
     async def _close(self) -> None:
@@ -267,9 +289,85 @@ class SessionStore(ABC):
         self._committer.submit(append)
         return await append.future
 
+    @overload
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+    ) -> SwisperContext: ...
+    @overload
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[C],
+    ) -> C: ...
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """A new session of the same user with the content that a session has, or had at a version; its context.
+
+        Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
+        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, there is
+        no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another user's,
+        VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
+        """
+        now = await self.read(session_id) if version is None else await self.read_version(session_id, version)
+        if now is None or user_id not in (None, now.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        fork = forked(opened(now, context_class), new_session_id)
+        await self.save_session(fork, ttl=ttl)
+        parent = await self.read(session_id, after=NEWEST)
+        if parent is None or (parent.epoch, parent.created_at) != (now.epoch, now.created_at):
+            await self.delete_session(fork.session_id)
+            raise SessionNotFoundError(f"no session {session_id} any more")
+        position = fork._position
+        if position.etag is not None and position.mark is not None:
+            await self._checkpointer.make(Job(position, position.snapshot, position.etag, position.mark.total))
+        return fork
+
+    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+        """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
+
+        All that was there is kept under the quarantine id that the report names; it expires as the session would
+        have, and `delete_session` deletes it with the session. Contexts loaded before cannot be saved any more.
+        Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
+        if it was saved meanwhile, and StoreError if it was recovered 8 times already.
+        """
+        remains = await self.remains(session_id)
+        if remains is None:
+            raise SessionNotFoundError(f"no session {session_id}")
+        report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
+        if dry_run or not report.bad_blocks:
+            return report
+        for quarantine_id in quarantine_ids(session_id):
+            change = restoration(remains, snapshot, quarantine_id)
+            if await self.restore(change):
+                await self._deleted([session_id])
+                return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
+            now = (await self.etags([session_id])).get(session_id)
+            if now != remains.etag:
+                raise ConflictError("the session was saved meanwhile", expected=remains.etag, actual=now)
+        raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
+
     async def delete_session(self, session_id: str) -> bool:
-        """Delete a session with everything it has; whether there was one."""
-        deleted = await self.delete([session_id])
+        """Delete a session with everything it has, also in quarantine; whether there was one."""
+        deleted = await self.delete([session_id, *quarantine_ids(session_id)])
         await self._deleted([session_id])
         return deleted > 0
 

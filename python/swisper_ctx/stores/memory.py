@@ -17,6 +17,9 @@ from swisper_ctx.log import (
     Etag,
     Frame,
     Head,
+    KeptBlock,
+    Remains,
+    Restoration,
     SessionInfo,
     SessionPage,
     StoredSession,
@@ -175,6 +178,39 @@ class MemorySessionStore(SessionStore):
             del self._sessions[session_id]
         self._failpoint("delete.done")
         return len(gone)
+
+    async def remains(self, session_id: str) -> Remains | None:
+        self._check_open()
+        now = self._alive(session_id)
+        if now is None:
+            return None
+        heads = tuple(row.head for row in now.heads)
+        blocks = tuple(KeptBlock(*row) for row in now.blocks)
+        about = session_id, now.user_id, now.etag, now.epoch, now.created_at
+        return Remains(*about, heads, blocks, tuple(now.frames), ())
+
+    async def restore(self, restoration: Restoration) -> bool:
+        self._check_open()
+        self._failpoint("restore.begin")
+        now = self._alive(restoration.session_id)
+        if now is None or now.etag != restoration.expected or restoration.quarantine_id in self._sessions:
+            return False
+        time, etag = self._clock(), restoration.etag
+        after = now._replace(
+            etag=etag,
+            epoch=restoration.epoch,
+            messages=restoration.messages,
+            updated_at=time,
+            heads=(_HeadRow(restoration.head, time),),
+            blocks=tuple(_BlockRow(block, restoration.head.base, None) for block in restoration.blocks),
+            frames=[Frame(etag.version, etag.token, None, time, None)],
+            change_ids=set(),
+        )
+        self._failpoint("restore.applied")
+        self._created += 1
+        self._sessions |= {restoration.session_id: after, restoration.quarantine_id: now._replace(key=self._created)}
+        self._failpoint("restore.done")
+        return True
 
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100

@@ -10,12 +10,24 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.shelve import read
 from swisper_ctx.stores.shelve.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.shelve.file import SessionFile, open_file, reading
+from swisper_ctx.stores.shelve.restore import read_remains, restore_session
 from swisper_ctx.stores.shelve.turns import commit_group
 from swisper_ctx.stores.thread import OwnerThread, Resource
 
@@ -103,6 +115,12 @@ class ShelveSessionStore(SessionStore):
         return await self._run(
             lambda file: delete_sessions(file, session_ids, self._clock() if expired else None, self._failpoint)
         )
+
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self._read(partial(read_remains, now=self._clock(), session_id=session_id))
+
+    async def restore(self, restoration: Restoration) -> bool:
+        return await self._run(lambda file: restore_session(file, restoration, self._clock(), self._failpoint))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

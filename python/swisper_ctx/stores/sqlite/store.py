@@ -12,7 +12,18 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.sqlite import read
@@ -20,6 +31,7 @@ from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoi
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
+from swisper_ctx.stores.sqlite.restore import read_remains, restore_session
 from swisper_ctx.stores.thread import OwnerThread, Resource
 
 T = TypeVar("T")
@@ -114,6 +126,13 @@ class SQLiteSessionStore(SessionStore):
         """
         with mapped_errors():
             return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
+
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self._read(partial(read_remains, now=self._clock(), session_id=session_id), session_id)
+
+    async def restore(self, restoration: Restoration) -> bool:
+        with mapped_errors(restoration.session_id):
+            return await self._write(partial(restore_session, restoration=restoration))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

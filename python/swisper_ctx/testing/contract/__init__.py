@@ -17,6 +17,7 @@ from swisper_ctx.testing.contract.damage import DamageContract
 from swisper_ctx.testing.contract.expiry import ExpiryContract
 from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.reads import ReadContract
+from swisper_ctx.testing.contract.recovery import RecoveryContract
 from swisper_ctx.testing.contract.versions import VersionContract
 
 __all__ = ["StoreContract"]
@@ -31,6 +32,7 @@ class StoreContract(
     SessionsContract,
     ExpiryContract,
     DamageContract,
+    RecoveryContract,
     ClosingContract,
 ):
     """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.
@@ -41,6 +43,7 @@ class StoreContract(
 
             async def raw_read(self, store): ...
             async def raw_write(self, store, old, new): ...
+            async def raw_delete(self, store, old): ...
 
     Each test has a new store, by the fixture `store`, and its clock, by the fixture `clock`.
     """
