@@ -3,7 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.cli.stored import CANARY, change, flip, objects, of_session, run, run_process
+
+from swisper_ctx.cli.commands import commands
+from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 
 def test_a_fork_begins_where_a_session_was(store: Path) -> None:
@@ -66,7 +70,9 @@ def test_lost_records_are_counted(store: Path) -> None:
     flip(store, "frames", f"{of_session('long')} AND version = 2")
     result = run(store, "recover", "long")
     assert result.exit_code == 1
+    assert result.stdout.count("damaged: ") == 2
     assert " records of lists" in result.stdout
+    assert "the state at that version may lack what stood in the damaged places" in result.stdout
     assert run(store, "verify", "long").exit_code == 0
 
 
@@ -80,10 +86,6 @@ def test_cleanup_deletes_what_has_expired(store: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["n\n", "", "\n"])
 def test_delete_asks(store: Path, answer: str) -> None:
-    from click.testing import CliRunner
-
-    from swisper_ctx.cli.commands import commands
-
     environment = {"SWISPER_STORE": str(store)}
     result = CliRunner().invoke(commands, ["delete", "short"], input=answer, env=environment)
     assert result.exit_code == 1
@@ -108,6 +110,13 @@ def test_without_a_cache_there_is_nothing_to_evict(store: Path) -> None:
         "this store has no cache in front of it: there is nothing to evict\n",
     )
     assert objects(run(store, "evict", "short", "--json")) == [{"session_id": "short", "has_cache": False}]
+
+
+def test_a_cache_forgets_what_is_evicted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[str] = []
+    monkeypatch.setattr(SQLiteSessionStore, "invalidate", forgotten.append, raising=False)
+    assert run(store, "evict", "short").stdout == "session short: the cache holds nothing of it any more\n"
+    assert forgotten == ["short"]
 
 
 def test_a_healthy_store_needs_nothing(store: Path) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx import Message, SwisperContext, serialize_context
 from swisper_ctx.errors import CorruptSessionError
@@ -130,6 +136,47 @@ async def test_a_row_of_a_shelf_that_cannot_be_read_is_beyond_recovery(tmp_path:
     with pytest.raises(CorruptSessionError):
         await store.recover("s")
     await store.aclose()
+
+
+@given(st.data())
+def test_whatever_is_damaged_the_session_goes_on_from_something_that_was(data: st.DataObject) -> None:
+    asyncio.run(damage_and_recover(data.draw))
+
+
+async def damage_and_recover(draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+    store, seen = MemorySessionStore(), [list[str | None]()]
+    context = SwisperContext(session_id="s", user_id="u")
+    for number in range(draw(st.integers(1, 8))):
+        context.conversation_history.append(Message(role="user", content="text " * draw(st.sampled_from([1, 9000]))))
+        context.metadata["turn"] = number
+        await store.save_session(context)
+        seen.append([record.message_id for record in context.conversation_history])
+        if draw(st.booleans()):
+            assert await folded(store, context)
+    rows = bodies(store)
+    for body in draw(st.lists(st.sampled_from(rows), min_size=1, max_size=4, unique=True)):
+        if draw(st.booleans()):
+            remove_body(store, body)
+        else:
+            replace_body(store, body, body[:-1] + bytes([body[-1] ^ 1]))
+    report = await store.recover("s")
+    if not report.bad_blocks:
+        # An old head or block that is gone is like one that was purged.
+        assert (report.version, report.complete) == (report.newest, True)
+    assert (await store.recover("s")).bad_blocks == ()
+    loaded = await store.load_session("s")
+    assert loaded is not None
+    found = [record.message_id for record in loaded.conversation_history]
+    if report.complete:
+        assert found == seen[report.version]
+        assert loaded.metadata == ({"turn": report.version - 1} if report.version else {})
+    else:
+        # In their order, each at most once, and none that the version did not have.
+        remaining = iter(seen[report.version])
+        assert all(message_id in remaining for message_id in found)
+    loaded.product_query = "goes on"
+    await store.save_session(loaded)
+    assert loaded.version == report.newest + (2 if report.bad_blocks else 1)
 
 
 def test_which_ids_are_of_quarantine() -> None:

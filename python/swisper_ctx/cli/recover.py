@@ -40,7 +40,7 @@ async def recover_session(store: SessionStore, output: Output, session_id: str, 
 
 def is_lossless(report: RecoveryReport) -> bool:
     """Whether the last state is the one that was to be there."""
-    return not report.lost_versions and not report.lost_records
+    return report.complete and not report.lost_versions
 
 
 def as_object(report: RecoveryReport) -> dict[str, Any]:
@@ -62,7 +62,9 @@ def show_report(output: Output, report: RecoveryReport) -> None:
     if report.lost_records:
         output.line(f"lost: {plural(report.lost_records, 'record')} of lists", "red")
     if is_lossless(report):
-        output.line("older checkpoints and versions lead past the damage: the last state lacks no version")
+        output.line("older checkpoints and versions lead past the damage: the last state lacks nothing")
+    elif not report.complete:
+        output.line("the state at that version may lack what stood in the damaged places", "red")
     if report.quarantine_id is None:
         output.line("nothing was written: without --dry-run the session goes on from there")
     else:

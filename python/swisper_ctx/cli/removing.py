@@ -68,7 +68,7 @@ async def evict_one(store: SessionStore, output: Output, session_id: str) -> boo
     """Forget it, where something could remember it."""
     invalidate = getattr(store, "invalidate", None)
     if invalidate is not None:
-        await invalidate(session_id)
+        invalidate(session_id)
     if output.as_json:
         output.object({"session_id": session_id, "has_cache": invalidate is not None})
     elif invalidate is not None:

@@ -35,7 +35,7 @@ from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_cloc
 from swisper_ctx.stores.committer import Committer
 from swisper_ctx.stores.fork import forked
 from swisper_ctx.stores.history import version_info
-from swisper_ctx.stores.recovery import RecoveryReport, examined, quarantine_ids, restoration
+from swisper_ctx.stores.recovery import RecoveryReport, examined, is_quarantine, quarantine_ids, restoration
 from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -349,15 +349,17 @@ class SessionStore(ABC):
         Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
         if it was saved meanwhile, and StoreError if it was recovered 8 times already.
         """
+        if is_quarantine(session_id):
+            raise StoreError(f"{session_id} is what a recovery has set aside: recover the session itself")
         remains = await self.remains(session_id)
         if remains is None:
             raise SessionNotFoundError(f"no session {session_id}")
         report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
         if dry_run or not report.bad_blocks:
             return report
+        change = await asyncio.to_thread(restoration, remains, snapshot)
         for quarantine_id in quarantine_ids(session_id):
-            change = restoration(remains, snapshot, quarantine_id)
-            if await self.restore(change):
+            if await self.restore(change._replace(quarantine_id=quarantine_id)):
                 await self._deleted([session_id])
                 return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
             now = (await self.etags([session_id])).get(session_id)

@@ -8,7 +8,7 @@ lead to. Where a block cannot be read and no older head leads past it, the state
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from swisper_ctx._core import Snapshot, check_block, salvage, token
@@ -34,6 +34,8 @@ class RecoveryReport(NamedTuple):
     lost_versions: range
     lost_records: int
     """How many records of lists stood in blocks that cannot be read."""
+    complete: bool
+    """Whether the state is all that its version was; False also where too much is gone for anybody to tell."""
     bad_blocks: tuple[str, ...]
     """Heads, blocks and frames that are damaged or missing, by name, and what is wrong; none: nothing was done."""
     quarantine_id: str | None = None
@@ -56,6 +58,8 @@ class Candidate(NamedTuple):
     complete: bool
     lost_records: int
     snapshot: Snapshot
+    stopped: str | None
+    """Why it leads no further."""
 
 
 def quarantine_ids(session_id: str) -> list[str]:
@@ -72,12 +76,12 @@ def examined(remains: Remains, empty: Snapshot) -> Finding:
     """What is bad, and the best state that is left; `empty` knows the fields that are lists of records."""
     heads = {head.base: head for head in remains.heads}
     sound, problems = checked_blocks(remains)
-    problems = [*remains.problems, *problems, *bad_frames(remains), *bad_heads(remains, empty, sound)]
-    found = [candidate(remains, empty, base, heads.get(base), sound) for base in bases(remains)]
-    best = max(found, key=lambda each: (each.version, each.complete))
+    found = {base: candidate(remains, empty, base, heads.get(base), sound) for base in bases(remains)}
+    problems = [*remains.problems, *problems, *bad_frames(remains), *bad_heads(remains, empty, sound, found)]
+    best = max(found.values(), key=lambda each: (each.version, each.complete))
     newest = remains.etag.version
     lost = range(best.version + 1, newest + 1)
-    about = remains.session_id, newest, best.version, lost, best.lost_records
+    about = remains.session_id, newest, best.version, lost, best.lost_records, best.complete
     return Finding(RecoveryReport(*about, tuple(dict.fromkeys(problems))), best.snapshot)
 
 
@@ -93,7 +97,7 @@ def newest_base(remains: Remains) -> int:
     return max([*used, *dropped], default=0)
 
 
-def used_at(blocks: list[KeptBlock], base: int) -> list[Block]:
+def used_at(blocks: Iterable[KeptBlock], base: int) -> list[Block]:
     """The blocks of the head with that base."""
     begun = (kept for kept in blocks if kept.used_from <= base)
     return [kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base]
@@ -107,7 +111,7 @@ def as_bytes(body: Any) -> bytes:
 def candidate(remains: Remains, empty: Snapshot, base: int, head: Head | None, blocks: list[KeptBlock]) -> Candidate:
     """What that head leads to."""
     used = used_at(blocks, base)
-    snapshot, version, bad, complete, _ = salvage(
+    snapshot, version, bad, complete, stopped = salvage(
         empty,
         remains.session_id,
         remains.user_id,
@@ -116,13 +120,9 @@ def candidate(remains: Remains, empty: Snapshot, base: int, head: Head | None, b
         used,
         list(frames_after(remains, base)),
     )
-    lost = sum(kept.block.records for kept in remains.blocks if kept.block not in used and _is_at(kept, base))
-    gone = set(bad)
-    return Candidate(version, complete, lost + sum(b.records for b in used if b.block_id in gone), snapshot)
-
-
-def _is_at(kept: KeptBlock, base: int) -> bool:
-    return kept.used_from <= base and (kept.dropped_at is None or kept.dropped_at > base)
+    read = {block.block_id for block in used}.difference(bad)
+    lost = sum(block.records for block in used_at(remains.blocks, base) if block.block_id not in read)
+    return Candidate(version, complete, lost, snapshot, stopped)
 
 
 def frames_after(remains: Remains, base: int) -> Iterator[tuple[int, bytes]]:
@@ -157,7 +157,8 @@ def bad_frames(remains: Remains) -> Iterator[str]:
     """The frames that are missing or cannot be read."""
     session_id = remains.session_id
     frames = {frame.version: frame for frame in remains.frames}
-    first = min([*frames, *(head.base + 1 for head in remains.heads), remains.etag.version])
+    # That of the oldest head stays.
+    first = min([*frames, *(max(head.base, 1) for head in remains.heads), remains.etag.version])
     for version in range(first, remains.etag.version + 1):
         frame = frames.get(version)
         if frame is None:
@@ -177,7 +178,9 @@ def bad_frame(remains: Remains, frame: Frame) -> str | None:
     return None
 
 
-def bad_heads(remains: Remains, empty: Snapshot, blocks: list[KeptBlock]) -> Iterator[str]:
+def bad_heads(
+    remains: Remains, empty: Snapshot, blocks: list[KeptBlock], found: Mapping[int, Candidate]
+) -> Iterator[str]:
     """The heads that cannot be read, or whose blocks are not all there, and states that the frames do not lead to."""
     session_id, about = remains.session_id, (remains.session_id, remains.user_id, remains.epoch)
     tokens = {frame.version: frame.token for frame in remains.frames} | {0: bytes(16)}
@@ -187,27 +190,28 @@ def bad_heads(remains: Remains, empty: Snapshot, blocks: list[KeptBlock]) -> Ite
         yield f"head {newest_base(remains)} of session {session_id}: it is missing"
     for head in remains.heads:
         etag = Etag(head.base, tokens.get(head.base, b""))
-        frames = list(frames_after(remains, head.base))
+        state = found[head.base]
         try:
-            used = used_at(blocks, head.base)
-            if len(etag.token) == len(bytes(16)):
-                empty.open(*about, remains.created_at, etag, (head.base, head.body), used, [])
-            *_, complete, stopped = salvage(empty, *about, (head.base, head.body), used, frames)
+            # Where its frame is missing, which is told already, nobody knows the token that it should have.
+            if etag.token:
+                empty.open(*about, remains.created_at, etag, (head.base, head.body), used_at(blocks, head.base), [])
         except ContextError as error:
             yield str(error)
         except (TypeError, ValueError, OverflowError):
             yield f"head {head.base} of session {session_id}: {WRONG_KIND}"
         else:
-            if complete and stopped is not None:
-                yield stopped.replace(":", f" of session {session_id}:", 1)
+            if not state.complete and not etag.token:
+                yield f"head {head.base} of session {session_id}: it is damaged, or blocks of it are missing"
+            elif state.stopped is not None:
+                yield state.stopped.replace(":", f" of session {session_id}:", 1)
 
 
-def restoration(remains: Remains, snapshot: Snapshot, quarantine_id: str) -> Restoration:
-    """The session written anew, with blocks of its own, one version and one epoch further."""
+def restoration(remains: Remains, snapshot: Snapshot) -> Restoration:
+    """The session written anew, with blocks of its own, one version and one epoch further; to no quarantine id yet."""
     etag, epoch, stamp = Etag(remains.etag.version + 1, token()), remains.epoch + 1, token()
     about = remains.session_id, remains.user_id, epoch, remains.created_at
     body, added, _ = snapshot.checkpoint(*about, etag, stamp, [])
     messages = snapshot.count("conversation_history")
     blocks = tuple(Block(*block) for block in added)
     head = Head(etag.version, stamp, body)
-    return Restoration(remains.session_id, quarantine_id, remains.etag, etag, epoch, messages, head, blocks)
+    return Restoration(remains.session_id, "", remains.etag, etag, epoch, messages, head, blocks)

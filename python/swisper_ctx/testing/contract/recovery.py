@@ -180,7 +180,7 @@ class RecoveryContract(ForkContract):
             5,
             list(range(version + 1, 6)),
         )
-        assert (report.restored, report.lost_records) == (6, 0)
+        assert (report.restored, report.lost_records, report.complete) == (6, 0, True)
         assert report.bad_blocks
         loaded = await store.load_session("s", user_id="ann")
         assert loaded is not None
@@ -209,6 +209,7 @@ class RecoveryContract(ForkContract):
         for body in bodies:
             await self.damage(store, body, how if body == bodies[-1] else "flipped")
         report = await store.recover("s")
+        assert not report.complete
         loaded = await store.load_session("s")
         assert loaded is not None
         if kind == "fields":
@@ -261,6 +262,8 @@ class RecoveryContract(ForkContract):
         await self.damage(store, await self.body(store, "head"), "flipped")
         with pytest.raises(StoreError, match="too often"):
             await store.recover("s")
+        with pytest.raises(StoreError, match="set aside"):
+            await store.recover("s~quarantine-1")
         assert len((await store.sessions()).sessions) == QUARANTINES + 1
         assert await store.delete_session("s")
         assert (await store.sessions()).sessions == ()
