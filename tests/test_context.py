@@ -281,7 +281,7 @@ def test_new_texts_are_noticed(name: str) -> None:
     context, follower = followed()
     setattr(context, name, getattr(context, name) + "")
     assert not follower.follow()
-    setattr(context, name, "é\0😀")
+    setattr(context, name, "4w:idle" if name == "data_retention_policy" else "é\0😀")
     assert follower.follow()
 
 

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from swisper_ctx import (
     field,
 )
 from swisper_ctx.stores.memory import MemorySessionStore
-from swisper_ctx.testing import FaultyStore
+from swisper_ctx.testing import FaultyStore, ManualClock
+from swisper_ctx.testing.clock import DAY, MINUTE, START
 from swisper_ctx.testing.faults import fails
 
 Sessions = PipelineSessionManager[SwisperContext]
@@ -227,3 +228,43 @@ async def test_a_session_is_seen_as_it_was(tmp_path: Path) -> None:
             await sessions.at_version(context.session_id, 1, user_id="v")
         with pytest.raises(VersionUnavailableError, match="no version 3 yet"):
             await sessions.at_version(context.session_id, 3)
+
+
+@pytest.mark.parametrize("expires_in", [timedelta(hours=2), 7200, 7200.0])
+async def test_a_session_expires_when_it_was_not_saved_for_so_long(expires_in: timedelta | float) -> None:
+    clock = ManualClock()
+    sessions = PipelineSessionManager(MemorySessionStore(clock=clock), expires_in=expires_in)
+    await sessions.create_session(user_id="u", session_id="s")
+    for number in range(3):
+        clock.advance(90 * MINUTE)
+        async with sessions.session("s") as context:
+            context.metadata["turn"] = number
+    clock.advance(119 * MINUTE)
+    assert await sessions.cleanup_expired_sessions() == 0
+    with pytest.raises(ValueError, match="x"):
+        async with sessions.pipeline(context, "search"):
+            raise ValueError("x")
+    clock.advance(119 * MINUTE)
+    assert await sessions.load_session_context("s") is not None
+    clock.advance(MINUTE)
+    assert await sessions.load_session_context("s") is None
+    assert [line.session_id for line in (await sessions.sessions()).sessions] == ["s"]
+    assert await sessions.cleanup_expired_sessions() == 1
+    assert (await sessions.sessions()).sessions == ()
+    await sessions.create_session(user_id="u", session_id="s")
+
+
+async def test_a_session_is_kept_for_a_day_unless_it_is_said_otherwise() -> None:
+    clock = ManualClock()
+    by_default = PipelineSessionManager(MemorySessionStore(clock=clock))
+    for_ever = PipelineSessionManager(MemorySessionStore(clock=clock), expires_in=None)
+    for sessions, expected in ((by_default, START + DAY), (for_ever, None)):
+        await sessions.create_session(user_id="u")
+        (line,) = (await sessions.sessions()).sessions
+        assert line.expires_at == expected
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, timedelta(0), float("nan"), float("inf")])
+def test_a_time_to_live_is_positive(expires_in: timedelta | float) -> None:
+    with pytest.raises(ValueError, match="expires_in"):
+        PipelineSessionManager.open("memory://", expires_in=expires_in)

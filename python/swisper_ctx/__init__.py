@@ -32,6 +32,7 @@ from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
 from swisper_ctx.stats import PerformanceCache, PipelineStats
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.recovery import RecoveryReport
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.cache import SessionCache
@@ -70,6 +71,7 @@ __all__ = [
     "PrivacyError",
     "Product",
     "RecordList",
+    "RecoveryReport",
     "SQLiteSessionStore",
     "SessionCache",
     "SessionInfo",

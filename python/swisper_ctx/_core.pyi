@@ -22,6 +22,7 @@ __all__ = [
     "patch_of",
     "plain",
     "rebase",
+    "salvage",
     "token",
 ]
 
@@ -535,6 +536,21 @@ def rebase(
 
     Raises CorruptSessionError, NotLoadedError where theirs edited records that were left in the store, and
     EncodeError for an unsaved value that JSON cannot hold.
+    """
+
+def salvage(
+    empty: Snapshot,
+    session_id: str,
+    user_id: str,
+    epoch: int,
+    head: tuple[int, bytes],
+    blocks: Sequence[_Block],
+    frames: Sequence[tuple[int, bytes]],
+) -> tuple[Snapshot, int, list[bytes], bool, str | None]:
+    """What can still be read of damaged bytes; arguments as for `Snapshot.open`, and each may be wrong or lacking.
+
+    Gives the state, the version that the frames could be followed to, the ids of the blocks that could not be opened,
+    whether the state at the head lacked nothing, and why the frames end before their last one.
     """
 
 @final

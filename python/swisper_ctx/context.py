@@ -13,6 +13,7 @@ from swisper_ctx.draft import Draft, DraftFields
 from swisper_ctx.errors import ConflictError, InvalidTransitionError
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
 from swisper_ctx.log import Block, Etag
+from swisper_ctx.retention import POLICY, retention
 
 METADATA = ("session_id", "user_id", "created_at", "updated_at", "version")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,6 +83,7 @@ class Position:
         "created_at",
         "epoch",
         "etag",
+        "expires_at",
         "limbo",
         "mark",
         "saves",
@@ -104,6 +106,7 @@ class Position:
         self.epoch = self.version = 0
         self.created_at: int | None = None
         self.updated_at: int | None = None
+        self.expires_at: int | None = None
         self.unknown: dict[str, Any] = {}
         """Fields of a context from elsewhere that its class does not declare, until they are first saved."""
         self.limbo: Any = None
@@ -126,6 +129,8 @@ class ContextBase:
         for base in reversed(cls.__mro__[1:]):
             inherited |= base.__dict__.get("_fields", {})
         own = {name: spec for name, spec in declared_fields(cls, inherited).items() if name not in METADATA}
+        if POLICY in own:
+            retention(own[POLICY].initial())
         cls._fields = {**inherited, **own}
         for name, spec in own.items():
             setattr(cls, name, FieldDescriptor(spec))
@@ -156,6 +161,8 @@ class ContextBase:
                 what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
                 raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
             if spec.record_class is None:
+                if name == POLICY:
+                    retention(value)
                 self.__dict__[name] = value
             elif value is not getattr(self, name):
                 getattr(self, name)[:] = value

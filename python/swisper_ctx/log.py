@@ -22,6 +22,10 @@ RETRY_WINDOW = 86_400_000_000
 """So long a frame without its patch still answers whether a change_id was written, in microseconds."""
 
 
+NEVER = 2**63 - 1
+"""The time at which a session expires that is to be kept for ever; it is stored as None."""
+
+
 class Etag(NamedTuple):
     """The identity of one state of a session: compared as a whole, never by version alone."""
 
@@ -96,8 +100,14 @@ class Change(NamedTuple):
     """How many messages the session has from now on; None leaves the number as it is."""
     head: Head | None = None
     expires_at: int | None = None
-    """When the session ends from now on; None leaves it as it is."""
+    """When the session expires from now on, NEVER for not at all; None leaves it as it is."""
     epoch: int = 0
+
+    def expiry(self, before: int | None = None) -> int | None:
+        """The time at which the session expires after this change, given that before it."""
+        if self.expires_at is None:
+            return before
+        return None if self.expires_at == NEVER else self.expires_at
 
 
 class CommitResult(NamedTuple):
@@ -115,6 +125,41 @@ class Checkpoint(NamedTuple):
     head: Head
     added: tuple[Block, ...]
     dropped: tuple[bytes, ...]
+
+
+class KeptBlock(NamedTuple):
+    """A block with the heads that use it: from the one at `used_from` up to, not with, the one at `dropped_at`."""
+
+    block: Block
+    used_from: int
+    dropped_at: int | None
+
+
+class Remains(NamedTuple):
+    """All that is kept of a session, sound or not, in the order of bases and versions; `problems` is what is not."""
+
+    session_id: str
+    user_id: str
+    etag: Etag
+    epoch: int
+    created_at: int
+    heads: tuple[Head, ...]
+    blocks: tuple[KeptBlock, ...]
+    frames: tuple[Frame, ...]
+    problems: tuple[str, ...]
+
+
+class Restoration(NamedTuple):
+    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`."""
+
+    session_id: str
+    quarantine_id: str
+    expected: Etag
+    etag: Etag
+    epoch: int
+    messages: int
+    head: Head
+    blocks: tuple[Block, ...]
 
 
 class VersionInfo(NamedTuple):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -15,14 +15,19 @@ from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
 from swisper_ctx.events import EventName, OnEvent, emit
 from swisper_ctx.log import SessionPage, VersionInfo
+from swisper_ctx.retention import LONGEST
 from swisper_ctx.stats import PerformanceCache
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.recovery import RecoveryReport
 from swisper_ctx.stores.registry import open_store
 
 log = logging.getLogger("swisper_ctx.manager")
 
 C = TypeVar("C", bound=SwisperContext)
 D = TypeVar("D", bound=SwisperContext)
+
+
+DAY = timedelta(days=1)
 
 
 def _cache_keys(context: SwisperContext) -> list[str]:
@@ -59,13 +64,19 @@ class PipelineRun:
 
 
 class PipelineSessionManager(Generic[C]):
-    """Sessions of one store, as contexts of one class."""
+    """Sessions of one store, as contexts of one class.
+
+    `expires_in` is how long a session is kept after its last save, a timedelta or seconds, unless its
+    `data_retention_policy` says otherwise; with None it is kept until it is deleted. One that has expired cannot be
+    loaded any more, and `cleanup_expired_sessions()` deletes it.
+    """
 
     @overload
     def __init__(
         self: PipelineSessionManager[SwisperContext],
         session_store: SessionStore,
         *,
+        expires_in: timedelta | float | None = DAY,
         performance: PerformanceCache | None = None,
         on_event: OnEvent | None = None,
     ) -> None: ...
@@ -75,6 +86,7 @@ class PipelineSessionManager(Generic[C]):
         session_store: SessionStore,
         context_class: type[C],
         *,
+        expires_in: timedelta | float | None = DAY,
         performance: PerformanceCache | None = None,
         on_event: OnEvent | None = None,
     ) -> None: ...
@@ -83,33 +95,51 @@ class PipelineSessionManager(Generic[C]):
         session_store: SessionStore,
         context_class: type[Any] = SwisperContext,
         *,
+        expires_in: timedelta | float | None = DAY,
         performance: PerformanceCache | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
-        """`on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`."""
+        """`expires_in`, a timedelta or seconds, is how long a session is kept after its last save; None is for ever.
+
+        `on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`.
+        """
         self.session_store = session_store
         self.context_class: type[C] = context_class
+        self._ttl = _micros(expires_in)
         self.performance = PerformanceCache() if performance is None else performance
         if on_event is not None:
             session_store.on_event = self.performance.on_event = on_event
 
     @overload
     @classmethod
-    def open(cls, url: str, *, on_event: OnEvent | None = None) -> PipelineSessionManager[SwisperContext]: ...
+    def open(
+        cls, url: str, *, expires_in: timedelta | float | None = DAY, on_event: OnEvent | None = None
+    ) -> PipelineSessionManager[SwisperContext]: ...
     @overload
     @classmethod
     def open(
-        cls, url: str, context_class: type[D], *, on_event: OnEvent | None = None
+        cls,
+        url: str,
+        context_class: type[D],
+        *,
+        expires_in: timedelta | float | None = DAY,
+        on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[D]: ...
     @classmethod
     def open(
-        cls, url: str, context_class: type[Any] = SwisperContext, *, on_event: OnEvent | None = None
+        cls,
+        url: str,
+        context_class: type[Any] = SwisperContext,
+        *,
+        expires_in: timedelta | float | None = DAY,
+        on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
-        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
+        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store, ValueError for an
+        `expires_in` that is not positive.
         """
-        return cls(open_store(url), context_class, on_event=on_event)
+        return cls(open_store(url), context_class, expires_in=expires_in, on_event=on_event)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,7 +159,7 @@ class PipelineSessionManager(Generic[C]):
         Raises ConflictError if there is a session of that id.
         """
         context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
-        await self.session_store.save_session(context)
+        await self.session_store.save_session(context, ttl=self._ttl)
         return context
 
     async def load_session_context(
@@ -148,7 +178,7 @@ class PipelineSessionManager(Generic[C]):
 
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""
-        await self.session_store.save_session(context, change_id=change_id)
+        await self.session_store.save_session(context, change_id=change_id, ttl=self._ttl)
 
     @asynccontextmanager
     async def session(self, session_id: str, *, user_id: str | None = None) -> AsyncGenerator[C]:
@@ -191,12 +221,14 @@ class PipelineSessionManager(Generic[C]):
 
     async def _record_failure(self, context: C, execution: PipelineExecution) -> None:
         try:
-            await self.session_store.save_record(context, "pipeline_executions", execution)
+            await self.session_store.save_record(context, "pipeline_executions", execution, ttl=self._ttl)
         except StoreError as error:
             log.warning("a failed pipeline run stays unsaved in its context: %s", type(error).__name__)
 
     async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
         """Record a run of a pipeline in a session that need not be loaded; the execution_id.
+
+        The session expires when it did before: only saves of its context move that.
 
         Fields of PipelineExecution are taken from `execution_data`; its other keys are kept beside them. Raises
         SessionNotFoundError, and EncodeError for a value that JSON cannot hold.
@@ -217,12 +249,50 @@ class PipelineSessionManager(Generic[C]):
             session_id, version, user_id=user_id, context_class=self.context_class
         )
 
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+    ) -> C:
+        """A new session with the content that a session has, or had at a version; see `SessionStore.fork`."""
+        return await self.session_store.fork(
+            session_id,
+            version=version,
+            new_session_id=new_session_id,
+            user_id=user_id,
+            ttl=self._ttl,
+            context_class=self.context_class,
+        )
+
+    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+        """Let a damaged session go on from its last good state; see `SessionStore.recover`."""
+        return await self.session_store.recover(session_id, dry_run)
+
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""
         deleted = await self.session_store.delete_session(session_id)
         self.performance.forget(session_id)
         return deleted
 
+    async def cleanup_expired_sessions(self) -> int:
+        """Delete the sessions that have expired; how many. See `SessionStore.cleanup_expired_sessions`."""
+        return await self.session_store.cleanup_expired_sessions()
+
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
+
+
+def _micros(period: timedelta | float | None) -> int | None:
+    """In whole microseconds. Raises ValueError for a period that is not positive, or of more than 100 years."""
+    if period is None:
+        return None
+    seconds = period.total_seconds() if isinstance(period, timedelta) else period
+    if not 0 < seconds <= LONGEST / 1_000_000:
+        raise ValueError(
+            "expires_in must be positive and at most 100 years; None keeps sessions until they are deleted"
+        )
+    return max(round(seconds * 1_000_000), 1)

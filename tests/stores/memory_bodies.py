@@ -27,3 +27,13 @@ def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
         )
         frames = [frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames]
         store._sessions[session_id] = session._replace(heads=heads, blocks=blocks, frames=frames)
+
+
+def remove_body(store: MemorySessionStore, old: bytes) -> None:
+    assert old in bodies(store)
+    for session_id, session in store._sessions.items():
+        store._sessions[session_id] = session._replace(
+            heads=tuple(row for row in session.heads if row.head.body != old),
+            blocks=tuple(row for row in session.blocks if row.block.body != old),
+            frames=[frame for frame in session.frames if frame.body != old],
+        )

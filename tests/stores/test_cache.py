@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.stores.memory_bodies import bodies, replace_body
+from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx import Message, PipelineExecution, PipelineSessionManager, SessionCache, SwisperContext
 from swisper_ctx.errors import ConflictError, StoreError, StoreUnavailableError
@@ -49,6 +49,11 @@ class TestSessionCache(StoreContract):
         assert isinstance(store, SessionCache)
         assert isinstance(store.persistent_store, MemorySessionStore)
         replace_body(store.persistent_store, old, new)
+
+    async def raw_delete(self, store: SessionStore, old: bytes) -> None:
+        assert isinstance(store, SessionCache)
+        assert isinstance(store.persistent_store, MemorySessionStore)
+        remove_body(store.persistent_store, old)
 
 
 @pytest.fixture

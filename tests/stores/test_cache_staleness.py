@@ -95,6 +95,15 @@ class TwoCaches(RuleBasedStateMachine):
             return
         raise AssertionError("a strict load is followed by a save that conflicts")
 
+    @rule(session_id=IDS)
+    def overtaken(self, session_id: str) -> None:
+        """A turn by another process right after both caches have loaded the session, which they then load again."""
+        for cache in (0, 1):
+            self.load(session_id, cache, strict=False)
+        self.turn(session_id, 2, 10)
+        for cache in (0, 1):
+            self.load(session_id, cache, strict=False)
+
     @rule(session_id=IDS, by=st.integers(0, 2))
     def delete(self, session_id: str, by: int) -> None:
         store: SessionStore = [*self.caches, self.truth][by]
@@ -130,7 +139,7 @@ class TwoCaches(RuleBasedStateMachine):
 
 def test_no_load_is_staler_than_allowed() -> None:
     covered.clear()
-    run = settings(stateful_step_count=40)
+    run = settings(stateful_step_count=40, max_examples=100)
 
     run_state_machine_as_test(TwoCaches, settings=run)
     assert all(covered[name] > 0 for name in ("stale", "fresh", "conflict", "deleted", "folded")), covered

@@ -4,7 +4,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from tests.stores.memory_bodies import bodies, replace_body
+from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.stores.base import SessionStore
@@ -24,6 +24,10 @@ class TestMemorySessionStore(StoreContract):
     async def raw_write(self, store: SessionStore, old: bytes, new: bytes) -> None:
         assert isinstance(store, MemorySessionStore)
         replace_body(store, old, new)
+
+    async def raw_delete(self, store: SessionStore, old: bytes) -> None:
+        assert isinstance(store, MemorySessionStore)
+        remove_body(store, old)
 
 
 async def test_a_group_that_stops_before_its_end_leaves_nothing() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stores.memory_bodies import bodies, replace_body
+from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx import Message, PipelineExecution, SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
@@ -37,6 +37,9 @@ class TestFaultyStore(StoreContract):
 
     async def raw_write(self, store: SessionStore, old: bytes, new: bytes) -> None:
         replace_body(self.inner(store), old, new)
+
+    async def raw_delete(self, store: SessionStore, old: bytes) -> None:
+        remove_body(self.inner(store), old)
 
 
 @pytest.fixture

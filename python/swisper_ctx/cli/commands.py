@@ -10,9 +10,14 @@ import click
 from swisper_ctx.cli.checkpoint import checkpoint
 from swisper_ctx.cli.conversations import SourceError, load_source
 from swisper_ctx.cli.demo import run_demo
+from swisper_ctx.cli.diff import diff
+from swisper_ctx.cli.doctor import doctor
 from swisper_ctx.cli.export import export
+from swisper_ctx.cli.fork import fork
 from swisper_ctx.cli.history import history
 from swisper_ctx.cli.listing import sessions
+from swisper_ctx.cli.recover import recover
+from swisper_ctx.cli.removing import cleanup, delete, evict
 from swisper_ctx.cli.show import show
 from swisper_ctx.cli.stats import stats
 from swisper_ctx.cli.verify import verify
@@ -55,5 +60,8 @@ def demo(users: int | None, store: Path | None) -> None:
         raise SystemExit(1)
 
 
-for command in (sessions, show, history, export, verify, stats, checkpoint):
+LOOKING = (sessions, show, history, diff, export, verify, stats, doctor)
+WRITING = (checkpoint, fork, recover, cleanup, evict, delete)
+
+for command in (*LOOKING, *WRITING):
     commands.add_command(command)

@@ -12,6 +12,7 @@ from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError
 from swisper_ctx.log import SessionInfo, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.loaded import opened
+from swisper_ctx.stores.recovery import is_quarantine
 
 PAGE = 500
 # SQLite keeps values of any type in any column.
@@ -42,8 +43,11 @@ async def every_session(store: SessionStore, user_id: str | None = None) -> Asyn
 
 
 async def session_ids(store: SessionStore, session_id: str | None) -> list[str]:
-    """That session, or all there are."""
-    return [session_id] if session_id is not None else [session.session_id async for session in every_session(store)]
+    """That session, or all there are; those in quarantine are known to be damaged, and left out."""
+    if session_id is not None:
+        return [session_id]
+    every = [session.session_id async for session in every_session(store)]
+    return [each for each in every if not is_quarantine(each)]
 
 
 async def read_session(store: SessionStore, session_id: str, version: int | None = None) -> StoredSession:

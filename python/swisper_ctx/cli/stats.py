@@ -15,6 +15,7 @@ from swisper_ctx.context import moment
 from swisper_ctx.errors import ContextError
 from swisper_ctx.log import Frame, SessionInfo, StoredSession
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.recovery import is_quarantine
 
 TIMES = ("oldest", "newest", "last_change")
 
@@ -26,7 +27,8 @@ def stats(store: str, as_json: bool) -> None:
     """Count sessions, users, messages, versions, frames, blocks and bytes.
 
     Frames are the versions that are kept; blocks are those of the newest checkpoints. Bytes are those of both, not
-    of the file around them. The exit code is 1 if a session cannot be read.
+    of the file around them. What recoveries have set aside is not counted. The exit code is 1 if a session cannot be
+    read.
     """
     output = Output(as_json)
     perform(store, lambda opened: show_stats(opened, output))
@@ -78,7 +80,7 @@ class Totals:
 
 async def show_stats(store: SessionStore, output: Output) -> bool:
     """Count and print; whether every session could be read."""
-    sessions = [session async for session in every_session(store)]
+    sessions = [session async for session in every_session(store) if not is_quarantine(session.session_id)]
     totals = Totals()
     with output.working("sessions", len(sessions)) as advance:
         for session in sessions:

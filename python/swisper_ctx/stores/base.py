@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError, StoreError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -19,16 +19,20 @@ from swisper_ctx.log import (
     CommitResult,
     Etag,
     Frame,
+    Remains,
+    Restoration,
     SessionPage,
     StoredSession,
     VersionInfo,
 )
 from swisper_ctx.stores import telling
-from swisper_ctx.stores.checkpointer import Checkpointer
+from swisper_ctx.stores.checkpointer import Checkpointer, Job
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
+from swisper_ctx.stores.fork import forked
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
+from swisper_ctx.stores.recovery import RecoveryReport, examined, is_quarantine, quarantine_ids, restoration
 from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -37,6 +41,8 @@ C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
 LOST_ATTEMPTS = 3
+CLEANUP_BATCH = 100
+"""So many sessions are deleted in one transaction, for which turns wait."""
 
 
 class SessionStore(ABC):
@@ -60,6 +66,9 @@ class SessionStore(ABC):
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         """One session in one snapshot: whole, or only the frames after an etag. None if it does not exist.
+
+        To this and every other operation but `delete` and `sessions`, one that has expired does not exist: by the
+        store's clock, and at the moment of the operation.
 
         With `tail` the blocks before the last so many records of each list have no body; a store may give more.
         """
@@ -86,7 +95,8 @@ class SessionStore(ABC):
         """Write a group of changes, at most one for each session; a result for each, in their order.
 
         Each is a compare-and-set of its own: refused when the session is not at `expected`, exists already (a
-        create), or holds a frame with the same `change_id`. One that fails leaves the others committed.
+        create), or holds a frame with the same `change_id`. One that fails leaves the others committed. A create
+        takes the place of a session that has expired.
         """
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
@@ -114,6 +124,17 @@ class SessionStore(ABC):
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
         """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+
+    async def remains(self, session_id: str) -> Remains | None:
+        """All that is kept of a session, sound or not; what cannot be read is told and stops nothing."""
+        raise StoreError(f"{type(self).__name__} recovers no sessions")
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """Put what there is of a session under its quarantine id, and write it anew; all of it or nothing.
+
+        False if the session is not at `expected`, or something is kept under the quarantine id already.
+        """
+        raise StoreError(f"{type(self).__name__} recovers no sessions")
 
     @abstractmethod
     async def _close(self) -> None:
@@ -223,13 +244,20 @@ class SessionStore(ABC):
             raise SessionNotFoundError(f"no session {session_id}")
         return opened(stored, context_class)
 
-    async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
+    async def save_session(
+        self, context: SwisperContext, *, change_id: str | None = None, ttl: int | None = None
+    ) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
 
         When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
-        cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
-        ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        cancel the write. It returns later where the checkpoints of this session have fallen far behind.
+
+        `ttl` is how many microseconds the session is kept from now on, where its `data_retention_policy` leaves that
+        open; without it such a session expires when it did before.
+
+        Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON
+        cannot hold.
         """
         committer, position = self._committer, context._position
         loop = committer.enter()
@@ -245,14 +273,16 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            last = ContextSave(self, loop, context, delta, before, change_id)
+            last = ContextSave(self, loop, context, delta, before, change_id, ttl)
             committer.submit(last)
         if last is not None:
             await last.future
             if self._checkpointer.jobs:
                 await self._checkpointer.relieve(position)
 
-    async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
+    async def save_record(
+        self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
+    ) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
         loop = self._committer.enter()
         position = context._position
@@ -263,7 +293,7 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(self, loop, context, delta, before, None)
+        save = ContextSave(self, loop, context, delta, before, None, ttl)
         self._committer.submit(save)
         await save.future
 
@@ -295,12 +325,111 @@ class SessionStore(ABC):
         self._committer.submit(append)
         return await append.future
 
+    @overload
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+    ) -> SwisperContext: ...
+    @overload
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[C],
+    ) -> C: ...
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        version: int | None = None,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """A new session of the same user with the content that a session has, or had at a version; its context.
+
+        Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
+        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, there is
+        no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another user's,
+        VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
+        """
+        now = await self.read(session_id) if version is None else await self.read_version(session_id, version)
+        if now is None or user_id not in (None, now.user_id):
+            raise SessionNotFoundError(f"no session {session_id}")
+        fork = forked(opened(now, context_class), new_session_id)
+        await self.save_session(fork, ttl=ttl)
+        parent = await self.read(session_id, after=NEWEST)
+        if parent is None or (parent.epoch, parent.created_at) != (now.epoch, now.created_at):
+            await self.delete_session(fork.session_id)
+            raise SessionNotFoundError(f"no session {session_id} any more")
+        position = fork._position
+        if position.etag is not None and position.mark is not None:
+            await self._checkpointer.make(Job(position, position.snapshot, position.etag, position.mark.total))
+        return fork
+
+    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+        """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
+
+        All that was there is kept under the quarantine id that the report names; it expires as the session would
+        have, and `delete_session` deletes it with the session. Contexts loaded before cannot be saved any more.
+        Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
+        if it was saved meanwhile, and StoreError if it was recovered 8 times already.
+        """
+        if is_quarantine(session_id):
+            raise StoreError(f"{session_id} is what a recovery has set aside: recover the session itself")
+        remains = await self.remains(session_id)
+        if remains is None:
+            raise SessionNotFoundError(f"no session {session_id}")
+        report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
+        if dry_run or not report.bad_blocks:
+            return report
+        change = await asyncio.to_thread(restoration, remains, snapshot)
+        for quarantine_id in quarantine_ids(session_id):
+            if await self.restore(change._replace(quarantine_id=quarantine_id)):
+                await self._deleted([session_id])
+                return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
+            now = (await self.etags([session_id])).get(session_id)
+            if now != remains.etag:
+                raise ConflictError("the session was saved meanwhile", expected=remains.etag, actual=now)
+        raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
+
     async def delete_session(self, session_id: str) -> bool:
-        """Delete a session with everything it has; whether there was one."""
-        deleted = await self.delete([session_id]) > 0
+        """Delete a session with everything it has, also in quarantine; whether there was one."""
+        deleted = await self.delete([session_id, *quarantine_ids(session_id)]) > 0
+        await self._deleted([session_id])
         if deleted:
             emit(self.on_event, "session_deleted", session_id=session_id)
         return deleted
+
+    async def cleanup_expired_sessions(self) -> int:
+        """Delete the sessions that have expired by the store's clock; how many this call has deleted.
+
+        In batches, between which others write. Whether a session has expired is asked again by the statement that
+        deletes it: one that was saved meanwhile stays. Several processes may do this at the same time.
+        """
+        deleted, cursor = 0, None
+        while True:
+            page = await self.sessions(expired=True, cursor=cursor, limit=CLEANUP_BATCH)
+            ids = [session.session_id for session in page.sessions]
+            if ids:
+                deleted += await self.delete(ids, expired=True)
+                await self._deleted(ids)
+            cursor = page.cursor
+            if cursor is None:
+                return deleted
+
+    async def _deleted(self, session_ids: Collection[str]) -> None:  # noqa: B027 - only caches have something to do
+        """Called after these sessions were asked to be deleted: a cache forgets what it holds of them."""
 
     async def _refused(self, change: Change) -> int:
         """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""

@@ -19,7 +19,18 @@ from operator import attrgetter
 from swisper_ctx._core import Conflict, LRUCache, Snapshot, rebase
 from swisper_ctx.context import ContextBase, Position, SwisperContext
 from swisper_ctx.errors import ContextError, StoreUnavailableError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.loaded import Loaded, open_stored
@@ -103,6 +114,8 @@ class SessionCache(SessionStore):
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
         now = self._monotonic()
         entry = self.memory_cache.get(session_id)
+        if entry is not None and (ends := entry.loaded.expires_at) is not None and ends <= self._clock():
+            entry = None
         if entry is not None and entry.declared is declared:
             if not strict and now - entry.checked <= self._max_staleness:
                 return entry.loaded
@@ -204,7 +217,7 @@ class SessionCache(SessionStore):
         etag = position.etag
         if etag is None or position.blocks is not None:
             return  # a part of the history was left in the store, and only whole sessions are kept
-        times = position.created_at, position.updated_at
+        times = position.created_at, position.updated_at, position.expires_at
         loaded = Loaded(position.session_id, position.user_id, etag, position.epoch, *times, snapshot, position.mark)
         self._fill(position.session_id, loaded, context._unopened, self._sent)
 
@@ -237,6 +250,19 @@ class SessionCache(SessionStore):
             for session_id in session_ids:
                 self.invalidate(session_id)
 
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self._behind.remains(session_id)
+
+    async def restore(self, restoration: Restoration) -> bool:
+        try:
+            return await self._behind.restore(restoration)
+        finally:
+            self.invalidate(restoration.session_id)
+
+    async def _deleted(self, session_ids: Collection[str]) -> None:
+        for session_id in session_ids:
+            self.invalidate(session_id)
+
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
@@ -262,4 +288,6 @@ def follow(known: Loaded, stored: StoredSession) -> Loaded | None:
     if known.mark is not None:
         for frame in frames:
             known.mark.grew(frame.version, len(frame.body or b""))
-    return known._replace(etag=stored.etag, updated_at=stored.updated_at, snapshot=found[0])
+    return known._replace(
+        etag=stored.etag, updated_at=stored.updated_at, expires_at=stored.expires_at, snapshot=found[0]
+    )

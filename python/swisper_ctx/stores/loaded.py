@@ -22,6 +22,7 @@ class Loaded(NamedTuple):
     epoch: int
     created_at: int | None
     updated_at: int | None
+    expires_at: int | None
     snapshot: Snapshot
     mark: FoldMark | None
 
@@ -29,7 +30,12 @@ class Loaded(NamedTuple):
         """A context that stands at this version."""
         position = Position(self.session_id, self.user_id, self.snapshot)
         position.etag, position.epoch, position.version = self.etag, self.epoch, self.etag.version
-        position.created_at, position.updated_at, position.mark = self.created_at, self.updated_at, self.mark
+        position.created_at, position.updated_at, position.expires_at = (
+            self.created_at,
+            self.updated_at,
+            self.expires_at,
+        )
+        position.mark = self.mark
         return context_class._at(position)
 
 
@@ -50,7 +56,7 @@ def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:
     except (TypeError, ValueError, OverflowError) as error:
         # A row with a value of another type or size than was written.
         raise CorruptSessionError("a value of the wrong kind is stored", session_id=stored.session_id) from error
-    times = stored.created_at, stored.updated_at
+    times = stored.created_at, stored.updated_at, stored.expires_at
     return Loaded(stored.session_id, stored.user_id, stored.etag, stored.epoch, *times, snapshot, marked(stored))
 
 

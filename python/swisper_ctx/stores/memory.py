@@ -18,6 +18,9 @@ from swisper_ctx.log import (
     Etag,
     Frame,
     Head,
+    KeptBlock,
+    Remains,
+    Restoration,
     SessionInfo,
     SessionPage,
     StoredSession,
@@ -85,13 +88,14 @@ class MemorySessionStore(SessionStore):
 
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
         self._check_open()
-        return {id_: self._sessions[id_].etag for id_ in session_ids if id_ in self._sessions}
+        alive = {id_: self._alive(id_) for id_ in session_ids}
+        return {id_: session.etag for id_, session in alive.items() if session is not None}
 
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         self._check_open()
-        now = self._sessions.get(session_id)
+        now = self._alive(session_id)
         if now is None:
             return None
         head = now.heads[-1].head if after is None else None
@@ -102,7 +106,7 @@ class MemorySessionStore(SessionStore):
 
     async def read_version(self, session_id: str, version: int) -> StoredSession | None:
         self._check_open()
-        now = self._sessions.get(session_id)
+        now = self._alive(session_id)
         if now is None:
             return None
         heads = [row.head for row in now.heads if row.head.base <= version]
@@ -116,12 +120,12 @@ class MemorySessionStore(SessionStore):
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
         self._check_open()
-        now = self._sessions.get(session_id)
+        now = self._alive(session_id)
         return tuple(row.block for row in now.blocks if row.block.block_id in block_ids) if now else ()
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         self._check_open()
-        now = self._sessions.get(session_id)
+        now = self._alive(session_id)
         return tuple(now.frames_after(after)[:limit]) if now else ()
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
@@ -137,7 +141,7 @@ class MemorySessionStore(SessionStore):
         time, written = self._clock(), dict[str, _Session]()
         results, frames = [], list[tuple[_Session, Frame]]()
         for change in changes:
-            before = written.get(change.session_id) or self._sessions.get(change.session_id)
+            before = written.get(change.session_id) or self._alive(change.session_id, time)
             try:
                 after = self._create(before, change, time) if change.expected is None else _append(before, change, time)
             except StoreError as error:
@@ -159,7 +163,7 @@ class MemorySessionStore(SessionStore):
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         self._check_open()
         self._failpoint("checkpoint.begin")
-        now = self._sessions.get(checkpoint.session_id)
+        now = self._alive(checkpoint.session_id)
         if now is None or now.heads[-1].head.stamp != checkpoint.expected_stamp:
             return False
         time = self._clock()
@@ -184,6 +188,39 @@ class MemorySessionStore(SessionStore):
         self._failpoint("delete.done")
         return len(gone)
 
+    async def remains(self, session_id: str) -> Remains | None:
+        self._check_open()
+        now = self._alive(session_id)
+        if now is None:
+            return None
+        heads = tuple(row.head for row in now.heads)
+        blocks = tuple(KeptBlock(*row) for row in now.blocks)
+        about = session_id, now.user_id, now.etag, now.epoch, now.created_at
+        return Remains(*about, heads, blocks, tuple(now.frames), ())
+
+    async def restore(self, restoration: Restoration) -> bool:
+        self._check_open()
+        self._failpoint("restore.begin")
+        now = self._alive(restoration.session_id)
+        if now is None or now.etag != restoration.expected or restoration.quarantine_id in self._sessions:
+            return False
+        time, etag = self._clock(), restoration.etag
+        after = now._replace(
+            etag=etag,
+            epoch=restoration.epoch,
+            messages=restoration.messages,
+            updated_at=time,
+            heads=(_HeadRow(restoration.head, time),),
+            blocks=tuple(_BlockRow(block, restoration.head.base, None) for block in restoration.blocks),
+            frames=[Frame(etag.version, etag.token, None, time, None)],
+            change_ids=set(),
+        )
+        self._failpoint("restore.applied")
+        self._created += 1
+        self._sessions |= {restoration.session_id: after, restoration.quarantine_id: now._replace(key=self._created)}
+        self._failpoint("restore.done")
+        return True
+
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
@@ -202,6 +239,13 @@ class MemorySessionStore(SessionStore):
     async def _close(self) -> None:
         self._closed = True
 
+    def _alive(self, session_id: str, time: int | None = None) -> _Session | None:
+        """A session that has not expired."""
+        found = self._sessions.get(session_id)
+        if found is None or _has_expired(found, self._clock() if time is None else time):
+            return None
+        return found
+
     def _create(self, before: _Session | None, change: Change, time: int) -> _Session | None:
         if change.head is None:
             raise StoreError("a change that creates a session needs its first head")
@@ -209,7 +253,7 @@ class MemorySessionStore(SessionStore):
             return None
         self._created += 1
         heads = (_HeadRow(change.head, time),)
-        row = (change.user_id, change.etag, change.epoch, change.messages or 0, time, time, change.expires_at)
+        row = (change.user_id, change.etag, change.epoch, change.messages or 0, time, time, change.expiry())
         return _Session(self._created, *row, heads, (), [], set())
 
     def _check_open(self) -> None:
@@ -226,7 +270,7 @@ def _append(before: _Session | None, change: Change, time: int) -> _Session | No
         etag=change.etag,
         messages=before.messages if change.messages is None else change.messages,
         updated_at=time,
-        expires_at=before.expires_at if change.expires_at is None else change.expires_at,
+        expires_at=change.expiry(before.expires_at),
     )
 
 

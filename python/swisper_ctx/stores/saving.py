@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
-from swisper_ctx.log import Change, Etag, Head, StoredSession
+from swisper_ctx.log import NEVER, Change, Etag, Head, StoredSession
+from swisper_ctx.retention import POLICY, moved_expiry
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 
@@ -38,6 +39,7 @@ class ContextSave:
         "delta",
         "done",
         "etag",
+        "expires_at",
         "future",
         "lost",
         "session_id",
@@ -45,6 +47,7 @@ class ContextSave:
         "snapshot",
         "store",
         "token",
+        "ttl",
     )
 
     def __init__(
@@ -55,11 +58,14 @@ class ContextSave:
         delta: Delta,
         before: Snapshot,
         change_id: str | None,
+        ttl: int | None = None,
     ) -> None:
+        """`ttl` is how long a session is kept whose own policy leaves that open, in microseconds."""
         position = context._position
-        self.store, self.context, self.delta, self.change_id = store, context, delta, change_id
+        self.store, self.context, self.delta, self.change_id, self.ttl = store, context, delta, change_id, ttl
         self.before, self.snapshot = before, position.snapshot
         self.session_id, self.token, self.done, self.lost = position.session_id, token(), False, False
+        self.expires_at: int | None = None
         self.future: asyncio.Future[None] = loop.create_future()
         position.saves.append(self)
 
@@ -72,8 +78,19 @@ class ContextSave:
         frame = self.delta.frame(session_id, epoch, parent, etag, self.change_id, now)
         self.size = len(frame)
         head = first_head(position, self.before, now) if expected is None else None
-        messages = self.snapshot.count("conversation_history")
-        return Change(session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, None, epoch)
+        messages, expires_at = self.snapshot.count("conversation_history"), self._expiry(now)
+        return Change(
+            session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, expires_at, epoch
+        )
+
+    def _expiry(self, now: int) -> int | None:
+        position, snapshot = self.context._position, self.snapshot
+        policy = old = snapshot.get(POLICY) if POLICY in snapshot else None
+        if POLICY in self.context.__dict__:
+            old = self.before.get(POLICY) if POLICY in self.before else None
+        times = now if position.created_at is None else position.created_at, now
+        self.expires_at = moved_expiry(policy, old, times, position.expires_at, self.ttl)
+        return self.expires_at
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
@@ -83,6 +100,8 @@ class ContextSave:
         if position.etag is None:
             position.created_at = time
         position.etag, position.version, position.updated_at = etag, etag[0], time
+        if self.expires_at is not None:
+            position.expires_at = None if self.expires_at == NEVER else self.expires_at
         if mark is not None:
             mark.grew(etag[0], self.size)
             self.store._checkpointer.consider(position, self.snapshot, etag)

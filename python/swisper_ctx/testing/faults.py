@@ -8,7 +8,18 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from swisper_ctx.errors import OutcomeUnknownError, StoreUnavailableError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 
 Call = Callable[[], Awaitable[Any]]
@@ -16,7 +27,19 @@ Call = Callable[[], Awaitable[Any]]
 Fault = Callable[[Call], Awaitable[Any]]
 """Does what becomes of one call, which it is given to perform or not."""
 
-OPERATIONS = ("etags", "read", "read_version", "blocks", "frames", "commit", "checkpoint", "delete", "sessions")
+OPERATIONS = (
+    "etags",
+    "read",
+    "read_version",
+    "blocks",
+    "frames",
+    "commit",
+    "checkpoint",
+    "delete",
+    "sessions",
+    "remains",
+    "restore",
+)
 
 
 async def passes(call: Call) -> Any:
@@ -136,6 +159,14 @@ class FaultyStore(SessionStore):
             "sessions", lambda: self.store.sessions(user_id=user_id, expired=expired, cursor=cursor, limit=limit)
         )
         return page
+
+    async def remains(self, session_id: str) -> Remains | None:
+        found: Remains | None = await self._call("remains", lambda: self.store.remains(session_id))
+        return found
+
+    async def restore(self, restoration: Restoration) -> bool:
+        written: bool = await self._call("restore", lambda: self.store.restore(restoration))
+        return written
 
     async def aclose(self) -> None:
         for fault in self._hanging:

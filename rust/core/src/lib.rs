@@ -20,6 +20,7 @@ pub mod open;
 pub mod patch;
 pub mod pointer;
 pub mod rebase;
+pub mod salvage;
 pub mod segment;
 pub mod segments;
 pub mod state;

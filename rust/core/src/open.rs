@@ -39,7 +39,7 @@ pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dy
 }
 
 /// A value that is declared as records by now becomes a list.
-fn as_declared(field: Field, records: bool) -> Result<Field> {
+pub(crate) fn as_declared(field: Field, records: bool) -> Result<Field> {
     match field {
         Field::Value(value) if records => crate::state::field(value.text(), true),
         other => Ok(other),
@@ -65,7 +65,7 @@ fn incomplete(field: &str) -> Error {
     Error::corrupt(format!("field {field}"), "its block is missing")
 }
 
-fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) -> Result<()> {
+pub(crate) fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
     let payload = envelope::open(&place, block.body.as_deref().ok_or(Error::NotLoaded)?)?;
     let found: Vec<_> =
@@ -83,7 +83,7 @@ fn open_records(about: &About, info: &FieldInfo, blocks: impl Iterator<Item = Bl
     if list.len() == info.total { Ok(Field::Records(list)) } else { Err(incomplete(&info.name)) }
 }
 
-fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
+pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
     let session_id = Arc::clone(session_id);
     Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body: block.body })
 }

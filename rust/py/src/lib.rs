@@ -19,6 +19,7 @@ mod readonly;
 mod rebase;
 mod record;
 mod record_list;
+mod salvage;
 mod schema;
 mod select;
 mod slots;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(snapshot::append_frame, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::plain, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::patch_of, module)?)?;
+    module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::check_block, module)?)?;
     let forget = wrap_pyfunction!(random::forget_random, module)?;
     let kwargs = pyo3::types::PyDict::new(module.py());

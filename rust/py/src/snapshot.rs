@@ -54,6 +54,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A state of a session of this class.
+    pub fn of(&self, state: State, session_id: Arc<str>) -> Self {
+        Self { state, fields: Arc::clone(&self.fields), session_id: Some(session_id) }
+    }
+
     /// Another state of the same session.
     pub fn at(&self, state: State) -> Self {
         Self { state, fields: Arc::clone(&self.fields), session_id: self.session_id.clone() }
@@ -296,7 +301,7 @@ fn about(
 }
 
 /// Blocks as Python passes them: (id, field, position, records, body or None if it was left in the store).
-fn stored_blocks(blocks: &[Bound<'_, PyTuple>]) -> PyResult<Vec<Block>> {
+pub fn stored_blocks(blocks: &[Bound<'_, PyTuple>]) -> PyResult<Vec<Block>> {
     let mut found: Vec<Block> = Vec::with_capacity(blocks.len());
     let mut last = None;
     for block in blocks {

@@ -31,3 +31,13 @@ class TestShelveSessionStore(StoreContract):
                     file.shelf[key] = value.removesuffix(old) + new
 
         await store._thread.run(replace)
+
+    async def raw_delete(self, store: SessionStore, old: bytes) -> None:
+        assert isinstance(store, ShelveSessionStore)
+
+        def remove(file: SessionFile, _: float) -> None:
+            for key, value in list(file.shelf.items()):
+                if value.endswith(old):
+                    del file.shelf[key]
+
+        await store._thread.run(remove)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.stores.changes import MINUTE, START, ManualClock, append, creation, new_block, new_head
 
-from swisper_ctx.log import Change, Checkpoint, CommitResult, Etag
+from swisper_ctx.log import NEVER, Change, Checkpoint, CommitResult, Etag
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
@@ -23,7 +23,7 @@ NAMES = ["a", "b", "c"]
 names = st.sampled_from(NAMES)
 change_ids = st.sampled_from([None, None, None, "x", "y"])
 counts = st.one_of(st.none(), st.integers(0, 9))
-expiries = st.one_of(st.none(), st.integers(START, START + 60 * MINUTE))
+expiries = st.one_of(st.none(), st.just(NEVER), st.integers(START, START + 60 * MINUTE))
 bodies = st.binary(max_size=40) | st.sampled_from([b"\0" * 900, b"z" * 5_000])
 
 
@@ -36,6 +36,7 @@ class TwoStores(RuleBasedStateMachine):
         self.memory = MemorySessionStore(clock=self.clock)
         self.sqlite = self.opened()
         self.etags: dict[str, Etag] = {}
+        self.expiries: dict[str, int | None] = {}
         self.old: list[Etag] = [Etag(1, bytes(16))]
         self.stamps: list[bytes] = [bytes(16)]
 
@@ -62,6 +63,8 @@ class TwoStores(RuleBasedStateMachine):
             if result.time is not None:
                 self.old.append(change.etag)
                 self.etags[change.session_id] = change.etag
+                before = self.expiries.get(change.session_id) if change.expected else None
+                self.expiries[change.session_id] = change.expiry(before)
                 self.stamps += [change.head.stamp] if change.head else []
 
     def change(self, name: str, draw: Callable[[Any], Any]) -> Change:
@@ -144,7 +147,9 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def same(self) -> None:
-        assert self.both(lambda store: store.etags(NAMES)) == self.etags
+        expiries = {name: NEVER if expiry is None else expiry for name, expiry in self.expiries.items()}
+        alive = {name: etag for name, etag in self.etags.items() if expiries[name] > self.clock.now}
+        assert self.both(lambda store: store.etags(NAMES)) == alive
         for name in NAMES:
             self.both(lambda store, name=name: store.read(name))  # type: ignore[misc]
             self.both(lambda store, name=name: store.frames(name))  # type: ignore[misc]

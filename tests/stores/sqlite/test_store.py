@@ -31,6 +31,11 @@ class TestSQLiteSessionStore(StoreContract):
             for table in ("heads", "blocks", "frames"):
                 other.execute(f"UPDATE {table} SET body = ? WHERE body = ?", (new, old))
 
+    async def raw_delete(self, store: SessionStore, old: bytes) -> None:
+        with closing(sqlite3.connect(self.path)) as other, other:
+            for table in ("heads", "blocks", "frames"):
+                other.execute(f"DELETE FROM {table} WHERE body = ?", (old,))
+
 
 async def test_everything_is_there_after_reopening(path: Path) -> None:
     store = SQLiteSessionStore(path)

@@ -30,7 +30,7 @@ def write_checkpoint(
     """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
     failpoint("checkpoint.begin")
     session_id, shelf = checkpoint.session_id, file.shelf
-    row = file.row(session_id)
+    row = file.alive(session_id, time)
     if row is None:
         return False
     with file.writing():
@@ -150,4 +150,4 @@ def delete_sessions(
 
 def _has_expired(file: SessionFile, session_id: str, time: int) -> bool:
     row = file.rows.get(session_id)
-    return row is not None and row.expires_at is not None and row.expires_at <= time
+    return row is not None and row.has_expired(time)

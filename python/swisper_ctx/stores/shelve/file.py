@@ -45,6 +45,11 @@ class SessionFile:
             raise CorruptSessionError(self.damaged[session_id], session_id=session_id, block="session")
         return self.rows.get(session_id)
 
+    def alive(self, session_id: str, now: int) -> Row | None:
+        """None if there is no such session, or it has expired. Raises CorruptSessionError."""
+        row = self.row(session_id)
+        return None if row is None or row.has_expired(now) else row
+
     def put(self, session_id: str, row: Row) -> None:
         """Move a session, or create it."""
         put_row(self.shelf, session_id, row)

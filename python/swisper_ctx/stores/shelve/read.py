@@ -12,14 +12,16 @@ from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import BlockRow, Row, get_block, get_frame, get_head, get_log
 
 
-def read_etags(file: SessionFile, session_ids: Collection[str]) -> dict[str, Etag]:
+def read_etags(file: SessionFile, now: int, session_ids: Collection[str]) -> dict[str, Etag]:
     """The etags of those that exist."""
-    return {session_id: row.etag for session_id in session_ids if (row := file.row(session_id)) is not None}
+    return {session_id: row.etag for session_id in session_ids if (row := file.alive(session_id, now)) is not None}
 
 
-def read_session(file: SessionFile, session_id: str, after: Etag | None, tail: int | None) -> StoredSession | None:
+def read_session(
+    file: SessionFile, now: int, session_id: str, after: Etag | None, tail: int | None
+) -> StoredSession | None:
     """One session: whole, with at least the last `tail` records of each list, or the frames after an etag."""
-    row = file.row(session_id)
+    row = file.alive(session_id, now)
     if row is None:
         return None
     head, blocks = None, list[BlockRow]()
@@ -29,14 +31,14 @@ def read_session(file: SessionFile, session_id: str, after: Etag | None, tail: i
         head, version = get_head(file.shelf, session_id, log.heads[-1]), log.heads[-1].base
         blocks = [block for block in log.blocks if block.dropped_at is None]
     parts = _parts(file, session_id, blocks, tail)
-    frames = read_frames(file, session_id, version, None)
+    frames = read_frames(file, now, session_id, version, None)
     times = row.created_at, row.updated_at, row.expires_at
     return StoredSession(session_id, row.user_id, row.etag, row.epoch, *times, head, parts, frames)
 
 
-def read_version(file: SessionFile, session_id: str, version: int) -> StoredSession | None:
+def read_version(file: SessionFile, now: int, session_id: str, version: int) -> StoredSession | None:
     """One session as it was at a version."""
-    row = file.row(session_id)
+    row = file.alive(session_id, now)
     if row is None:
         return None
     log = get_log(file.shelf, session_id)
@@ -62,17 +64,17 @@ def _parts(file: SessionFile, session_id: str, blocks: list[BlockRow], tail: int
     return tuple(found[::-1])
 
 
-def read_blocks(file: SessionFile, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+def read_blocks(file: SessionFile, now: int, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
     """Those that are still kept."""
-    if file.row(session_id) is None:
+    if file.alive(session_id, now) is None:
         return ()
     rows = [row for row in get_log(file.shelf, session_id).blocks if row.block_id in block_ids]
     return tuple(get_block(file.shelf, session_id, row) for row in rows)
 
 
-def read_frames(file: SessionFile, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
+def read_frames(file: SessionFile, now: int, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
     """The frames above a version, oldest first."""
-    row = file.row(session_id)
+    row = file.alive(session_id, now)
     if row is None or after >= row.etag.version:
         return ()
     first = max(after + 1, get_log(file.shelf, session_id).first)
@@ -90,7 +92,7 @@ def list_sessions(
         for session_id, row in reversed(file.rows.items())
         if (before is None or row.key < before)
         and (user_id is None or row.user_id == user_id)
-        and (expired_at is None or (row.expires_at is not None and row.expires_at <= expired_at))
+        and (expired_at is None or row.has_expired(expired_at))
     )
     found = list(islice(matching, limit + 1))
     page = tuple(_info(session_id, row) for session_id, row in found[:limit])

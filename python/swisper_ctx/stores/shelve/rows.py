@@ -45,6 +45,10 @@ class Row(NamedTuple):
     expires_at: int | None
     user_id: str
 
+    def has_expired(self, now: int) -> bool:
+        """Whether that time has come."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class HeadRow(NamedTuple):
     """A head, but for its body."""

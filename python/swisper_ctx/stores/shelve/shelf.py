@@ -76,6 +76,22 @@ class BytesShelf(shelve.Shelf[bytes]):
             for name in sorted(names, key=lambda name: name.endswith(key_of("", SESSION).encode())):
                 del self._database[name]
 
+    def parts(self, session_id: str) -> list[str]:
+        """The parts of a session's keys, damaged values or not. Looks at the keys of all."""
+        names = [name.decode().rpartition("\0") for name in self._names()]
+        return [part for owner, _, part in names if owner == session_id and key_of(owner, part) != MARK]
+
+    def copy(self, session_id: str, copy_id: str) -> None:
+        """Write what there is of a session, but for its row, under another id; damaged values as they are."""
+        for part in self.parts(session_id):
+            key, name = key_of(session_id, part), key_of(copy_id, part)
+            if part == SESSION:
+                continue
+            try:
+                self[name] = self[key]
+            except CorruptSessionError:
+                self._database[name.encode()] = self._database[key.encode()]
+
     @contextmanager
     def deleting(self) -> Iterator[None]:
         """For deleting many keys; at the end the dbm module writes what it holds back."""

@@ -10,12 +10,24 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.shelve import read
 from swisper_ctx.stores.shelve.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.shelve.file import SessionFile, open_file, reading
+from swisper_ctx.stores.shelve.restore import read_remains, restore_session
 from swisper_ctx.stores.shelve.turns import commit_group
 from swisper_ctx.stores.thread import OwnerThread, Resource
 
@@ -61,21 +73,27 @@ class ShelveSessionStore(SessionStore):
         return cls(unquote(path), **options)
 
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
-        return await self._read(partial(read.read_etags, session_ids=session_ids))
+        return await self._read(partial(read.read_etags, now=self._clock(), session_ids=session_ids))
 
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
-        return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail))
+        return await self._read(
+            partial(read.read_session, now=self._clock(), session_id=session_id, after=after, tail=tail)
+        )
 
     async def read_version(self, session_id: str, version: int) -> StoredSession | None:
-        return await self._read(partial(read.read_version, session_id=session_id, version=version))
+        return await self._read(partial(read.read_version, now=self._clock(), session_id=session_id, version=version))
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
-        return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids))
+        return await self._read(
+            partial(read.read_blocks, now=self._clock(), session_id=session_id, block_ids=block_ids)
+        )
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
-        return await self._read(partial(read.read_frames, session_id=session_id, after=after, limit=limit))
+        return await self._read(
+            partial(read.read_frames, now=self._clock(), session_id=session_id, after=after, limit=limit)
+        )
 
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
@@ -97,6 +115,12 @@ class ShelveSessionStore(SessionStore):
         return await self._run(
             lambda file: delete_sessions(file, session_ids, self._clock() if expired else None, self._failpoint)
         )
+
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self._read(partial(read_remains, now=self._clock(), session_id=session_id))
+
+    async def restore(self, restoration: Restoration) -> bool:
+        return await self._run(lambda file: restore_session(file, restoration, self._clock(), self._failpoint))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

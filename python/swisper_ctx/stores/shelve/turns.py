@@ -42,7 +42,7 @@ def commit_group(file: SessionFile, changes: Sequence[Change], time: int, failpo
 def _prepared(file: SessionFile, begun: Row | None, change: Change, time: int) -> Row | StoreError | None:
     """The row after a change whose frame is written; None if it is refused."""
     try:
-        before = begun or file.row(change.session_id)
+        before = begun or file.alive(change.session_id, time)
         with file.writing():
             if change.expected is None:
                 return _create(file, before, change, time)
@@ -73,8 +73,12 @@ def _create(file: SessionFile, before: Row | None, change: Change, time: int) ->
         raise StoreError("a change that creates a session needs its first head")
     if before is not None:
         return None
+    if change.session_id in file.rows:
+        # It has expired.
+        file.shelf.erase({change.session_id})
+        del file.rows[change.session_id]
     file.created += 1
-    numbers = change.epoch, change.messages or 0, time, time, change.expires_at
+    numbers = change.epoch, change.messages or 0, time, time, change.expiry()
     row = Row(file.created, change.etag, *numbers, change.user_id)
     encoded_row(row)
     _put_first(file.shelf, change.session_id, change.head, time)
@@ -96,7 +100,7 @@ def _append(shelf: BytesShelf, before: Row | None, change: Change, time: int) ->
         etag=change.etag,
         messages=before.messages if change.messages is None else change.messages,
         updated_at=time,
-        expires_at=before.expires_at if change.expires_at is None else change.expires_at,
+        expires_at=change.expiry(before.expires_at),
     )
     encoded_row(row)
     _put_change(shelf, change, time)

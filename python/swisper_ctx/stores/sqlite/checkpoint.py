@@ -9,12 +9,13 @@ from contextlib import suppress
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
-from swisper_ctx.stores.sqlite.commit import ADD_HEAD
+from swisper_ctx.stores.sqlite.commit import ADD_HEAD, delete_one
 from swisper_ctx.stores.sqlite.connection import Writer
 
 NEWEST_HEAD = """
     SELECT key, version, base FROM sessions JOIN heads ON session = key
-    WHERE session_id = ? AND stamp = ? AND base = (SELECT max(base) FROM heads WHERE session = key)
+    WHERE session_id = ? AND stamp = ? AND (expires_at IS NULL OR expires_at > ?)
+    AND base = (SELECT max(base) FROM heads WHERE session = key)
 """
 REPLACE_HEAD = "DELETE FROM heads WHERE session = ? AND base = ?"
 DROP_BLOCK = "UPDATE blocks SET dropped_at = ? WHERE session = ? AND block_id = ? AND dropped_at IS NULL"
@@ -34,19 +35,12 @@ FIRST_REMEMBERED = """
 """
 FORGET = "DELETE FROM frames WHERE session = ? AND version < ?"
 
-KEY = "SELECT key FROM sessions WHERE session_id = ? AND (? IS NULL OR expires_at <= ?)"
-DELETE = (
-    "DELETE FROM blocks WHERE session = ?",
-    "DELETE FROM frames WHERE session = ?",
-    "DELETE FROM heads WHERE session = ?",
-    "DELETE FROM sessions WHERE key = ?",
-)
-
 
 def write_checkpoint(writer: Writer, checkpoint: Checkpoint, keep_versions: bool) -> bool:
     """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
     with writer.transaction("checkpoint") as cursor:
-        row = cursor.execute(NEWEST_HEAD, (checkpoint.session_id, checkpoint.expected_stamp)).fetchone()
+        now = writer.clock()
+        row = cursor.execute(NEWEST_HEAD, (checkpoint.session_id, checkpoint.expected_stamp, now)).fetchone()
         if row is None:
             return False
         key, version, base = row
@@ -54,7 +48,6 @@ def write_checkpoint(writer: Writer, checkpoint: Checkpoint, keep_versions: bool
             raise StoreError(
                 f"a head at {checkpoint.head.base} is not between the last one ({base}) and now ({version})"
             )
-        now = writer.clock()
         _move_head(cursor, key, checkpoint, now)
         if not keep_versions:
             _purge(cursor, key, version, now)
@@ -92,15 +85,9 @@ def _purge(cursor: sqlite3.Cursor, key: int, version: int, now: int) -> None:
 
 def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> int:
     """Those that exist (and have expired), with everything they have; how many they were."""
-    deleted = 0
     with writer.transaction("delete") as cursor:
         now = writer.clock() if expired else None
-        for session_id in session_ids:
-            row = cursor.execute(KEY, (session_id, now, now)).fetchone()
-            if row is not None:
-                for statement in DELETE:
-                    cursor.execute(statement, row)
-                deleted += 1
+        deleted = sum(delete_one(cursor, session_id, now) for session_id in session_ids)
     if deleted:
         _overwrite_wal(writer.connection)
     return deleted

@@ -14,11 +14,11 @@ SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 MOVE = """
     UPDATE sessions SET version = ?, token = ?, messages = coalesce(?, messages), updated_at = ?
-    WHERE session_id = ? AND version = ? AND token = ?
+    WHERE session_id = ? AND version = ? AND token = ? AND (expires_at IS NULL OR expires_at > ?)
 """
 MOVE_ONCE = """
     UPDATE sessions SET version = ?, token = ?, messages = coalesce(?, messages), updated_at = ?
-    WHERE session_id = ? AND version = ? AND token = ?
+    WHERE session_id = ? AND version = ? AND token = ? AND (expires_at IS NULL OR expires_at > ?)
     AND NOT EXISTS (SELECT 1 FROM frames WHERE session = key AND change_id = ?)
 """
 MOVE_MANY = {
@@ -27,6 +27,7 @@ MOVE_MANY = {
     SET version = change.column4, token = change.column5, messages = coalesce(change.column6, messages), updated_at = ?
     FROM (VALUES ROWS) AS change
     WHERE session_id = change.column1 AND version = change.column2 AND token = change.column3
+    AND (expires_at IS NULL OR expires_at > ?)
     """.replace("ROWS", ", ".join(["(?, ?, ?, ?, ?, ?)"] * size))
     for size in SIZES
 }
@@ -52,6 +53,15 @@ ADD_HEAD = "INSERT INTO heads (session, base, stamp, written_at, body) VALUES (?
 """Also of a checkpoint."""
 REFUSED = CommitResult(None)
 ETAG = "SELECT version, token FROM sessions WHERE session_id = ?"
+
+
+KEY = "SELECT key FROM sessions WHERE session_id = ? AND (? IS NULL OR expires_at <= ?)"
+DELETE = (
+    "DELETE FROM blocks WHERE session = ?",
+    "DELETE FROM frames WHERE session = ?",
+    "DELETE FROM heads WHERE session = ?",
+    "DELETE FROM sessions WHERE key = ?",
+)
 
 
 class _RefusedError(Exception):
@@ -119,11 +129,12 @@ def _together(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) -> l
         for session_id, _, expected, etag, frame, change_id, messages, *_ in part:
             moves += session_id, *(expected or ()), *etag, messages
             frames += session_id, *etag, change_id, time, frame
+        moves.append(time)
         cursor.execute(MOVE_MANY[len(part)], moves)
         if cursor.rowcount != len(part):
             raise _RefusedError
         cursor.execute(ADD_FRAMES[len(part)], frames)
-    cursor.executemany(EXPIRE, [(c.expires_at, c.session_id) for c in appends if c.expires_at is not None])
+    cursor.executemany(EXPIRE, [(c.expiry(), c.session_id) for c in appends if c.expires_at is not None])
     if len(appends) < len(changes) and not all(_create(cursor, c, time) for c in changes if c.expected is None):
         raise _RefusedError
     return [True] * len(changes)
@@ -145,7 +156,7 @@ def _one_by_one(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) ->
 
 
 def _append(cursor: sqlite3.Cursor, change: Change, expected: Etag, time: int) -> bool:
-    move = *change.etag, change.messages, time, change.session_id, *expected
+    move = *change.etag, change.messages, time, change.session_id, *expected, time
     if change.change_id is None:
         cursor.execute(MOVE, move)
     else:
@@ -154,7 +165,7 @@ def _append(cursor: sqlite3.Cursor, change: Change, expected: Etag, time: int) -
         return False
     cursor.execute(ADD_FRAME, _frame(change, time))
     if change.expires_at is not None:
-        cursor.execute(EXPIRE, (change.expires_at, change.session_id))
+        cursor.execute(EXPIRE, (change.expiry(), change.session_id))
     return True
 
 
@@ -162,11 +173,21 @@ def _create(cursor: sqlite3.Cursor, change: Change, time: int) -> bool:
     if change.head is None:
         raise ValueError("a change that creates a session needs its first head")
     row = (change.session_id, change.user_id, *change.etag, change.messages or 0, change.epoch)
-    cursor.execute(CREATE, (*row, time, time, change.expires_at))
+    cursor.execute(CREATE, (*row, time, time, change.expiry()))
     if cursor.rowcount == 0:
-        return False
+        return delete_one(cursor, change.session_id, time) and _create(cursor, change, time)
     cursor.execute(ADD_HEAD, (cursor.lastrowid, change.head.base, change.head.stamp, time, change.head.body))
     cursor.execute(ADD_FRAME, _frame(change, time))
+    return True
+
+
+def delete_one(cursor: sqlite3.Cursor, session_id: str, expired_at: int | None) -> bool:
+    """Delete a session with everything it has, if it has expired at a moment that is given; whether it did."""
+    row = cursor.execute(KEY, (session_id, expired_at, expired_at)).fetchone()
+    if row is None:
+        return False
+    for statement in DELETE:
+        cursor.execute(statement, row)
     return True
 
 

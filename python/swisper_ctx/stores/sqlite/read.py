@@ -8,12 +8,14 @@ from itertools import starmap
 
 from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
 from swisper_ctx.log import Block, Etag, Frame, Head, SessionInfo, SessionPage, StoredSession
-from swisper_ctx.stores.sqlite.commit import ETAG
 from swisper_ctx.stores.sqlite.connection import snapshot
 
+ETAG = "SELECT version, token FROM sessions WHERE session_id = ? AND (expires_at IS NULL OR expires_at > ?)"
 SESSION = """
-    SELECT key, user_id, version, token, epoch, created_at, updated_at, expires_at FROM sessions WHERE session_id = ?
+    SELECT key, user_id, version, token, epoch, created_at, updated_at, expires_at FROM sessions
+    WHERE session_id = ? AND (expires_at IS NULL OR expires_at > ?)
 """
+KEY = "(SELECT key FROM sessions WHERE session_id = ? AND (expires_at IS NULL OR expires_at > ?))"
 HEAD = "SELECT base, stamp, body FROM heads WHERE session = ? ORDER BY base DESC LIMIT 1"
 BLOCKS = """
     SELECT block_id, field, position, records, body FROM blocks
@@ -36,13 +38,12 @@ FRAMES_AT = """
     WHERE session = ? AND version BETWEEN ? AND ? ORDER BY version
 """
 BLOCK = """
-    SELECT block_id, field, position, records, body FROM blocks
-    WHERE session = (SELECT key FROM sessions WHERE session_id = ?) AND block_id = ?
-"""
+    SELECT block_id, field, position, records, body FROM blocks WHERE session = KEY AND block_id = ?
+""".replace("KEY", KEY)
 FRAMES = """
     SELECT version, token, change_id, time, body FROM frames WHERE session = ? AND version > ? ORDER BY version LIMIT ?
 """
-FRAMES_OF = FRAMES.replace("session = ?", "session = (SELECT key FROM sessions WHERE session_id = ?)")
+FRAMES_OF = FRAMES.replace("session = ?", f"session = {KEY}")
 
 LISTING = """
     SELECT key, session_id, user_id, version, messages, created_at, updated_at, expires_at
@@ -51,19 +52,19 @@ LISTING = """
 EVERYTHING = 2**63 - 1
 
 
-def read_etags(connection: sqlite3.Connection, session_ids: Collection[str]) -> dict[str, Etag]:
+def read_etags(connection: sqlite3.Connection, now: int, session_ids: Collection[str]) -> dict[str, Etag]:
     """The etags of those that exist."""
     with snapshot(connection) as cursor:
-        rows = [(id_, cursor.execute(ETAG, (id_,)).fetchone()) for id_ in session_ids]
+        rows = [(id_, cursor.execute(ETAG, (id_, now)).fetchone()) for id_ in session_ids]
     return {id_: Etag(*row) for id_, row in rows if row is not None}
 
 
 def read_session(
-    connection: sqlite3.Connection, session_id: str, after: Etag | None, tail: int | None
+    connection: sqlite3.Connection, now: int, session_id: str, after: Etag | None, tail: int | None
 ) -> StoredSession | None:
     """One session: whole, with at least the last `tail` records of each list, or the frames after an etag."""
     with snapshot(connection) as cursor:
-        row = cursor.execute(SESSION, (session_id,)).fetchone()
+        row = cursor.execute(SESSION, (session_id, now)).fetchone()
         if row is None:
             return None
         key, user_id, version, token, epoch, created, updated, expires = row
@@ -75,10 +76,10 @@ def read_session(
     return StoredSession(session_id, user_id, etag, epoch, created, updated, expires, head, blocks, frames)
 
 
-def read_version(connection: sqlite3.Connection, session_id: str, version: int) -> StoredSession | None:
+def read_version(connection: sqlite3.Connection, now: int, session_id: str, version: int) -> StoredSession | None:
     """One session as it was at a version."""
     with snapshot(connection) as cursor:
-        row = cursor.execute(SESSION, (session_id,)).fetchone()
+        row = cursor.execute(SESSION, (session_id, now)).fetchone()
         if row is None:
             return None
         key, user_id, newest, _, epoch, created, _, expires = row
@@ -108,16 +109,20 @@ def _blocks(cursor: sqlite3.Cursor, key: int, tail: int | None) -> tuple[Block, 
     return tuple(starmap(Block, rows))
 
 
-def read_blocks(connection: sqlite3.Connection, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+def read_blocks(
+    connection: sqlite3.Connection, now: int, session_id: str, block_ids: Collection[bytes]
+) -> tuple[Block, ...]:
     """Those that are still kept."""
     with snapshot(connection) as cursor:
-        rows = [cursor.execute(BLOCK, (session_id, block_id)).fetchone() for block_id in block_ids]
+        rows = [cursor.execute(BLOCK, (session_id, now, block_id)).fetchone() for block_id in block_ids]
     return tuple(Block(*row) for row in rows if row is not None)
 
 
-def read_frames(connection: sqlite3.Connection, session_id: str, after: int, limit: int | None) -> tuple[Frame, ...]:
+def read_frames(
+    connection: sqlite3.Connection, now: int, session_id: str, after: int, limit: int | None
+) -> tuple[Frame, ...]:
     """The frames above a version, oldest first."""
-    rows = connection.execute(FRAMES_OF, (session_id, after, -1 if limit is None else limit)).fetchall()
+    rows = connection.execute(FRAMES_OF, (session_id, now, after, -1 if limit is None else limit)).fetchall()
     return tuple(starmap(Frame, rows))
 
 

@@ -13,7 +13,18 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredSession,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
@@ -22,6 +33,7 @@ from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoi
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
+from swisper_ctx.stores.sqlite.restore import read_remains, restore_session
 from swisper_ctx.stores.thread import OwnerThread, Resource, settle
 
 T = TypeVar("T")
@@ -63,21 +75,29 @@ class SQLiteSessionStore(SessionStore):
         return cls(unquote(path), **options)
 
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
-        return await self._read(partial(read.read_etags, session_ids=session_ids))
+        return await self._read(partial(read.read_etags, now=self._clock(), session_ids=session_ids))
 
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
-        return await self._read(partial(read.read_session, session_id=session_id, after=after, tail=tail), session_id)
+        return await self._read(
+            partial(read.read_session, now=self._clock(), session_id=session_id, after=after, tail=tail), session_id
+        )
 
     async def read_version(self, session_id: str, version: int) -> StoredSession | None:
-        return await self._read(partial(read.read_version, session_id=session_id, version=version), session_id)
+        return await self._read(
+            partial(read.read_version, now=self._clock(), session_id=session_id, version=version), session_id
+        )
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
-        return await self._read(partial(read.read_blocks, session_id=session_id, block_ids=block_ids), session_id)
+        return await self._read(
+            partial(read.read_blocks, now=self._clock(), session_id=session_id, block_ids=block_ids), session_id
+        )
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
-        return await self._read(partial(read.read_frames, session_id=session_id, after=after, limit=limit), session_id)
+        return await self._read(
+            partial(read.read_frames, now=self._clock(), session_id=session_id, after=after, limit=limit), session_id
+        )
 
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
@@ -115,6 +135,13 @@ class SQLiteSessionStore(SessionStore):
         """
         with mapped_errors():
             return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
+
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self._read(partial(read_remains, now=self._clock(), session_id=session_id), session_id)
+
+    async def restore(self, restoration: Restoration) -> bool:
+        with mapped_errors(restoration.session_id):
+            return await self._write(partial(restore_session, restoration=restoration))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

@@ -14,8 +14,10 @@ from swisper_ctx.testing.contract.checkpoints import CheckpointContract
 from swisper_ctx.testing.contract.closing import ClosingContract
 from swisper_ctx.testing.contract.commits import CommitContract
 from swisper_ctx.testing.contract.damage import DamageContract
+from swisper_ctx.testing.contract.expiry import ExpiryContract
 from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.reads import ReadContract
+from swisper_ctx.testing.contract.recovery import RecoveryContract
 from swisper_ctx.testing.contract.versions import VersionContract
 
 __all__ = ["StoreContract"]
@@ -28,7 +30,9 @@ class StoreContract(
     CheckpointContract,
     VersionContract,
     SessionsContract,
+    ExpiryContract,
     DamageContract,
+    RecoveryContract,
     ClosingContract,
 ):
     """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.
@@ -39,6 +43,7 @@ class StoreContract(
 
             async def raw_read(self, store): ...
             async def raw_write(self, store, old, new): ...
+            async def raw_delete(self, store, old): ...
 
     Each test has a new store, by the fixture `store`, and its clock, by the fixture `clock`.
     """

@@ -29,18 +29,6 @@ class SessionsContract:
         assert (stored.etag, stored.blocks) == (again, ())
         assert [frame.token for frame in stored.frames] == [again.token]
 
-    async def test_only_what_has_expired_by_now_is_deleted_as_expired(
-        self, store: SessionStore, clock: ManualClock
-    ) -> None:
-        await committed(store, creation("gone", expires_at=START + 10))
-        saved = await committed(store, creation("saved again", expires_at=START + 10))
-        await committed(store, creation("for ever"))
-        clock.advance(10)
-        assert {line.session_id for line in (await store.sessions(expired=True)).sessions} == {"gone", "saved again"}
-        await committed(store, append("saved again", saved, expires_at=START + 11))
-        assert await store.delete(["gone", "saved again", "for ever"], expired=True) == 1
-        assert set(await store.etags(["gone", "saved again", "for ever"])) == {"saved again", "for ever"}
-
     async def test_a_listing_says_what_there_is(self, store: SessionStore, clock: ManualClock) -> None:
         etag = await committed(store, creation("s", user_id="ann", messages=1, expires_at=START + 9))
         clock.advance(3)

@@ -14,7 +14,7 @@ from swisper_ctx.errors import ConflictError, SessionNotFoundError, VersionUnava
 from swisper_ctx.log import GRACE_TIME, RETRY_WINDOW, Etag
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.testing.changes import committed, creation, folded, grow, moved, new_block
-from swisper_ctx.testing.clock import MINUTE, START, ManualClock
+from swisper_ctx.testing.clock import DAY, MINUTE, START, ManualClock
 
 
 class VersionContract:
@@ -35,7 +35,7 @@ class VersionContract:
     async def test_each_version_is_read_from_the_newest_head_before_it(
         self, store: SessionStore, clock: ManualClock
     ) -> None:
-        etags, times = [await committed(store, creation("s", user_id="ann", expires_at=START + 9))], [START]
+        etags, times = [await committed(store, creation("s", user_id="ann", expires_at=START + DAY))], [START]
         while len(etags) < 7:
             clock.advance(MINUTE)
             etags.append(await grow(store, "s", len(etags) + 1))
@@ -58,7 +58,7 @@ class VersionContract:
                 frame for frame in whole.frames if found.head and found.head.base < frame.version <= etag.version
             )
             about = (found.user_id, found.epoch, found.created_at, found.updated_at, found.expires_at)
-            assert about == ("ann", 0, START, time, START + 9)
+            assert about == ("ann", 0, START, time, START + DAY)
 
     @pytest.mark.parametrize("version", [-1, 0, 4])
     async def test_a_version_that_never_was(self, store: SessionStore, version: int) -> None:

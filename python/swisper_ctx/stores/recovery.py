@@ -1,0 +1,217 @@
+"""What of a damaged session is good, and how the session goes on from there.
+
+Nothing is deleted: all that is kept of the session, good and bad, goes under a quarantine id as it is, and the session
+is written anew under its own, in a new epoch. The state is that of the highest version that heads, blocks and frames
+lead to. Where a block cannot be read and no older head leads past it, the state is without what stood there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from swisper_ctx._core import Snapshot, check_block, salvage, token
+from swisper_ctx.errors import ContextError
+from swisper_ctx.log import Block, Etag, Frame, Head, KeptBlock, Remains, Restoration
+from swisper_ctx.stores.history import patch_text
+
+QUARANTINES = 8
+"""So many times a session may be recovered before it is deleted."""
+
+MARK = re.compile(r"~quarantine-[1-8]\Z")
+WRONG_KIND = "a value of the wrong kind is stored"
+
+
+class RecoveryReport(NamedTuple):
+    """What a recovery found, and did unless it was a dry run."""
+
+    session_id: str
+    newest: int
+    """The version that the session had."""
+    version: int
+    """The last good one: that of the state from which the session goes on."""
+    lost_versions: range
+    lost_records: int
+    """How many records of lists stood in blocks that cannot be read."""
+    complete: bool
+    """Whether the state is all that its version was; False also where too much is gone for anybody to tell."""
+    bad_blocks: tuple[str, ...]
+    """Heads, blocks and frames that are damaged or missing, by name, and what is wrong; none: nothing was done."""
+    quarantine_id: str | None = None
+    """The id under which all that was there is kept; None if nothing was written."""
+    restored: int | None = None
+    """The version under which the session goes on."""
+
+
+class Finding(NamedTuple):
+    """The report, and the state it speaks of."""
+
+    report: RecoveryReport
+    snapshot: Snapshot
+
+
+class Candidate(NamedTuple):
+    """The state that one head, its blocks and the frames after it lead to."""
+
+    version: int
+    complete: bool
+    lost_records: int
+    snapshot: Snapshot
+    stopped: str | None
+    """Why it leads no further."""
+
+
+def quarantine_ids(session_id: str) -> list[str]:
+    """The ids under which damaged states of a session may be kept."""
+    return [f"{session_id}~quarantine-{number}" for number in range(1, QUARANTINES + 1)]
+
+
+def is_quarantine(session_id: str) -> bool:
+    """Whether it is the id of damaged bytes that a recovery has set aside."""
+    return MARK.search(session_id) is not None
+
+
+def examined(remains: Remains, empty: Snapshot) -> Finding:
+    """What is bad, and the best state that is left; `empty` knows the fields that are lists of records."""
+    heads = {head.base: head for head in remains.heads}
+    sound, problems = checked_blocks(remains)
+    found = {base: candidate(remains, empty, base, heads.get(base), sound) for base in bases(remains)}
+    problems = [*remains.problems, *problems, *bad_frames(remains), *bad_heads(remains, empty, sound, found)]
+    best = max(found.values(), key=lambda each: (each.version, each.complete))
+    newest = remains.etag.version
+    lost = range(best.version + 1, newest + 1)
+    about = remains.session_id, newest, best.version, lost, best.lost_records, best.complete
+    return Finding(RecoveryReport(*about, tuple(dict.fromkeys(problems))), best.snapshot)
+
+
+def bases(remains: Remains) -> list[int]:
+    """The versions that heads stand for, those of lost heads included, newest first."""
+    return sorted({head.base for head in remains.heads} | {0, newest_base(remains)}, reverse=True)
+
+
+def newest_base(remains: Remains) -> int:
+    """That of the last head whose traces the blocks bear; 0 if they bear none."""
+    used = [kept.used_from for kept in remains.blocks]
+    dropped = [kept.dropped_at for kept in remains.blocks if kept.dropped_at is not None]
+    return max([*used, *dropped], default=0)
+
+
+def used_at(blocks: Iterable[KeptBlock], base: int) -> list[Block]:
+    """The blocks of the head with that base."""
+    begun = (kept for kept in blocks if kept.used_from <= base)
+    return [kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base]
+
+
+def as_bytes(body: Any) -> bytes:
+    """The body, or nothing where SQLite holds a value of another kind."""
+    return body if isinstance(body, bytes) else b""
+
+
+def candidate(remains: Remains, empty: Snapshot, base: int, head: Head | None, blocks: list[KeptBlock]) -> Candidate:
+    """What that head leads to."""
+    used = used_at(blocks, base)
+    snapshot, version, bad, complete, stopped = salvage(
+        empty,
+        remains.session_id,
+        remains.user_id,
+        remains.epoch,
+        (base, as_bytes(head.body) if head else b""),
+        used,
+        list(frames_after(remains, base)),
+    )
+    read = {block.block_id for block in used}.difference(bad)
+    lost = sum(block.records for block in used_at(remains.blocks, base) if block.block_id not in read)
+    return Candidate(version, complete, lost, snapshot, stopped)
+
+
+def frames_after(remains: Remains, base: int) -> Iterator[tuple[int, bytes]]:
+    """Those that follow, up to the first that is missing or has no patch."""
+    version = base
+    for frame in remains.frames:
+        if frame.version <= base:
+            continue
+        version += 1
+        if frame.version != version or not isinstance(frame.body, bytes):
+            return
+        yield version, frame.body
+
+
+def checked_blocks(remains: Remains) -> tuple[list[KeptBlock], list[str]]:
+    """Those that are what a block is, though perhaps damaged, and what is wrong with any."""
+    kept, problems = list[KeptBlock](), list[str]()
+    for each in remains.blocks:
+        block = each.block
+        try:
+            check_block(remains.session_id, remains.epoch, block)
+        except ContextError as error:
+            problems.append(str(error))
+        except (TypeError, ValueError, OverflowError):
+            problems.append(f"block at position {block.position} of session {remains.session_id}: {WRONG_KIND}")
+            continue
+        kept.append(each)
+    return kept, problems
+
+
+def bad_frames(remains: Remains) -> Iterator[str]:
+    """The frames that are missing or cannot be read."""
+    session_id = remains.session_id
+    frames = {frame.version: frame for frame in remains.frames}
+    # That of the oldest head stays.
+    first = min([*frames, *(max(head.base, 1) for head in remains.heads), remains.etag.version])
+    for version in range(first, remains.etag.version + 1):
+        frame = frames.get(version)
+        if frame is None:
+            yield f"frame {version} of session {session_id}: it is missing"
+        elif (problem := bad_frame(remains, frame)) is not None:
+            yield problem
+
+
+def bad_frame(remains: Remains, frame: Frame) -> str | None:
+    """What is wrong with it."""
+    try:
+        patch_text(remains.session_id, remains.epoch, frame)
+    except ContextError as error:
+        return str(error)
+    if frame.version == remains.etag.version and frame.token != remains.etag.token:
+        return f"frame {frame.version} of session {remains.session_id}: it is not that of the session's etag"
+    return None
+
+
+def bad_heads(
+    remains: Remains, empty: Snapshot, blocks: list[KeptBlock], found: Mapping[int, Candidate]
+) -> Iterator[str]:
+    """The heads that cannot be read, or whose blocks are not all there, and states that the frames do not lead to."""
+    session_id, about = remains.session_id, (remains.session_id, remains.user_id, remains.epoch)
+    tokens = {frame.version: frame.token for frame in remains.frames} | {0: bytes(16)}
+    if not remains.heads:
+        yield f"session {session_id}: it has no head"
+    elif remains.heads[-1].base < newest_base(remains):
+        yield f"head {newest_base(remains)} of session {session_id}: it is missing"
+    for head in remains.heads:
+        etag = Etag(head.base, tokens.get(head.base, b""))
+        state = found[head.base]
+        try:
+            # Where its frame is missing, which is told already, nobody knows the token that it should have.
+            if etag.token:
+                empty.open(*about, remains.created_at, etag, (head.base, head.body), used_at(blocks, head.base), [])
+        except ContextError as error:
+            yield str(error)
+        except (TypeError, ValueError, OverflowError):
+            yield f"head {head.base} of session {session_id}: {WRONG_KIND}"
+        else:
+            if not state.complete and not etag.token:
+                yield f"head {head.base} of session {session_id}: it is damaged, or blocks of it are missing"
+            elif state.stopped is not None:
+                yield state.stopped.replace(":", f" of session {session_id}:", 1)
+
+
+def restoration(remains: Remains, snapshot: Snapshot) -> Restoration:
+    """The session written anew, with blocks of its own, one version and one epoch further; to no quarantine id yet."""
+    etag, epoch, stamp = Etag(remains.etag.version + 1, token()), remains.epoch + 1, token()
+    about = remains.session_id, remains.user_id, epoch, remains.created_at
+    body, added, _ = snapshot.checkpoint(*about, etag, stamp, [])
+    messages = snapshot.count("conversation_history")
+    blocks = tuple(Block(*block) for block in added)
+    head = Head(etag.version, stamp, body)
+    return Restoration(remains.session_id, "", remains.etag, etag, epoch, messages, head, blocks)
