@@ -82,6 +82,7 @@ class Position:
         "created_at",
         "epoch",
         "etag",
+        "is_past",
         "limbo",
         "mark",
         "saves",
@@ -91,6 +92,7 @@ class Position:
         "updated_at",
         "user_id",
         "version",
+        "written",
     )
 
     def __init__(self, session_id: str, user_id: str, snapshot: Snapshot) -> None:
@@ -110,6 +112,14 @@ class Position:
         """A save of which nobody knows whether it was written; the next one settles that first."""
         self.saves: list[Any] = []
         """The saves on their way, oldest first."""
+        self.written: set[str] | None = None
+        """The change_ids that this context has written."""
+        self.is_past = False
+        """Made to look at an old version: it merges with nothing."""
+
+    def wrote(self, change_id: str) -> None:
+        """Remember a change_id."""
+        self.written = {change_id, *(self.written or ())}
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))

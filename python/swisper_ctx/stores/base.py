@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
+from inspect import isawaitable
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.errors import ConflictError, NotLoadedError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -27,9 +29,10 @@ from swisper_ctx.stores import telling
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
+from swisper_ctx.stores.conflicts import follow, resolve, tell
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
-from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
+from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -37,6 +40,7 @@ C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
 LOST_ATTEMPTS = 3
+BACKOFF = 0.005
 
 
 class SessionStore(ABC):
@@ -129,7 +133,7 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(partial(telling.begin_commit, self), self._refused)
+        return Committer(partial(telling.begin_commit, self), partial(resolve, self))
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
@@ -221,15 +225,24 @@ class SessionStore(ABC):
         stored = await self.read_version(session_id, version) if is_visible else None
         if stored is None or user_id not in (None, stored.user_id):
             raise SessionNotFoundError(f"no session {session_id}")
-        return opened(stored, context_class)
+        context = opened(stored, context_class)
+        context._position.is_past = True
+        return context
 
     async def save_session(self, context: SwisperContext, *, change_id: str | None = None) -> None:
         """Write what changed; nothing if nothing did. A context that was never saved becomes a new session.
 
         When this returns, the change is durable. What changes while it runs belongs to the next save; when it raises,
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
-        cancel the write. It returns later where the checkpoints of this session have fallen far behind. Raises
-        ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        cancel the write. It returns later where the checkpoints of this session have fallen far behind.
+
+        Where somebody else has saved first, both are merged if they changed different things or appended to the same
+        list, and the context then shows both, in the lists and dicts that it has; else this raises ConflictError.
+        Messages merge only between groups of tool calls, consent and retention with nothing.
+
+        A change that the caller names by `change_id` is written once: where the log holds this id, within 24 hours of
+        the first time, nothing is written, and the context shows what is stored instead of its edits. Raises
+        StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         committer, position = self._committer, context._position
         loop = committer.enter()
@@ -238,19 +251,131 @@ class SessionStore(ABC):
         if position.etag is None:
             oversized(session_id=position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
-        last = position.saves[-1] if position.saves else None
+        last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
             last = position.limbo.again()
             committer.submit(last)
+            # Edits made since are not part of the change that bears this name.
+            change_id = None if last.change_id == change_id else change_id
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
             last = ContextSave(self, loop, context, delta, before, change_id)
             committer.submit(last)
-        if last is not None:
             await last.future
-            if self._checkpointer.jobs:
-                await self._checkpointer.relieve(position)
+        elif last is not None:
+            await last.settled()
+            if last.error is not None:
+                raise last.error
+        if last is not None and self._checkpointer.jobs:
+            await self._checkpointer.relieve(position)
+
+    async def refresh(self, context: SwisperContext) -> None:
+        """Bring in what others have saved since, under what this context has not saved yet.
+
+        Lists and dicts of the context are the same objects with new content. A save on its way is waited for, one
+        whose outcome is unknown is tried again. Raises ConflictError where an unsaved edit is at odds with theirs,
+        and then the context is as before; SessionNotFoundError, EncodeError, and OutcomeUnknownError.
+        """
+        position = context._position
+        while True:
+            await self._settled(position)
+            etag = position.etag
+            stored = None if etag is None else await self.read(position.session_id, after=etag)
+            if stored is None or stored.user_id != position.user_id:
+                raise SessionNotFoundError(f"no session {position.session_id}")
+            if position.saves or position.etag != etag:
+                continue
+            if stored.etag == etag:
+                return
+            try:
+                return follow(self, context, stored)
+            except NotLoadedError:
+                await context.load_history()
+            except ConflictError as error:
+                tell(self.on_event, position.session_id, error)
+                raise
+
+    async def _settled(self, position: Position) -> None:
+        """Wait until no save of a context is on its way."""
+        self._committer.enter()
+        if position.limbo is not None:
+            self._committer.submit(position.limbo.again())
+        while position.saves:
+            await position.saves[-1].settled()
+        if position.limbo is not None:
+            raise OutcomeUnknownError("whether an earlier save was written is still unknown")
+
+    @overload
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[SwisperContext], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+    ) -> SwisperContext: ...
+    @overload
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[C], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+        context_class: type[C],
+    ) -> C: ...
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[Any], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """Load a session, apply `change(context)`, which may be async, and save it; the context.
+
+        After a ConflictError the session is loaded and the change applied anew, at most `attempts` times altogether,
+        with random pauses of up to 5 ms, then 10, 20 and so on between them. With a `change_id` that the log holds
+        already the change is not applied. Raises SessionNotFoundError, what `change` raises, the last ConflictError,
+        and what `save_session` raises; a lost answer is asked for again.
+        """
+        if attempts < 1:
+            raise ValueError("attempts must be 1 or more")
+        for attempt in range(1, attempts + 1):
+            is_done = change_id is not None and await self._holds(session_id, change_id)
+            strict = change_id is not None or attempt > 1
+            context = await self.load_session(session_id, user_id=user_id, strict=strict, context_class=context_class)
+            if context is None:
+                raise SessionNotFoundError(f"no session {session_id}")
+            if is_done:
+                return context
+            changing = change(context)
+            if isawaitable(changing):
+                await changing
+            try:
+                await self._saved(context, change_id)
+                return context
+            except ConflictError:
+                if attempt == attempts:
+                    raise
+            await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** (attempt - 1)))
+        return None
+
+    async def _saved(self, context: SwisperContext, change_id: str | None) -> None:
+        for _ in range(LOST_ATTEMPTS):
+            try:
+                return await self.save_session(context, change_id=change_id)
+            except OutcomeUnknownError:
+                continue
+        return await self.save_session(context, change_id=change_id)
+
+    async def _holds(self, session_id: str, change_id: str) -> bool:
+        return any(frame.change_id == change_id for frame in await self.frames(session_id))
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
@@ -301,27 +426,6 @@ class SessionStore(ABC):
         if deleted:
             emit(self.on_event, "session_deleted", session_id=session_id)
         return deleted
-
-    async def _refused(self, change: Change) -> int:
-        """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""
-        stored = await self.read(change.session_id, after=change.expected or Etag(0, b""))
-        if stored is None:
-            raise ConflictError("the session is gone", expected=change.expected)
-        for frame in stored.frames:
-            if frame.token == change.etag.token:
-                return frame.time
-        if change.expected is None:
-            reason = "the session exists already"
-        elif stored.frames and stored.frames[0].version > change.expected.version + 1:
-            reason = TOO_OLD
-        elif change.change_id is not None and await self._holds(change.session_id, change.change_id):
-            reason = "the log holds this change_id already"
-        else:
-            reason = "somebody else saved first"
-        raise ConflictError(reason, expected=change.expected, actual=stored.etag)
-
-    async def _holds(self, session_id: str, change_id: str) -> bool:
-        return any(frame.change_id == change_id for frame in await self.frames(session_id))
 
 
 def _answer(answered: Answered, task: asyncio.Task[list[CommitResult]]) -> None:
