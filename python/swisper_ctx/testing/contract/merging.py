@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,14 +17,16 @@ from swisper_ctx.testing.changes import folded
 
 Edit = Callable[[SwisperContext], object]
 
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
 CALL: dict[str, Any] = {"tool_calls": [{"id": "c1", "type": "function"}]}
 ALLOWED = {"idle": ["searching", "buying"], "searching": ["buying"]}
 
 
 def says(content: str, **more: Any) -> Edit:
     """Append a message of this id and content."""
+    more = {"role": "user", **more}
     return lambda context: context.conversation_history.append(
-        Message(role=more.pop("role", "user"), content=content, message_id=content, **more)
+        Message(content=content, message_id=content, timestamp=TIME, **more)
     )
 
 
