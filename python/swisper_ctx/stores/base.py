@@ -29,7 +29,7 @@ from swisper_ctx.stores import telling
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
-from swisper_ctx.stores.conflicts import follow, resolve, tell
+from swisper_ctx.stores.conflicts import follow, holds, resolve, tell
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
 from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
@@ -347,7 +347,7 @@ class SessionStore(ABC):
         if attempts < 1:
             raise ValueError("attempts must be 1 or more")
         for attempt in range(1, attempts + 1):
-            is_done = change_id is not None and await self._holds(session_id, change_id)
+            is_done = change_id is not None and await holds(self, session_id, change_id)
             strict = change_id is not None or attempt > 1
             context = await self.load_session(session_id, user_id=user_id, strict=strict, context_class=context_class)
             if context is None:
@@ -373,9 +373,6 @@ class SessionStore(ABC):
             except OutcomeUnknownError:
                 continue
         return await self.save_session(context, change_id=change_id)
-
-    async def _holds(self, session_id: str, change_id: str) -> bool:
-        return any(frame.change_id == change_id for frame in await self.frames(session_id))
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""

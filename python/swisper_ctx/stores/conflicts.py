@@ -55,21 +55,19 @@ async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Cha
             return frame.time
     if isinstance(write, RecordAppend):
         raise ConflictError("overlap", expected=change.expected, actual=stored.etag)
-    if change.change_id is not None and (
-        # Refused at its own etag: there is no other reason.
-        stored.etag == change.expected or _holds(stored.frames, change.change_id)
-    ):
+    if change.change_id is not None and change.change_id in {frame.change_id for frame in stored.frames}:
         return await _recognise(store, write, change)
     try:
         return await _merge(store, write, change, stored)
     except ConflictError:
-        if change.change_id is None or not _holds(await store.frames(change.session_id), change.change_id):
+        if change.change_id is None or not await holds(store, change.session_id, change.change_id):
             raise
         return await _recognise(store, write, change)
 
 
-def _holds(frames: tuple[Frame, ...], change_id: str) -> bool:
-    return any(frame.change_id == change_id for frame in frames)
+async def holds(store: Store, session_id: str, change_id: str) -> bool:
+    """Whether a change of this id is in the log of a session."""
+    return any(frame.change_id == change_id for frame in await store.frames(session_id))
 
 
 async def _merge(store: Store, save: ContextSave, change: Change, stored: StoredSession) -> None:

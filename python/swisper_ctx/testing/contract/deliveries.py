@@ -176,7 +176,13 @@ class DeliveryContract:
         save = asyncio.ensure_future(store.save_session(again, change_id="job-7"))
         await asyncio.sleep(0)
         says("behind it")(again)
-        for attempt in (save, store.save_session(ours, change_id="job-7")):
+        queued = await loaded(store)
+        says("job again")(queued)
+        first = asyncio.ensure_future(store.save_session(queued, change_id="job-7"))
+        await asyncio.sleep(0)
+        says("queued")(queued)
+        second = store.save_session(queued)
+        for attempt in (save, second, first, store.save_session(ours, change_id="job-7")):
             with pytest.raises(ConflictError) as caught:
                 await attempt
             assert caught.value.reason == "change_id"
