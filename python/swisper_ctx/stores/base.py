@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
-from inspect import isawaitable
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
@@ -25,11 +23,11 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores import telling
+from swisper_ctx.stores import telling, updating
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
-from swisper_ctx.stores.conflicts import follow, holds, resolve, tell
+from swisper_ctx.stores.conflicts import follow, resolve, tell
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
 from swisper_ctx.stores.saving import ContextSave, RecordAppend, oversized
@@ -40,7 +38,6 @@ C = TypeVar("C", bound=SwisperContext)
 NEWEST = Etag(2**62, b"")
 APPEND_ATTEMPTS = 20
 LOST_ATTEMPTS = 3
-BACKOFF = 0.005
 
 
 class SessionStore(ABC):
@@ -289,7 +286,8 @@ class SessionStore(ABC):
             if stored.etag == etag:
                 return
             try:
-                return follow(self, context, stored)
+                follow(self, context, stored)
+                return
             except NotLoadedError:
                 await context.load_history()
             except ConflictError as error:
@@ -344,35 +342,8 @@ class SessionStore(ABC):
         already the change is not applied. Raises SessionNotFoundError, what `change` raises, the last ConflictError,
         and what `save_session` raises; a lost answer is asked for again.
         """
-        if attempts < 1:
-            raise ValueError("attempts must be 1 or more")
-        for attempt in range(1, attempts + 1):
-            is_done = change_id is not None and await holds(self, session_id, change_id)
-            strict = change_id is not None or attempt > 1
-            context = await self.load_session(session_id, user_id=user_id, strict=strict, context_class=context_class)
-            if context is None:
-                raise SessionNotFoundError(f"no session {session_id}")
-            if is_done:
-                return context
-            changing = change(context)
-            if isawaitable(changing):
-                await changing
-            try:
-                await self._saved(context, change_id)
-                return context
-            except ConflictError:
-                if attempt == attempts:
-                    raise
-            await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** (attempt - 1)))
-        return None
-
-    async def _saved(self, context: SwisperContext, change_id: str | None) -> None:
-        for _ in range(LOST_ATTEMPTS):
-            try:
-                return await self.save_session(context, change_id=change_id)
-            except OutcomeUnknownError:
-                continue
-        return await self.save_session(context, change_id=change_id)
+        options: dict[str, Any] = {"user_id": user_id, "context_class": context_class}
+        return await updating.update(self, session_id, change, attempts, change_id, options)
 
     async def save_record(self, context: SwisperContext, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""

@@ -58,11 +58,12 @@ async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Cha
     if change.change_id is not None and change.change_id in {frame.change_id for frame in stored.frames}:
         return await _recognise(store, write, change)
     try:
-        return await _merge(store, write, change, stored)
+        await _merge(store, write, change, stored)
     except ConflictError:
         if change.change_id is None or not await holds(store, change.session_id, change.change_id):
             raise
         return await _recognise(store, write, change)
+    return None
 
 
 async def holds(store: Store, session_id: str, change_id: str) -> bool:

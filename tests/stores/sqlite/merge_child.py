@@ -1,6 +1,6 @@
 """One of several processes that talk into one session; says on standard output what was acknowledged.
 
-    python merge_child.py PATH NAME TASKS TURNS
+python merge_child.py PATH NAME TASKS TURNS
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ async def look(path: Path) -> tuple[list[str], int]:
     context = await store.load_session("s")
     await store.aclose()
     assert context is not None
-    return [message.message_id for message in context.conversation_history], context.performance_metrics["turns"]
+    return [str(message.message_id) for message in context.conversation_history], context.performance_metrics["turns"]
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

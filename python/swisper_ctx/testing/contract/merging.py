@@ -113,9 +113,9 @@ async def begun(store: SessionStore) -> SwisperContext:
     return context
 
 
-async def loaded(store: SessionStore, **options: Any) -> SwisperContext:
+async def loaded(store: SessionStore, tail: int | None = None) -> SwisperContext:
     """The session of `begun`, as it is now."""
-    context = await store.load_session("s", **options)
+    context = await store.load_session("s", tail=tail)
     assert context is not None
     return context
 
@@ -279,7 +279,7 @@ class MergeContract:
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(talk(name) for name in range(5)))
-        said = [m.message_id for m in (await loaded(store)).conversation_history][5:]
+        said = [str(m.message_id) for m in (await loaded(store)).conversation_history][5:]
         assert sorted(said) == sorted(f"{name} {number}" for name in range(5) for number in range(10))
         for name in range(5):
             own = [one for one in said if one.startswith(f"{name} ")]
