@@ -98,7 +98,8 @@ async def _recognise(store: Store, save: ContextSave, change: Change) -> int:
     reset(loaded.snapshot, context.__dict__)
     position.snapshot = save.snapshot = loaded.snapshot
     position.etag = save.etag = loaded.etag
-    position.epoch, position.created_at, position.mark, save.size = loaded.epoch, loaded.created_at, loaded.mark, 0
+    position.epoch, position.created_at, position.mark = loaded.epoch, loaded.created_at, loaded.mark
+    position.blocks, save.size = None, 0
     return stored.updated_at
 
 
