@@ -74,7 +74,7 @@ def test_every_class_is_public(name: str) -> None:
         (errors.VersionUnavailableError(10, 7, 9), "there is no version 10 yet; the newest is 9", {"newest": 9}),
         (
             errors.ConflictError("gone", expected=Etag(2, b"t")),
-            "not written: gone; expected version 2",
+            "not written: the session is gone; expected version 2",
             {"actual": None},
         ),
         (errors.CorruptSessionError("bad", session_id="s", block="head"), "head of session s: bad", {"block": "head"}),

@@ -107,6 +107,8 @@ def test_the_names_stay_the_same() -> None:
         "session_loaded",
         "session_saved",
         "session_refused",
+        "session_merged",
+        "session_conflict",
         "session_failed",
         "session_deleted",
         "checkpoint_written",

@@ -74,6 +74,30 @@ async def test_session_saves_at_the_end_and_not_after_an_exception(sessions: Ses
             pytest.fail("another user's session was opened")
 
 
+async def test_two_who_save_see_each_other(sessions: Sessions) -> None:
+    mine = await sessions.create_session(user_id="u", metadata={"count": 0})
+    yours = await loaded(sessions, mine.session_id)
+    mine.product_query = "fridge"
+    yours.soft_preferences["noise_db"] = 35
+    await sessions.save(mine)
+    await sessions.save(yours)
+    await sessions.refresh(mine)
+    assert (yours.product_query, mine.soft_preferences, mine.version) == ("fridge", {"noise_db": 35}, 3)
+    mine.metadata["count"] = 7
+    for _ in range(2):
+        await sessions.update(mine.session_id, add_one, change_id="once", user_id="u")
+    with pytest.raises(ConflictError) as caught:
+        await sessions.save(mine)
+    assert caught.value.paths == ("/metadata/count",)
+    assert (await loaded(sessions, mine.session_id)).metadata == {"count": 1}
+    with pytest.raises(ValueError, match="attempts"):
+        await sessions.update(mine.session_id, add_one, attempts=0)
+
+
+def add_one(context: SwisperContext) -> None:
+    context.metadata["count"] += 1
+
+
 async def test_a_pipeline_is_timed_and_recorded_with_the_next_save(sessions: Sessions) -> None:
     context = await sessions.create_session(user_id="u")
     async with sessions.pipeline(context, "product_search", {"q": "fridge"}) as run:

@@ -194,8 +194,8 @@ class Model:
         is_blind = blind(self.ours, patch) and (not unsaved or "conversation_history" in self.fields)
         self.ours = apply(self.ours, copy.deepcopy(patch))
         fields = {path[0] for path, _ in paths}
-        # What is not saved yet merges with nothing: it only must not be at odds with theirs.
-        concerns = not unsaved or fields & (self.fields | BARRIERS)
+        # What is not saved yet and nowhere near theirs only must not have come before a barrier.
+        concerns = not unsaved or self.fields & BARRIERS or fields & (self.fields | BARRIERS)
         if concerns and (fields | self.fields) & BARRIERS:
             return "barrier"
         if is_blind:

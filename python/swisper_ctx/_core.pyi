@@ -22,6 +22,7 @@ __all__ = [
     "patch_of",
     "plain",
     "rebase",
+    "reset",
     "salvage",
     "token",
 ]
@@ -536,6 +537,12 @@ def rebase(
 
     Raises CorruptSessionError, NotLoadedError where theirs edited records that were left in the store, and
     EncodeError for an unsaved value that JSON cannot hold.
+    """
+
+def reset(snapshot: Snapshot, touched: dict[str, Any]) -> None:
+    """Make the fields of a context what they are in a snapshot; what it has not saved is gone.
+
+    Lists and dicts are the same objects with new content, other values are taken out, to be read again.
     """
 
 def salvage(

@@ -84,6 +84,7 @@ class Position:
         "epoch",
         "etag",
         "expires_at",
+        "is_past",
         "limbo",
         "mark",
         "saves",
@@ -93,6 +94,7 @@ class Position:
         "updated_at",
         "user_id",
         "version",
+        "written",
     )
 
     def __init__(self, session_id: str, user_id: str, snapshot: Snapshot) -> None:
@@ -113,6 +115,14 @@ class Position:
         """A save of which nobody knows whether it was written; the next one settles that first."""
         self.saves: list[Any] = []
         """The saves on their way, oldest first."""
+        self.written: set[str] | None = None
+        """The change_ids that this context has written."""
+        self.is_past = False
+        """Made to look at an old version: it merges with nothing."""
+
+    def wrote(self, change_id: str) -> None:
+        """Remember a change_id."""
+        self.written = {change_id, *(self.written or ())}
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))

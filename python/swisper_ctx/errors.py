@@ -88,11 +88,36 @@ class OutcomeUnknownError(StoreUnavailableError):
     """The answer to a write was lost. It may have been written: save again, and it is written once."""
 
 
-class ConflictError(StoreError):
-    """Somebody else saved first. Nothing of this save was written: load the session again and repeat the edit.
+CONFLICTS = {
+    "overlap": "somebody else has changed the same",
+    "test": "something that the change departs from has changed",
+    "tool_calls": "a call of a tool waits for its answer, and nothing may come between",
+    "barrier": "consent, retention or a redaction lies between, which merge with nothing",
+    "unidentified": "a record was edited that has no id to be known by",
+    "too_old": "what was saved since is no longer kept",
+    "past": "the context shows an old version",
+    "gone": "the session is gone",
+    "exists": "the session exists already",
+    "change_id": "the log holds this change_id already, and the context has other edits",
+}
 
-    `expected` is the state that the edit was made on, `actual` what the store holds (None: the session is gone),
-    `paths` the JSON Pointers that both sides touched, where known.
+
+class ConflictError(StoreError):
+    """Somebody else saved first, and both do not merge. Nothing of this save was written.
+
+    Load the session again and repeat the edit, as `update` does. `expected` is the state that the edit was made on,
+    `actual` what the store holds (None: the session is gone), `paths` the JSON Pointers that both sides touched,
+    where that is the reason, which is one of
+
+        overlap         somebody else has changed the same
+        test            something that the change departs from has changed
+        tool_calls      a call of a tool waits for its answer: no other message may come between
+        barrier         consent, retention or a redaction, which merge with nothing
+        unidentified    a record was edited that has no id to be known by
+        too_old         the log does not lead from that state to the present one any more
+        past            the context is one of `at_version`
+        gone, exists    there is no such session, or there is one where it was to be created
+        change_id       the log holds this change_id, and the context has edits that are not part of that change
     """
 
     def __init__(
@@ -100,7 +125,7 @@ class ConflictError(StoreError):
     ) -> None:
         self.reason, self.expected, self.actual, self.paths = reason, expected, actual, tuple(paths)
         versions = [f"{n} version {e.version}" for n, e in (("expected", expected), ("actual", actual)) if e]
-        super().__init__("; ".join([f"not written: {reason}", *versions]))
+        super().__init__("; ".join([f"not written: {CONFLICTS.get(reason, reason)}", *versions]))
 
 
 class SessionNotFoundError(StoreError, LookupError):

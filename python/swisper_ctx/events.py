@@ -12,6 +12,8 @@ EventName: TypeAlias = Literal[
     "session_loaded",
     "session_saved",
     "session_refused",
+    "session_merged",
+    "session_conflict",
     "session_failed",
     "session_deleted",
     "checkpoint_written",
@@ -23,7 +25,8 @@ EventName: TypeAlias = Literal[
     "result_failed",
     "result_expired",
 ]
-"""Names that stay the same. A save that was refused lost its compare-and-set, and may have been written before."""
+"""Names that stay the same. A save that was refused lost its compare-and-set: it was written before, or it is merged
+with what others have saved and tried again, or it is a conflict."""
 
 OnEvent: TypeAlias = Callable[[EventName, dict[str, int | float | str]], object]
 """Called with a name and with numbers, ids of sessions, names of pipelines and error classes: never with content, and

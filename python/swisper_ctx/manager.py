@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -179,6 +179,30 @@ class PipelineSessionManager(Generic[C]):
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""
         await self.session_store.save_session(context, change_id=change_id, ttl=self._ttl)
+
+    async def refresh(self, context: C) -> None:
+        """Bring in what others have saved since, under unsaved edits; see `SessionStore.refresh`."""
+        await self.session_store.refresh(context)
+
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[C], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+    ) -> C:
+        """Load, apply `change(context)`, save, and all of it again after a conflict; see `SessionStore.update`."""
+        return await self.session_store.update(
+            session_id,
+            change,
+            attempts,
+            user_id=user_id,
+            change_id=change_id,
+            ttl=self._ttl,
+            context_class=self.context_class,
+        )
 
     @asynccontextmanager
     async def session(self, session_id: str, *, user_id: str | None = None) -> AsyncGenerator[C]:

@@ -128,6 +128,23 @@ async def test_a_checkpoint_that_came_second_changes_nothing(store: SessionStore
     assert await base_of(store, other) == base
 
 
+async def test_two_contexts_that_merge_both_fold(store: SessionStore) -> None:
+    first = SwisperContext(user_id="u")
+    await store.save_session(first)
+    second = await loaded(store, first)
+    for number in range(FRAMES * 4):
+        for context in (first, second):
+            context.conversation_history.append(Message("user", f"{number}"))
+            await store.save_session(context)
+    await store._checkpointer.settle()
+    assert second.version == FRAMES * 8 + 1
+    assert second.version - await base_of(store, second) <= FRAMES * 2
+    await store.refresh(first)
+    assert None not in (first._position.mark, second._position.mark)
+    for context in (first, second):
+        assert serialize_context(await loaded(store, first)) == serialize_context(context)
+
+
 async def test_a_value_that_did_not_change_is_not_written_again(store: SessionStore) -> None:
     context = SwisperContext(user_id="u")
     context.buffer_store["large"] = "x" * 200_000

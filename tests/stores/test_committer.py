@@ -49,7 +49,7 @@ class Desk:
     def begin(self, changes: Sequence[Change], answered: Answered) -> None:
         self.groups.append(([change.session_id for change in changes], answered))
 
-    async def refused(self, change: Change) -> int:
+    async def refused(self, write: Entry, change: Change) -> int | None:
         await asyncio.sleep(0)
         raise ConflictError("somebody else")
 

@@ -94,6 +94,7 @@ class World:
 
     def open(self) -> Watched:
         store = Watched(self.opened(self.failpoint), self)
+        store.on_event = lambda name, details: SEEN.update([name])
         # When a checkpoint is due is drawn for each session: here they come when a rule makes them.
         store._checkpointer.consider = lambda *_: None  # type: ignore[method-assign]
         return store
@@ -142,7 +143,7 @@ async def outcome(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except (ContextError, IndexError) as error:
-        return type(error), str(error) if isinstance(error, ConflictError) else ""
+        return type(error), (str(error), error.paths) if isinstance(error, ConflictError) else ""
 
 
 async def shape(store: SessionStore, session_id: str) -> Any:
@@ -293,6 +294,26 @@ class Stores(RuleBasedStateMachine):
 
         self.same(saved)
 
+    @rule(hand=hands)
+    @counted
+    def refresh(self, hand: Hand) -> None:
+        async def refreshed(world: World) -> Any:
+            if hand in world.contexts:
+                await world.store.refresh(world.contexts[hand])
+
+        self.same(refreshed, "refreshed")
+
+    @rule(name=names, key=st.sampled_from(["k", "l/~"]), value=json_values, change_id=st.sampled_from([None, "x", "z"]))
+    @counted
+    def update(self, name: str, key: str, value: Any, change_id: str | None) -> None:
+        def change(context: SwisperContext) -> None:
+            context.metadata[key] = copy.deepcopy(value)
+
+        async def updated(world: World) -> Any:
+            return serialize_context(await world.store.update(name, change, change_id=change_id))
+
+        self.same(updated)
+
     @rule(name=names)
     @counted
     def save_both_at_once(self, name: str) -> None:
@@ -406,6 +427,8 @@ class Stores(RuleBasedStateMachine):
             now = self.loaded((name, 2))
             if now is not None:
                 self.truth[name][now["version"]] = now
+                ids = [message["message_id"] for message in now["conversation_history"]]
+                assert len(set(ids)) == len(ids), "a message was saved twice"
             told = self.same(lambda world, name=name: versions(world.store, name))  # type: ignore[misc]
             SEEN["a version without its patch"] += any(version.paths is None for version in told)
         listed = self.same(lambda world: world.store.sessions())
@@ -434,6 +457,10 @@ OUTCOMES = {
     "looking back: as it was",
     "looking back: VersionUnavailableError",
     "saving an old version: ConflictError",
+    "session_merged",
+    "session_conflict",
+    "refreshed: ConflictError",
+    "refreshed: SessionNotFoundError",
     "a version without its patch",
     "deleted: True",
 }
@@ -467,6 +494,10 @@ def by_hand(stores: Stores) -> list[Callable[[], Any]]:
         lambda: (stores.note(a, "k", {"no JSON": (1, 2)}), stores.save(a, None), stores.note(a, "k", 1)),
         lambda: (stores.ask(a, "q", ["c"]), stores.save(a, "x"), stores.record_a_pipeline("a")),
         lambda: (stores.say(b, ["w"]), stores.save_both_at_once("a"), stores.load(a, None), stores.load(b, None)),
+        lambda: (stores.say(a, ["from a"]), stores.save(a, None), stores.say(b, ["from b"]), stores.refresh(b)),
+        lambda: (stores.save(b, None), stores.note(a, "k", 2), stores.save(a, None), stores.note(b, "k", 3)),
+        lambda: (stores.refresh(b), stores.save(b, None), stores.load(b, None), stores.update("a", "k", 4, "z")),
+        lambda: (stores.update("a", "k", 5, "z"), stores.load(a, None), stores.load(b, None)),
         lambda: (stores.checkpoint(a), stores.checkpoint(b), stores.converse(a, 5)),
         lambda: (stores.checkpoint_an_earlier_state("a", 2), stores.checkpoint_an_earlier_state("a", 4)),
         *(
@@ -481,7 +512,8 @@ def by_hand(stores: Stores) -> list[Callable[[], Any]]:
         lambda: (stores.look_back("a", 3), stores.look_back("a", 0), stores.look_back("a", 99)),
         lambda: (stores.save_an_old_version("a", 2, "old"), stores.save_an_old_version("a", 0, "new")),
         lambda: (stores.reopen(), stores.grow_old(a, 11), stores.wait(1)),
-        lambda: (stores.look_back("a", 140), stores.look_back("a", 128), stores.delete("a"), stores.delete("a")),
+        lambda: (stores.look_back("a", 140), stores.look_back("a", 128)),
+        lambda: (stores.delete("a"), stores.delete("a"), stores.refresh(a)),
     ]
 
 

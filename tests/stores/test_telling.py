@@ -38,14 +38,15 @@ async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
     await sessions.save(other)
     with pytest.raises(ConflictError):
         await sessions.save(context)
+    assert told[-2:] == [
+        ("session_refused", {"session_id": "s", "version": 2}),
+        ("session_conflict", {"session_id": "s", "version": 1, "reason": "overlap"}),
+    ]
     store.inject("commit", fails())
     other.product_query = "y"
     with pytest.raises(StoreUnavailableError):
         await sessions.save(other)
-    assert told[-2:] == [
-        ("session_refused", {"session_id": "s", "version": 2}),
-        ("session_failed", {"session_id": "s", "version": 3, "error": "StoreUnavailableError"}),
-    ]
+    assert told[-1] == ("session_failed", {"session_id": "s", "version": 3, "error": "StoreUnavailableError"})
     store.inject("commit", fails(RuntimeError("a bug")))
     with pytest.raises(OutcomeUnknownError):
         await sessions.save(other)
@@ -53,6 +54,21 @@ async def test_a_refused_save_and_a_failed_one_are_told_apart() -> None:
     await sessions.save(other)
     name, details = told[-1]
     assert (name, set(details), details["version"]) == ("session_saved", {"session_id", "version", "bytes"}, 3)
+
+
+async def test_a_merge_is_told() -> None:
+    told, on_event = listener()
+    sessions = PipelineSessionManager(MemorySessionStore(), on_event=on_event)
+    context = await sessions.create_session(user_id="u", session_id="s")
+    await sessions.update("s", lambda other: other.conversation_history.append(Message("user", "x")))
+    context.conversation_history.append(Message("user", "y"))
+    await sessions.save(context)
+    assert [(name, details["version"]) for name, details in told[-3:]] == [
+        ("session_refused", 2),
+        ("session_merged", 2),
+        ("session_saved", 3),
+    ]
+    assert told[-2][1] == {"session_id": "s", "version": 2, "frames": 1}
 
 
 async def test_a_checkpoint_is_told(tmp_path: Path) -> None:

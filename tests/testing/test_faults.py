@@ -177,9 +177,10 @@ async def test_a_lost_save_that_somebody_overtook_is_a_conflict_and_keeps_its_ed
     assert other is not None
     faulty.inject("commit", fails(OutcomeUnknownError("the link was cut")))
     context.conversation_history.append(Message(role="user", content="mine"))
+    context.product_query = "mine"
     with pytest.raises(OutcomeUnknownError):
         await faulty.save_session(context)
-    other.conversation_history.append(Message(role="user", content="theirs"))
+    other.product_query = "theirs"
     await faulty.save_session(other)
     context.conversation_history.append(Message(role="user", content="mine too"))
     with pytest.raises(ConflictError):

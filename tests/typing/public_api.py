@@ -39,6 +39,15 @@ async def shopping() -> None:
         assert_type((await sessions.history(context.session_id))[0], VersionInfo)
 
 
+async def two_writers(sessions: PipelineSessionManager[ShopContext], context: ShopContext) -> None:
+    async def buy(shop: ShopContext) -> None:
+        shop.cart.append("milk")
+
+    assert_type(await sessions.update("s", buy), ShopContext)
+    assert_type(await sessions.update("s", lambda shop: shop.cart.clear(), 3, change_id="c"), ShopContext)
+    await sessions.refresh(context)
+
+
 async def plain_sessions() -> None:
     async with PipelineSessionManager.open("sqlite:///s.db") as sessions, sessions.session("s") as context:
         assert_type(context, SwisperContext)

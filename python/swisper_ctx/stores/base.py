@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError, StoreError
+from swisper_ctx.errors import ConflictError, NotLoadedError, OutcomeUnknownError, SessionNotFoundError, StoreError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -25,22 +25,19 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores import telling
-from swisper_ctx.stores.checkpointer import Checkpointer, Job
+from swisper_ctx.stores import appending, forking, recovery, telling, updating
+from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer
-from swisper_ctx.stores.fork import forked
+from swisper_ctx.stores.conflicts import follow, resolve, tell
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
-from swisper_ctx.stores.recovery import RecoveryReport, examined, is_quarantine, quarantine_ids, restoration
-from swisper_ctx.stores.saving import TOO_OLD, ContextSave, RecordAppend, oversized
+from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
+from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
 C = TypeVar("C", bound=SwisperContext)
-NEWEST = Etag(2**62, b"")
-APPEND_ATTEMPTS = 20
-LOST_ATTEMPTS = 3
 CLEANUP_BATCH = 100
 """So many sessions are deleted in one transaction, for which turns wait."""
 
@@ -150,7 +147,7 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(partial(telling.begin_commit, self), self._refused)
+        return Committer(partial(telling.begin_commit, self), partial(resolve, self))
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
@@ -242,7 +239,9 @@ class SessionStore(ABC):
         stored = await self.read_version(session_id, version) if is_visible else None
         if stored is None or user_id not in (None, stored.user_id):
             raise SessionNotFoundError(f"no session {session_id}")
-        return opened(stored, context_class)
+        context = opened(stored, context_class)
+        context._position.is_past = True
+        return context
 
     async def save_session(
         self, context: SwisperContext, *, change_id: str | None = None, ttl: int | None = None
@@ -253,11 +252,16 @@ class SessionStore(ABC):
         the edits are still in the context, and the next save tries them again. A caller that is cancelled does not
         cancel the write. It returns later where the checkpoints of this session have fallen far behind.
 
-        `ttl` is how many microseconds the session is kept from now on, where its `data_retention_policy` leaves that
-        open; without it such a session expires when it did before.
+        Where somebody else has saved first, both are merged if they changed different things or appended to the same
+        list, and the context then shows both, in the lists and dicts that it has; else this raises ConflictError.
+        Messages merge only between groups of tool calls, consent and retention with nothing.
 
-        Raises ConflictError, StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON
-        cannot hold.
+        A change that the caller names by `change_id` is written once: where the log holds this id, within 24 hours of
+        the first time, nothing is written, and the context shows what is stored instead of its edits. `ttl` is how many
+        microseconds the session is kept from now on, where its `data_retention_policy` leaves that open; without it
+        such a session expires when it did before.
+
+        Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         committer, position = self._committer, context._position
         loop = committer.enter()
@@ -266,19 +270,105 @@ class SessionStore(ABC):
         if position.etag is None:
             oversized(session_id=position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
-        last = position.saves[-1] if position.saves else None
+        last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
             last = position.limbo.again()
             committer.submit(last)
+            # Edits made since are not part of the change that bears this name.
+            change_id = None if last.change_id == change_id else change_id
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
             last = ContextSave(self, loop, context, delta, before, change_id, ttl)
             committer.submit(last)
-        if last is not None:
             await last.future
-            if self._checkpointer.jobs:
-                await self._checkpointer.relieve(position)
+        elif last is not None:
+            await last.settled()
+            if last.error is not None:
+                raise last.error
+        if last is not None and self._checkpointer.jobs:
+            await self._checkpointer.relieve(position)
+
+    async def refresh(self, context: SwisperContext) -> None:
+        """Bring in what others have saved since, under what this context has not saved yet.
+
+        Lists and dicts of the context are the same objects with new content. A save on its way is waited for, one
+        whose outcome is unknown is tried again. Raises ConflictError where an unsaved edit is at odds with theirs,
+        and then the context is as before; SessionNotFoundError, EncodeError, and OutcomeUnknownError.
+        """
+        position = context._position
+        while True:
+            await self._settled(position)
+            etag = position.etag
+            stored = None if etag is None else await self.read(position.session_id, after=etag)
+            if stored is None or stored.user_id != position.user_id:
+                raise SessionNotFoundError(f"no session {position.session_id}")
+            if position.saves or position.etag != etag:
+                continue
+            if stored.etag == etag:
+                return
+            try:
+                follow(self, context, stored)
+                return
+            except NotLoadedError:
+                await context.load_history()
+            except ConflictError as error:
+                tell(self.on_event, position.session_id, error)
+                raise
+
+    async def _settled(self, position: Position) -> None:
+        """Wait until no save of a context is on its way."""
+        self._committer.enter()
+        if position.limbo is not None:
+            self._committer.submit(position.limbo.again())
+        while position.saves:
+            await position.saves[-1].settled()
+        if position.limbo is not None:
+            raise OutcomeUnknownError("whether an earlier save was written is still unknown")
+
+    @overload
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[SwisperContext], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+        ttl: int | None = None,
+    ) -> SwisperContext: ...
+    @overload
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[C], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[C],
+    ) -> C: ...
+    async def update(
+        self,
+        session_id: str,
+        change: Callable[[Any], object],
+        attempts: int = 5,
+        *,
+        user_id: str | None = None,
+        change_id: str | None = None,
+        ttl: int | None = None,
+        context_class: type[Any] = SwisperContext,
+    ) -> Any:
+        """Load a session, apply `change(context)`, which may be async, and save it; the context.
+
+        After a ConflictError the session is loaded and the change applied anew, at most `attempts` times altogether,
+        with random pauses of up to 5 ms, then 10, 20 and so on between them. With a `change_id` that the log holds
+        already the change is not applied. `ttl` is as for `save_session`, and a lost answer is asked for again. Raises
+        SessionNotFoundError, what `change` raises, the last ConflictError, and what `save_session` raises.
+        """
+        options: dict[str, Any] = {"user_id": user_id, "context_class": context_class}
+        return await updating.update(self, session_id, change, attempts, change_id, ttl, options)
 
     async def save_record(
         self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
@@ -303,27 +393,7 @@ class SessionStore(ABC):
         When the answer is lost it is tried again as the same change, so that it is written once. Raises
         SessionNotFoundError, ConflictError, and OutcomeUnknownError if the answers stay away.
         """
-        for attempt in range(APPEND_ATTEMPTS):
-            stored = await self.read(session_id, after=NEWEST)
-            if stored is None:
-                raise SessionNotFoundError(f"no session {session_id}")
-            try:
-                return await self._append(RecordAppend(stored, field, record, self._clock))
-            except ConflictError:
-                if attempt == APPEND_ATTEMPTS - 1:
-                    raise
-        return None
-
-    async def _append(self, append: RecordAppend) -> None:
-        self._committer.enter()
-        for _ in range(LOST_ATTEMPTS):
-            self._committer.submit(append)
-            try:
-                return await append.future
-            except OutcomeUnknownError:
-                append.again()
-        self._committer.submit(append)
-        return await append.future
+        await appending.append_record(self, session_id, field, record)
 
     @overload
     async def fork(
@@ -363,19 +433,7 @@ class SessionStore(ABC):
         no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another user's,
         VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
         """
-        now = await self.read(session_id) if version is None else await self.read_version(session_id, version)
-        if now is None or user_id not in (None, now.user_id):
-            raise SessionNotFoundError(f"no session {session_id}")
-        fork = forked(opened(now, context_class), new_session_id)
-        await self.save_session(fork, ttl=ttl)
-        parent = await self.read(session_id, after=NEWEST)
-        if parent is None or (parent.epoch, parent.created_at) != (now.epoch, now.created_at):
-            await self.delete_session(fork.session_id)
-            raise SessionNotFoundError(f"no session {session_id} any more")
-        position = fork._position
-        if position.etag is not None and position.mark is not None:
-            await self._checkpointer.make(Job(position, position.snapshot, position.etag, position.mark.total))
-        return fork
+        return await forking.fork(self, session_id, version, new_session_id, user_id, ttl, context_class)
 
     async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
         """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
@@ -385,23 +443,7 @@ class SessionStore(ABC):
         Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
         if it was saved meanwhile, and StoreError if it was recovered 8 times already.
         """
-        if is_quarantine(session_id):
-            raise StoreError(f"{session_id} is what a recovery has set aside: recover the session itself")
-        remains = await self.remains(session_id)
-        if remains is None:
-            raise SessionNotFoundError(f"no session {session_id}")
-        report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
-        if dry_run or not report.bad_blocks:
-            return report
-        change = await asyncio.to_thread(restoration, remains, snapshot)
-        for quarantine_id in quarantine_ids(session_id):
-            if await self.restore(change._replace(quarantine_id=quarantine_id)):
-                await self._deleted([session_id])
-                return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
-            now = (await self.etags([session_id])).get(session_id)
-            if now != remains.etag:
-                raise ConflictError("the session was saved meanwhile", expected=remains.etag, actual=now)
-        raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
+        return await recovery.recover(self, session_id, dry_run)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has, also in quarantine; whether there was one."""
@@ -430,27 +472,6 @@ class SessionStore(ABC):
 
     async def _deleted(self, session_ids: Collection[str]) -> None:  # noqa: B027 - only caches have something to do
         """Called after these sessions were asked to be deleted: a cache forgets what it holds of them."""
-
-    async def _refused(self, change: Change) -> int:
-        """Find out what became of a change that was refused: the time if it is in the log, else ConflictError."""
-        stored = await self.read(change.session_id, after=change.expected or Etag(0, b""))
-        if stored is None:
-            raise ConflictError("the session is gone", expected=change.expected)
-        for frame in stored.frames:
-            if frame.token == change.etag.token:
-                return frame.time
-        if change.expected is None:
-            reason = "the session exists already"
-        elif stored.frames and stored.frames[0].version > change.expected.version + 1:
-            reason = TOO_OLD
-        elif change.change_id is not None and await self._holds(change.session_id, change.change_id):
-            reason = "the log holds this change_id already"
-        else:
-            reason = "somebody else saved first"
-        raise ConflictError(reason, expected=change.expected, actual=stored.etag)
-
-    async def _holds(self, session_id: str, change_id: str) -> bool:
-        return any(frame.change_id == change_id for frame in await self.frames(session_id))
 
 
 def _answer(answered: Answered, task: asyncio.Task[list[CommitResult]]) -> None:

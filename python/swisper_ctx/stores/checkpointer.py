@@ -139,8 +139,8 @@ class Checkpointer:
             mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)
-            # Only for the state that this context stands at: the id may belong to another session by now.
-            found = marked(stored) if stored is not None and stored.etag == position.etag else None
+            # Only where this context stands in that log: the id may belong to another session by now.
+            found = marked(stored) if stored is not None and leads_past(stored, position.etag) else None
             if found is None:
                 position.mark = None
             else:
@@ -162,6 +162,12 @@ def parts(
         stamp,
         blocks,
     )
+
+
+def leads_past(stored: StoredSession, etag: Etag | None) -> bool:
+    """Whether a session is at this etag, or was; False also where its frame has been folded."""
+    passed = ((frame.version, frame.token) for frame in stored.frames)
+    return stored.etag == etag or any(frame == etag for frame in passed)
 
 
 def marked(stored: StoredSession) -> FoldMark | None:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, CommitResult
@@ -44,13 +44,14 @@ class Committer:
     def __init__(
         self,
         begin: Callable[[Sequence[Change], Answered], None],
-        refused: Callable[[Change], Awaitable[int]],
+        refused: Callable[[Any, Change], Awaitable[int | None]],
         *,
         in_flight: int = 1,
     ) -> None:
         """`begin` starts writing a group: see `SessionStore.begin_commit`.
 
-        `refused` finds out about a refused change: it gives the time if it was written after all, or raises.
+        `refused` finds out about a write whose change was refused: it gives the time if it was written after all,
+        None if it is to be tried again, or raises.
         """
         self._begin, self._refused, self._in_flight = begin, refused, in_flight
         self._waiting: deque[Write] = deque()
@@ -196,9 +197,12 @@ class Committer:
             look.add_done_callback(self._looked)
 
     async def _look(self, write: Write, change: Change) -> None:
-        """A refused change: written already, or a conflict. Its session waits meanwhile."""
+        """A refused change: written already, to be tried again before all others, or a conflict.
+
+        Its session waits meanwhile.
+        """
         try:
-            time = await self._refused(change)
+            time = await self._refused(write, change)
         except Exception as error:  # noqa: BLE001 - passed on to the caller of this write
             self._release(write)
             write.failed(error)
@@ -207,7 +211,10 @@ class Committer:
             raise
         else:
             self._release(write)
-            write.committed(time)
+            if time is None:
+                self._waiting.appendleft(write)
+            else:
+                write.committed(time)
         if self._waiting:
             self._schedule()
 

@@ -7,14 +7,19 @@ lead to. Where a block cannot be read and no older head leads past it, the state
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx._core import Snapshot, check_block, salvage, token
-from swisper_ctx.errors import ContextError
+from swisper_ctx.context import SwisperContext
+from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError
 from swisper_ctx.log import Block, Etag, Frame, Head, KeptBlock, Remains, Restoration
 from swisper_ctx.stores.history import patch_text
+
+if TYPE_CHECKING:
+    from swisper_ctx.stores.base import SessionStore
 
 QUARANTINES = 8
 """So many times a session may be recovered before it is deleted."""
@@ -42,6 +47,27 @@ class RecoveryReport(NamedTuple):
     """The id under which all that was there is kept; None if nothing was written."""
     restored: int | None = None
     """The version under which the session goes on."""
+
+
+async def recover(store: SessionStore, session_id: str, dry_run: bool) -> RecoveryReport:
+    """See `SessionStore.recover`."""
+    if is_quarantine(session_id):
+        raise StoreError(f"{session_id} is what a recovery has set aside: recover the session itself")
+    remains = await store.remains(session_id)
+    if remains is None:
+        raise SessionNotFoundError(f"no session {session_id}")
+    report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
+    if dry_run or not report.bad_blocks:
+        return report
+    change = await asyncio.to_thread(restoration, remains, snapshot)
+    for quarantine_id in quarantine_ids(session_id):
+        if await store.restore(change._replace(quarantine_id=quarantine_id)):
+            await store._deleted([session_id])
+            return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
+        now = (await store.etags([session_id])).get(session_id)
+        if now != remains.etag:
+            raise ConflictError("the session was saved meanwhile", expected=remains.etag, actual=now)
+    raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
 
 
 class Finding(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
-from swisper_ctx.context import ContextBase, FoldMark, Position
+from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import NEVER, Change, Etag, Head, StoredSession
 from swisper_ctx.retention import POLICY, moved_expiry
@@ -14,8 +14,11 @@ from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 
 NO_TOKEN = bytes(16)
-TOO_OLD = "too_old"
-"""The reason of a conflict when the frames that would tell what was written are no longer kept."""
+NEWEST = Etag(2**62, b"")
+"""To read what a session is, without its blocks and frames."""
+
+TOO_OLD, GONE = "too_old", "gone"
+"""The reasons of a conflict when the frames that would tell what was written are no longer kept."""
 
 
 class Saver(Protocol):
@@ -38,6 +41,7 @@ class ContextSave:
         "context",
         "delta",
         "done",
+        "error",
         "etag",
         "expires_at",
         "future",
@@ -54,7 +58,7 @@ class ContextSave:
         self,
         store: Saver,
         loop: asyncio.AbstractEventLoop,
-        context: ContextBase,
+        context: SwisperContext,
         delta: Delta,
         before: Snapshot,
         change_id: str | None,
@@ -66,7 +70,9 @@ class ContextSave:
         self.before, self.snapshot = before, position.snapshot
         self.session_id, self.token, self.done, self.lost = position.session_id, token(), False, False
         self.expires_at: int | None = None
+        self.error: Exception | None = None
         self.future: asyncio.Future[None] = loop.create_future()
+        """For its caller alone, whose cancellation cancels it."""
         position.saves.append(self)
 
     def change(self) -> Change:
@@ -102,6 +108,8 @@ class ContextSave:
         position.etag, position.version, position.updated_at = etag, etag[0], time
         if self.expires_at is not None:
             position.expires_at = None if self.expires_at == NEVER else self.expires_at
+        if self.change_id is not None:
+            position.wrote(self.change_id)
         if mark is not None:
             mark.grew(etag[0], self.size)
             self.store._checkpointer.consider(position, self.snapshot, etag)
@@ -125,18 +133,28 @@ class ContextSave:
         for save in reversed(fallen):
             if save is not position.limbo:
                 save.delta.restore(self.context.__dict__)
-            save.done = True
+            save.done, save.error = True, error
             settle(save.future, error)
 
     def again(self) -> ContextSave:
         """Go back into the queue, as the same change."""
         position = self.context._position
-        position.limbo, self.done = None, False
-        self.future = asyncio.get_running_loop().create_future()
-        # A save behind it fails with it and tells; nobody need wait for this one.
-        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+        position.limbo, self.done, self.error = None, False, None
+        self._renew()
         position.saves.append(self)
         return self
+
+    async def settled(self) -> None:
+        """Wait until it is written or has failed, beside its caller, who may be cancelled meanwhile."""
+        while not self.done:
+            if self.future.done():
+                self._renew()
+            await asyncio.wait([self.future])
+
+    def _renew(self) -> None:
+        self.future = asyncio.get_running_loop().create_future()
+        # A save behind it fails with it and tells; nobody need ask this one.
+        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
 
 
 def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
@@ -187,7 +205,7 @@ def still_unknown(lost: bool, error: Exception) -> Exception:
     """What is known of a write that now failed with `error`, if the answer to an earlier attempt was lost."""
     if not lost or isinstance(error, OutcomeUnknownError):
         return error
-    if isinstance(error, ConflictError) and error.reason != TOO_OLD:
+    if isinstance(error, ConflictError) and error.reason not in {TOO_OLD, GONE}:
         return error
     unknown = OutcomeUnknownError(f"whether it was written before is still unknown: {type(error).__name__}")
     unknown.__cause__ = error

@@ -1,7 +1,7 @@
 //! The difference of two values as RFC 6902 operations, per key and per list edit.
 //!
 //! What is written always gives exactly the target's text, key order included: where operations on the parts
-//! cannot (a key that moved), or would be longer than the target, the whole part is replaced.
+//! cannot (a key that moved), or would be longer than the target, the whole part is replaced; see `FEW`.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -10,6 +10,10 @@ use crate::error::Result;
 use crate::json::{elements, members, slice};
 use crate::patch::{self, Writer};
 use crate::pointer;
+
+/// So many members of an object are changed one by one even where that takes longer than the whole object, if
+/// another member stays: that one may be changed by somebody else at the same time.
+const FEW: usize = 4;
 
 /// Writes what turns `source` into `target`, both standing at `path` (JSON text without quotes or escapes).
 ///
@@ -40,25 +44,34 @@ fn part(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> R
         return Ok(());
     }
     let mark = out.mark();
-    let whole = match (source.first(), target.first()) {
-        (Some(b'{'), Some(b'{')) => !objects(out, path, source, target)?,
+    let by_parts = match (source.first(), target.first()) {
+        (Some(b'{'), Some(b'{')) => objects(out, path, source, target)?,
         (Some(b'['), Some(b'[')) => {
             arrays(out, path, source, target)?;
-            false
+            Parts::IfShorter
         }
-        _ => true,
+        _ => Parts::Never,
     };
-    if whole || out.mark() - mark > target.len() + path.len() + 32 {
+    let is_longer = || out.mark() - mark > target.len() + path.len() + 32;
+    if by_parts == Parts::Never || by_parts == Parts::IfShorter && is_longer() {
         out.rewind(mark);
         out.replace(path, target);
     }
     Ok(())
 }
 
-/// Whether the members could be changed one by one: not so when a key that stays has moved.
-fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<bool> {
+/// Whether a container is changed by operations on its parts.
+#[derive(PartialEq, Eq)]
+enum Parts {
+    Always,
+    IfShorter,
+    Never,
+}
+
+/// Changes the members one by one, which cannot be when a key that stays has moved.
+fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<Parts> {
     let mut new = members(target, 0)?.peekable();
-    let mut gone = None;
+    let (mut gone, mut changed, mut stays) = (None, 0, false);
     for found in members(source, 0)? {
         let (key, value) = found?;
         let raw = slice(source, key)?;
@@ -69,21 +82,25 @@ fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -
         let Some(target_value) = next else {
             // The key was removed, or it moved behind others: the keys of the target tell.
             if gone.get_or_insert_with(|| keys(target)).as_ref().is_ok_and(|keys| keys.contains(raw)) {
-                return Ok(false);
+                return Ok(Parts::Never);
             }
+            changed += 1;
             at(path, raw, |path| out.remove(path));
             continue;
         };
         new.next();
         let (a, b) = (slice(source, value)?, slice(target, target_value)?);
+        changed += usize::from(a != b);
+        stays |= a == b;
         at(path, raw, |path| part(out, path, a, b))?;
     }
     for found in new {
         let (key, value) = found?;
         let added = slice(target, value)?;
+        changed += 1;
         at(path, slice(target, key)?, |path| out.add(path, added));
     }
-    Ok(true)
+    Ok(if stays && changed <= FEW { Parts::Always } else { Parts::IfShorter })
 }
 
 fn keys(object: &[u8]) -> Result<HashSet<&[u8]>> {
@@ -165,6 +182,21 @@ mod tests {
             let whole = |member: &str| format!(r#"{{"filler":"{filler}",{member}}}"#);
             assert_eq!(difference(&whole(source), &whole(target)), expected);
         }
+    }
+
+    #[test]
+    fn a_member_that_stays_is_left_to_others() {
+        assert_eq!(
+            difference(r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1,"b":0,"d":4}"#),
+            concat!(
+                r#"[{"op":"replace","path":"/f/b","value":0},{"op":"remove","path":"/f/c"},"#,
+                r#"{"op":"add","path":"/f/d","value":4}]"#
+            )
+        );
+        let whole = r#"[{"op":"replace","path":"/f","value":{"a":2,"b":3}}]"#;
+        assert_eq!(difference(r#"{"a":1,"b":2}"#, r#"{"a":2,"b":3}"#), whole);
+        let many = r#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#;
+        assert_eq!(difference(many, r#"{"a":1}"#), r#"[{"op":"replace","path":"/f","value":{"a":1}}]"#);
     }
 
     #[test]

@@ -68,9 +68,15 @@ pub fn rebase<'py>(
     }
     let still_unsaved = unsaved.and_then(|_| deltas.pop());
     let now = still_unsaved.as_ref().or(deltas.last()).map_or(theirs.state(), delta::Delta::next);
-    show(&base.at(now.clone()), &theirs, still_unsaved.as_ref(), touched)?;
+    show(&base.at(now.clone()), &|name| theirs.touch(name), still_unsaved.as_ref(), touched)?;
     let deltas: PyResult<Vec<_>> = deltas.into_iter().map(|delta| Bound::new(py, base.leading(delta))).collect();
     Ok((base.at(theirs.state().clone()), deltas?).into_pyobject(py)?.into_any())
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn reset(snapshot: &Snapshot, touched: &Bound<'_, PyDict>) -> PyResult<()> {
+    show(snapshot, &|_| true, None, touched)
 }
 
 fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<Bound<'py, PyAny>> {
@@ -80,13 +86,14 @@ fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<
     }
 }
 
-/// What the context has changed since `last` that theirs could be at odds with.
+/// What the context has changed since `last` that theirs could be at odds with: all of it, if they are a barrier.
 fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyResult<Option<delta::Delta>> {
-    let values = last.values(touched, |name| theirs.touch(name) || BARRIERS.contains(&name))?;
+    let is_barrier = BARRIERS.iter().any(|name| theirs.touch(name));
+    let values = last.values(touched, |name| is_barrier || theirs.touch(name) || BARRIERS.contains(&name))?;
     let mut changes: Vec<_> = values.into_iter().map(|(_, change)| change).collect();
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
-        if theirs.touch(name.to_str()?) && list.is_changed() {
+        if (is_barrier || theirs.touch(name.to_str()?)) && list.is_changed() {
             changes.push(Change::Records(name.to_string(), list.unsaved(), list.class().schema().id_key));
         }
     }
@@ -100,18 +107,23 @@ fn lists<'py>(touched: &Bound<'py, PyDict>) -> impl Iterator<Item = (Bound<'py, 
     touched.iter().filter_map(both)
 }
 
-/// Makes the fields of a context that theirs have changed what they are now, in the containers that are there.
-fn show(now: &Snapshot, theirs: &Theirs, unsaved: Option<&delta::Delta>, touched: &Bound<'_, PyDict>) -> PyResult<()> {
+/// Makes the fields of a context that others have changed what they are now, in the containers that are there.
+fn show(
+    now: &Snapshot,
+    is_changed: &dyn Fn(&str) -> bool,
+    unsaved: Option<&delta::Delta>,
+    touched: &Bound<'_, PyDict>,
+) -> PyResult<()> {
     // Decoding comes first: where it fails, nothing has been changed.
     let mut values = Vec::new();
     for (key, value) in touched {
         let name = key.cast::<PyString>()?.to_str()?;
-        if theirs.touch(name) && !value.is_exact_instance_of::<RecordList>() {
+        if is_changed(name) && !value.is_exact_instance_of::<RecordList>() {
             values.push((value, decoded(touched.py(), &now.state, name)?, key));
         }
     }
     for (name, list) in lists(touched) {
-        if theirs.touch(name.to_str()?) {
+        if is_changed(name.to_str()?) {
             list.try_borrow_mut()?.rebase(edits(now, unsaved, name.to_str()?));
         }
     }

@@ -14,8 +14,10 @@ from swisper_ctx.testing.contract.checkpoints import CheckpointContract
 from swisper_ctx.testing.contract.closing import ClosingContract
 from swisper_ctx.testing.contract.commits import CommitContract
 from swisper_ctx.testing.contract.damage import DamageContract
+from swisper_ctx.testing.contract.deliveries import DeliveryContract
 from swisper_ctx.testing.contract.expiry import ExpiryContract
 from swisper_ctx.testing.contract.listings import SessionsContract
+from swisper_ctx.testing.contract.merging import MergeContract
 from swisper_ctx.testing.contract.reads import ReadContract
 from swisper_ctx.testing.contract.recovery import RecoveryContract
 from swisper_ctx.testing.contract.versions import VersionContract
@@ -29,6 +31,8 @@ class StoreContract(
     ReadContract,
     CheckpointContract,
     VersionContract,
+    MergeContract,
+    DeliveryContract,
     SessionsContract,
     ExpiryContract,
     DamageContract,

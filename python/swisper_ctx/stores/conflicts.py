@@ -1,0 +1,155 @@
+"""What becomes of a write that was refused: it is in the log already, it follows on what others saved, or conflicts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from swisper_ctx._core import Conflict, rebase, reset
+from swisper_ctx.context import SwisperContext
+from swisper_ctx.errors import ConflictError, EncodeError, NotLoadedError
+from swisper_ctx.events import OnEvent, emit
+from swisper_ctx.log import Change, Etag, Frame, StoredSession
+from swisper_ctx.stores.loaded import open_stored
+from swisper_ctx.stores.saving import GONE, TOO_OLD, ContextSave, RecordAppend
+
+BEGINNING = Etag(0, b"")
+
+
+class Store(Protocol):
+    """What is asked of a store here."""
+
+    on_event: OnEvent | None
+
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None: ...
+    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]: ...
+
+
+async def resolve(store: Store, write: ContextSave | RecordAppend, change: Change) -> int | None:
+    """The time of a refused change that is in the log after all; None if it now follows on what others have saved.
+
+    Raises ConflictError.
+    """
+    if isinstance(write, RecordAppend):
+        return await _resolved(store, write, change)
+    try:
+        return await _resolved(store, write, change)
+    except ConflictError as error:
+        tell(store.on_event, change.session_id, error)
+        raise
+
+
+def tell(on_event: OnEvent | None, session_id: str, error: ConflictError) -> None:
+    """Tell of a conflict, and at which version what was to be written stands."""
+    version = error.expected.version if error.expected else 0
+    emit(on_event, "session_conflict", session_id=session_id, version=version, reason=error.reason)
+
+
+async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Change) -> int | None:
+    stored = await store.read(change.session_id, after=change.expected or BEGINNING)
+    if stored is None:
+        raise ConflictError(GONE, expected=change.expected)
+    for frame in stored.frames:
+        if frame.token == change.etag.token:
+            return frame.time
+    if isinstance(write, RecordAppend):
+        raise ConflictError("overlap", expected=change.expected, actual=stored.etag)
+    if change.change_id is not None and change.change_id in {frame.change_id for frame in stored.frames}:
+        return await _recognise(store, write, change)
+    try:
+        await _merge(store, write, change, stored)
+    except ConflictError:
+        if change.change_id is None or not await holds(store, change.session_id, change.change_id):
+            raise
+        return await _recognise(store, write, change)
+    return None
+
+
+async def holds(store: Store, session_id: str, change_id: str) -> bool:
+    """Whether a change of this id is in the log of a session."""
+    return any(frame.change_id == change_id for frame in await store.frames(session_id))
+
+
+async def _merge(store: Store, save: ContextSave, change: Change, stored: StoredSession) -> None:
+    if change.expected is None:
+        # Of a create whose answer was lost the frame may be gone.
+        is_told = not save.lost or stored.frames[0].version == 1
+        raise ConflictError("exists" if is_told else TOO_OLD, actual=stored.etag)
+    try:
+        follow(store, save.context, stored)
+    except NotLoadedError:
+        await save.context.load_history()
+        follow(store, save.context, stored)
+
+
+async def _recognise(store: Store, save: ContextSave, change: Change) -> int:
+    """The change of this id is in the log: the context takes what is stored in the place of its own edits.
+
+    Not so where it has made other edits since, which would be lost, or has itself written a change of this id before.
+    """
+    context, position = save.context, save.context._position
+    stored = await store.read(change.session_id)
+    if stored is None or stored.user_id != change.user_id:
+        raise ConflictError(GONE, expected=change.expected)
+    loaded = open_stored(stored, context._unopened)
+    if position.saves != [save] or change.change_id in (position.written or ()) or is_edited(context):
+        raise ConflictError("change_id", expected=change.expected, actual=stored.etag)
+    reset(loaded.snapshot, context.__dict__)
+    position.snapshot = save.snapshot = loaded.snapshot
+    position.etag = save.etag = loaded.etag
+    position.epoch, position.created_at, position.expires_at = loaded.epoch, loaded.created_at, loaded.expires_at
+    position.mark = loaded.mark
+    position.blocks, save.size = None, 0
+    return stored.updated_at
+
+
+def is_edited(context: SwisperContext) -> bool:
+    """Whether a context has changed since it was last handed over."""
+    position = context._position
+    before = position.snapshot
+    try:
+        delta = context._freeze()
+    except EncodeError:
+        return True
+    if delta is not None:
+        delta.restore(context.__dict__)
+        position.snapshot = before
+    return delta is not None
+
+
+def follow(store: Store, context: SwisperContext, stored: StoredSession) -> None:
+    """Put what others have saved since under all that a context has not; it then stands at their version.
+
+    None of its saves may be on its way. Raises ConflictError, NotLoadedError and EncodeError, and then nothing has
+    changed.
+    """
+    position = context._position
+    etag, frames, saves = position.etag, stored.frames, position.saves
+    if etag is None or not frames or (frames[-1].version, frames[-1].token) != stored.etag:
+        raise ConflictError(TOO_OLD, expected=etag, actual=stored.etag)
+    if position.is_past and saves:
+        raise ConflictError("past", expected=etag, actual=stored.etag)
+    base = saves[0].before if saves else position.snapshot
+    found = rebase(
+        base,
+        [save.delta for save in saves],
+        context.__dict__,
+        position.session_id,
+        (position.epoch, stored.epoch),
+        etag,
+        [(frame.version, frame.body) for frame in frames],
+    )
+    if isinstance(found, Conflict):
+        raise ConflictError(found.reason, expected=etag, actual=stored.etag, paths=found.paths)
+    snapshot, deltas = found
+    for save, delta in zip(saves, deltas, strict=True):
+        save.before, save.delta, save.snapshot = snapshot, delta, delta.snapshot
+        snapshot = save.snapshot
+    position.snapshot, position.etag, position.version = snapshot, stored.etag, stored.etag.version
+    position.updated_at, position.expires_at, position.is_past = stored.updated_at, stored.expires_at, False
+    if position.mark is not None:
+        for frame in frames:
+            position.mark.grew(frame.version, len(frame.body or b""))
+    session_id, version = position.session_id, stored.etag.version
+    emit(store.on_event, "session_merged", session_id=session_id, version=version, frames=len(frames))

@@ -1,0 +1,62 @@
+"""A session of its own that begins where another one is, or was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from swisper_ctx._core import plain
+from swisper_ctx.context import SwisperContext, new_session_id
+from swisper_ctx.errors import SessionNotFoundError
+from swisper_ctx.stores.checkpointer import Job
+from swisper_ctx.stores.loaded import opened
+
+if TYPE_CHECKING:
+    from swisper_ctx.stores.base import SessionStore
+
+C = TypeVar("C", bound=SwisperContext)
+
+PARENT = "forked_from"
+"""The field in which a fork has the session and version that it came from."""
+
+
+async def fork(
+    store: SessionStore,
+    session_id: str,
+    version: int | None,
+    new_id: str | None,
+    user_id: str | None,
+    ttl: int | None,
+    context_class: type[C],
+) -> C:
+    """See `SessionStore.fork`."""
+    now = await store.read(session_id) if version is None else await store.read_version(session_id, version)
+    if now is None or user_id not in (None, now.user_id):
+        raise SessionNotFoundError(f"no session {session_id}")
+    fork = forked(opened(now, context_class), new_id)
+    await store.save_session(fork, ttl=ttl)
+    # The parent may have ended while its content was copied, and the fork was to end with it.
+    parent = await store.read(session_id, after=now.etag)
+    if parent is None or (parent.epoch, parent.created_at) != (now.epoch, now.created_at):
+        await store.delete_session(fork.session_id)
+        raise SessionNotFoundError(f"no session {session_id} any more")
+    position = fork._position
+    if position.etag is not None and position.mark is not None:
+        await store._checkpointer.make(Job(position, position.snapshot, position.etag, position.mark.total))
+    return fork
+
+
+def forked(source: C, new_id: str | None) -> C:
+    """A new context with the content of another; it has no history yet, and is saved as a new session."""
+    position = source._position
+    fork = type(source)(session_id=new_id or new_session_id(), user_id=position.user_id)
+    unknown: dict[str, Any] = {}
+    for name in position.snapshot.names:
+        spec, value = source._fields.get(name), position.snapshot.get(name)
+        if spec is None:
+            unknown[name] = plain(value)
+        elif spec.record_class is None:
+            fork.__dict__[name] = spec.decode(value)
+        else:
+            getattr(fork, name)[:] = value
+    fork._position.unknown = unknown | {PARENT: {"session_id": position.session_id, "version": position.version}}
+    return fork
