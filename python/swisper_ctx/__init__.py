@@ -26,11 +26,13 @@ from swisper_ctx.errors import (
     VersionUnavailableError,
 )
 from swisper_ctx.fields import field
+from swisper_ctx.keys import KeyProvider, Keyring
 from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
 from swisper_ctx.stores.base import SessionStore
 
 if TYPE_CHECKING:
+    from swisper_ctx.stores.encrypted import EncryptedSessionStore
     from swisper_ctx.stores.memory import MemorySessionStore
     from swisper_ctx.stores.shelve import ShelveSessionStore
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
@@ -46,10 +48,13 @@ __all__ = [
     "DecodeError",
     "DecryptionError",
     "EncodeError",
+    "EncryptedSessionStore",
     "Etag",
     "InvalidTransitionError",
     "LRUCache",
     "MemorySessionStore",
+    "KeyProvider",
+    "Keyring",
     "Message",
     "NotLoadedError",
     "OutcomeUnknownError",
@@ -78,6 +83,7 @@ __all__ = [
 ]
 
 _STORES = {
+    "EncryptedSessionStore": "swisper_ctx.stores.encrypted",
     "MemorySessionStore": "swisper_ctx.stores.memory",
     "ShelveSessionStore": "swisper_ctx.stores.shelve",
     "SQLiteSessionStore": "swisper_ctx.stores.sqlite",

@@ -9,7 +9,7 @@ Times are integers, microseconds since 1970-01-01 UTC. Bytes are envelopes: a st
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 GRACE_VERSIONS = 128
 GRACE_TIME = 600_000_000
@@ -115,6 +115,15 @@ class Checkpoint(NamedTuple):
     head: Head
     added: tuple[Block, ...]
     dropped: tuple[bytes, ...]
+
+
+class StoredBody(NamedTuple):
+    """One body as a store keeps it, of any head, block or frame."""
+
+    kind: Literal["head", "block", "frame"]
+    key: bytes | int
+    """The stamp of a head, the id of a block, the version of a frame."""
+    body: bytes
 
 
 class VersionInfo(NamedTuple):

@@ -9,7 +9,13 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import Position, SwisperContext
-from swisper_ctx.errors import ConflictError, CorruptSessionError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.errors import (
+    ConflictError,
+    CorruptSessionError,
+    OutcomeUnknownError,
+    SessionNotFoundError,
+    StoreError,
+)
 from swisper_ctx.log import (
     Block,
     Change,
@@ -18,6 +24,7 @@ from swisper_ctx.log import (
     Etag,
     Frame,
     SessionPage,
+    StoredBody,
     StoredSession,
     VersionInfo,
 )
@@ -98,6 +105,17 @@ class SessionStore(ABC):
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
         """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        """Every body that is kept of a session, in use or not, as it is stored; empty if there is no such session."""
+        raise StoreError(f"{type(self).__name__} does not tell what it keeps")
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        """Put other bytes in the place of bodies that are still what they were; how many those were.
+
+        Versions, etags and stamps stay: it is for bytes that mean the same, as under another key.
+        """
+        raise StoreError(f"{type(self).__name__} does not replace what it keeps")
 
     @abstractmethod
     async def _close(self) -> None:

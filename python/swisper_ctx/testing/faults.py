@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from swisper_ctx.errors import OutcomeUnknownError, StoreUnavailableError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredBody, StoredSession
 from swisper_ctx.stores.base import SessionStore
 
 Call = Callable[[], Awaitable[Any]]
@@ -16,7 +16,19 @@ Call = Callable[[], Awaitable[Any]]
 Fault = Callable[[Call], Awaitable[Any]]
 """Does what becomes of one call, which it is given to perform or not."""
 
-OPERATIONS = ("etags", "read", "read_version", "blocks", "frames", "commit", "checkpoint", "delete", "sessions")
+OPERATIONS = (
+    "etags",
+    "read",
+    "read_version",
+    "blocks",
+    "frames",
+    "commit",
+    "checkpoint",
+    "delete",
+    "sessions",
+    "bodies",
+    "replace",
+)
 
 
 async def passes(call: Call) -> Any:
@@ -136,6 +148,14 @@ class FaultyStore(SessionStore):
             "sessions", lambda: self.store.sessions(user_id=user_id, expired=expired, cursor=cursor, limit=limit)
         )
         return page
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        found: tuple[StoredBody, ...] = await self._call("bodies", lambda: self.store.bodies(session_id))
+        return found
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        replaced: int = await self._call("replace", lambda: self.store.replace(session_id, bodies))
+        return replaced
 
     async def aclose(self) -> None:
         for fault in self._hanging:

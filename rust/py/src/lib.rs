@@ -17,6 +17,7 @@ mod rebase;
 mod record;
 mod record_list;
 mod schema;
+mod sealed;
 mod select;
 mod slots;
 mod snapshot;

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredBody, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.shelve import read
+from swisper_ctx.stores.shelve.bodies import read_bodies, replace_bodies
 from swisper_ctx.stores.shelve.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.shelve.file import SessionFile, open_file, reading
 from swisper_ctx.stores.shelve.turns import commit_group
@@ -97,6 +98,12 @@ class ShelveSessionStore(SessionStore):
         return await self._run(
             lambda file: delete_sessions(file, session_ids, self._clock() if expired else None, self._failpoint)
         )
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self._read(partial(read_bodies, session_id=session_id))
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        return await self._run(lambda file: replace_bodies(file, session_id, bodies, self._failpoint))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

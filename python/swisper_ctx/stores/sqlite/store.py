@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredSession
+from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame, SessionPage, StoredBody, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.sqlite import read
-from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
+from swisper_ctx.stores.sqlite.bodies import read_bodies, replace_bodies
+from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, overwrite_wal, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
@@ -48,6 +49,7 @@ class SQLiteSessionStore(SessionStore):
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
         self._keep_versions = keep_versions
+        self._has_replaced = False
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
         self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
@@ -107,8 +109,21 @@ class SQLiteSessionStore(SessionStore):
         with mapped_errors():
             return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
 
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self._read(partial(read_bodies, session_id=session_id), session_id)
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        """As every store; what was replaced goes from the WAL when this store is closed."""
+        with mapped_errors(session_id):
+            replaced = await self._write(partial(replace_bodies, session_id=session_id, bodies=bodies))
+        self._has_replaced = True
+        return replaced
+
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:
+            if self._has_replaced:
+                self._has_replaced = False
+                await self._write(lambda writer: overwrite_wal(writer.connection))
             await self._reader.aclose()
             await self._writer.aclose()
 

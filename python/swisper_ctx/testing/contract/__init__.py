@@ -16,6 +16,7 @@ from swisper_ctx.testing.contract.commits import CommitContract
 from swisper_ctx.testing.contract.damage import DamageContract
 from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.reads import ReadContract
+from swisper_ctx.testing.contract.replacing import ReplaceContract
 from swisper_ctx.testing.contract.versions import VersionContract
 
 __all__ = ["StoreContract"]
@@ -29,6 +30,7 @@ class StoreContract(
     VersionContract,
     SessionsContract,
     DamageContract,
+    ReplaceContract,
     ClosingContract,
 ):
     """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.
