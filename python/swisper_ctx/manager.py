@@ -12,9 +12,11 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
-from swisper_ctx.errors import SessionNotFoundError, StoreError
-from swisper_ctx.log import SessionPage, VersionInfo
+from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
+from swisper_ctx.keys import Keys
+from swisper_ctx.log import Etag, SessionPage, VersionInfo
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.registry import open_store
 
 log = logging.getLogger("swisper_ctx.manager")
@@ -62,17 +64,23 @@ class PipelineSessionManager(Generic[C]):
 
     @overload
     @classmethod
-    def open(cls, url: str) -> PipelineSessionManager[SwisperContext]: ...
+    def open(cls, url: str, *, encryption_key: Keys | None = None) -> PipelineSessionManager[SwisperContext]: ...
     @overload
     @classmethod
-    def open(cls, url: str, context_class: type[D]) -> PipelineSessionManager[D]: ...
+    def open(
+        cls, url: str, context_class: type[D], *, encryption_key: Keys | None = None
+    ) -> PipelineSessionManager[D]: ...
     @classmethod
-    def open(cls, url: str, context_class: type[Any] = SwisperContext) -> PipelineSessionManager[Any]:
+    def open(
+        cls, url: str, context_class: type[Any] = SwisperContext, *, encryption_key: Keys | None = None
+    ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
-        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store.
+        With `encryption_key` what is stored is encrypted; see EncryptedSessionStore. Use it as `async with`, or call
+        `aclose()`. Raises StoreError for a URL that means no store, and ValueError for what is no key.
         """
-        return cls(open_store(url), context_class)
+        store = open_store(url)
+        return cls(store if encryption_key is None else EncryptedSessionStore(encryption_key, store), context_class)
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,15 +104,25 @@ class PipelineSessionManager(Generic[C]):
         return context
 
     async def load_session_context(
-        self, session_id: str, *, user_id: str | None = None, tail: int | None = None
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        tail: int | None = None,
+        at_least: Etag | None = None,
     ) -> C | None:
         """The context of a session, None if there is none or `user_id` is given and it is another user's.
 
-        With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`.
+        With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`. With
+        `at_least`, the etag of a state that the caller has seen (`context.etag`), CorruptSessionError if the store has
+        gone back behind it.
         """
-        return await self.session_store.load_session(
+        context = await self.session_store.load_session(
             session_id, user_id=user_id, tail=tail, context_class=self.context_class
         )
+        if context is not None and at_least is not None:
+            await check_not_older(self.session_store, context, at_least)
+        return context
 
     async def save(self, context: C, *, change_id: str | None = None) -> None:
         """Write what changed since the last save; see `SessionStore.save_session`."""
@@ -171,3 +189,19 @@ class PipelineSessionManager(Generic[C]):
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
+
+
+async def check_not_older(store: SessionStore, context: SwisperContext, seen: Etag) -> None:
+    """Raise CorruptSessionError if a loaded context does not follow on a state that was seen before."""
+    now = context.etag
+    if now is None or now == seen:
+        return
+    if now.version > seen.version:
+        frames = await store.frames(context.session_id, after=seen.version - 1, limit=1)
+        # What has been purged meanwhile cannot tell; the version has gone on.
+        if not frames or frames[0].version != seen.version or frames[0].token == seen.token:
+            return
+    problem = (
+        f"version {now.version} does not follow on version {seen.version}, which was seen: the store has gone back"
+    )
+    raise CorruptSessionError(problem, session_id=context.session_id)

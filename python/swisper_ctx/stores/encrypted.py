@@ -242,9 +242,7 @@ def opened_session(keyring: Keyring, stored: StoredSession) -> StoredSession:
     return stored._replace(head=head, blocks=blocks, frames=frames)
 
 
-def opened_blocks(
-    keyring: Keyring, session_id: str, epoch: int | None, blocks: Iterable[Block]
-) -> Iterable[Block]:
+def opened_blocks(keyring: Keyring, session_id: str, epoch: int | None, blocks: Iterable[Block]) -> Iterable[Block]:
     """Blocks of fields opened, segments to be opened."""
     for block_id, field, position, records, token in blocks:
         body = token

@@ -1,0 +1,84 @@
+"""Sealing anew what a store keeps: under the first key of a keyring, or for the first time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from swisper_ctx.errors import DecryptionError
+from swisper_ctx.keys import Keyring
+from swisper_ctx.log import StoredBody
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.encrypted import MAGIC
+
+BATCH = 64 * 1024
+"""So many bytes are replaced at once: turns wait as long as that takes."""
+ATTEMPTS = 5
+
+PLAIN, UNKNOWN = "plaintext", "no key"
+"""What a body may be under, other than the number of a key."""
+
+Under = int | str
+
+
+def under(keyring: Keyring, body: bytes) -> Under:
+    """Which key a body is sealed under, from 0; PLAIN or UNKNOWN."""
+    if body[:4] == MAGIC:
+        return PLAIN
+    number = keyring.number(body)
+    return UNKNOWN if number is None else number
+
+
+async def left(store: SessionStore, keyring: Keyring, session_id: str) -> Counter[Under]:
+    """How many bodies of a session are under which key."""
+    return Counter(under(keyring, stored.body) for stored in await store.bodies(session_id))
+
+
+async def seal_anew(
+    store: SessionStore, keyring: Keyring, session_id: str, *, plaintext: bool = False, pause: float = 0
+) -> Counter[Under]:
+    """Put every body of a session under the first key; with `plaintext`, also what was never sealed.
+
+    How many were replaced, and what is left under which key. A body that others replace or purge meanwhile is left to
+    the next attempt; what has been done stays done. After each batch, `pause` times as long as it took, others have
+    the store to themselves. Raises StoreError as the store does.
+    """
+    for _ in range(ATTEMPTS):
+        bodies = await store.bodies(session_id)
+        due = [stored for stored in bodies if is_due(keyring, stored.body, plaintext)]
+        if not due:
+            break
+        for batch in batches(due):
+            start = time.perf_counter()
+            await store.replace(session_id, [(stored, sealed_anew(keyring, stored.body)) for stored in batch])
+            await asyncio.sleep(pause * (time.perf_counter() - start))
+    return await left(store, keyring, session_id)
+
+
+def is_due(keyring: Keyring, body: bytes, plaintext: bool) -> bool:
+    """Whether a body is to be sealed anew."""
+    found = under(keyring, body)
+    return plaintext if found == PLAIN else found not in (0, UNKNOWN)
+
+
+def sealed_anew(keyring: Keyring, token: bytes) -> bytes:
+    """The same content under the first key."""
+    body = token if token[:4] == MAGIC else keyring.open(token)
+    if body is None:
+        raise DecryptionError("no key opens it", keys=len(keyring))
+    return keyring.seal(body)
+
+
+def batches(bodies: Sequence[StoredBody]) -> Iterator[list[StoredBody]]:
+    """Some at a time, of BATCH bytes or a single one."""
+    batch, size = list[StoredBody](), 0
+    for stored in bodies:
+        if batch and size + len(stored.body) > BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(stored)
+        size += len(stored.body)
+    if batch:
+        yield batch
