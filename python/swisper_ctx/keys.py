@@ -7,6 +7,7 @@ import binascii
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -53,12 +54,11 @@ class Keyring:
                 raise
             raise StoreError("encryption needs cryptography: pip install 'swisper_ctx[encryption]'") from None
         decoded = [decoded_key(key) for key in ([keys] if isinstance(keys, bytes | str) else keys)]
-        # Whoever prints the variables of a traceback must not find keys in this frame.
-        del keys
         if not decoded or None in decoded:
-            number, total = decoded.index(None) + 1 if decoded else 0, len(decoded)
-            del decoded
-            raise ValueError(f"key {number} of {total} is no Fernet key: 32 bytes in URL-safe base64")
+            which = (
+                f"key {decoded.index(None) + 1} of {len(decoded)} is no Fernet key" if decoded else "there is no key"
+            )
+            raise ValueError(f"{which}: 32 bytes in URL-safe base64, as swisper-ctx keygen makes them")
         found = [key for key in decoded if key is not None]
         self._keys = [FernetKey(key) for key in found]
         self.cipher = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in found])
@@ -118,13 +118,12 @@ class KeyFile:
     def keys(self) -> tuple[str, ...]:
         """The keys. Raises StoreError for a file that cannot be read, or that others may read."""
         try:
-            with self._path.open("rb") as file:
-                about = os.fstat(file.fileno())
-                if about.st_mode & OTHERS:
-                    raise StoreError(f"{self._path} may be read or written by others: chmod 600 {self._path}")
-                seen = about.st_ino, about.st_mtime_ns, about.st_size
-                if seen != self._seen:
-                    self._keys, self._seen = key_lines(file.read()), seen
+            about = self._path.stat()
+            if about.st_mode & OTHERS:
+                raise StoreError(f"{self._path} may be read or written by others: chmod 600 {self._path}")
+            seen = about.st_ino, about.st_mtime_ns, about.st_size
+            if seen != self._seen:
+                self._keys, self._seen = key_lines(self._path.read_bytes()), seen
         except OSError as error:
             raise StoreError(f"the key file cannot be read: {error}") from None
         if not self._keys:
@@ -150,6 +149,14 @@ def key_lines(content: bytes) -> tuple[str, ...]:
 
 
 def named_keys(value: str) -> Keys:
-    """The keys that SWISPER_KEYS means: themselves, with commas between them, or the path of a key file."""
+    """The keys that SWISPER_KEYS means: themselves, with commas between them, or the path of a key file.
+
+    Raises ValueError, without the value: it may be a key with a slip in it.
+    """
     parts = [part.strip() for part in value.split(",")]
-    return parts if all(decoded_key(part) for part in parts) else KeyFile(value)
+    if all(decoded_key(part) for part in parts):
+        return parts
+    with suppress(OSError):  # longer than a name may be
+        if Path(value).is_file():
+            return KeyFile(value)
+    raise ValueError("SWISPER_KEYS has neither keys, with commas between them, nor the path of a key file")

@@ -201,7 +201,5 @@ async def check_not_older(store: SessionStore, context: SwisperContext, seen: Et
         # What has been purged meanwhile cannot tell; the version has gone on.
         if not frames or frames[0].version != seen.version or frames[0].token == seen.token:
             return
-    problem = (
-        f"version {now.version} does not follow on version {seen.version}, which was seen: the store has gone back"
-    )
+    problem = f"version {now.version} does not follow on {seen.version}, which was seen: the store has gone back"
     raise CorruptSessionError(problem, session_id=context.session_id)

@@ -105,4 +105,4 @@ def test_columns_are_aligned_without_trailing_space() -> None:
 def test_the_help_tells_each_command_on_one_line() -> None:
     text = CliRunner().invoke(commands, ["--help"]).stdout
     assert "..." not in text.partition("Commands:")[2]
-    assert text.partition("Commands:")[2].count("\n") == 9
+    assert text.partition("Commands:")[2].count("\n") == 12

@@ -12,6 +12,7 @@ from swisper_ctx.cli.conversations import SourceError, load_source
 from swisper_ctx.cli.demo import run_demo
 from swisper_ctx.cli.export import export
 from swisper_ctx.cli.history import history
+from swisper_ctx.cli.keys import encrypt, keygen, rotate
 from swisper_ctx.cli.listing import sessions
 from swisper_ctx.cli.show import show
 from swisper_ctx.cli.stats import stats
@@ -55,5 +56,5 @@ def demo(users: int | None, store: Path | None) -> None:
         raise SystemExit(1)
 
 
-for command in (sessions, show, history, export, verify, stats, checkpoint):
+for command in (sessions, show, history, export, verify, stats, checkpoint, keygen, rotate, encrypt):
     commands.add_command(command)

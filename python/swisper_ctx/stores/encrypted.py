@@ -12,7 +12,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.errors import DecryptionError
@@ -50,7 +50,8 @@ class Place(NamedTuple):
     session_id: str
     epoch: int | None
     kind: int
-    id: bytes | int
+    id: Any
+    """Bytes of a block, the version of a head or a frame. SQLite keeps values of any type in any column."""
 
     @property
     def name(self) -> str:
@@ -70,7 +71,6 @@ class Place(NamedTuple):
         )
 
     def _id(self) -> bytes:
-        # SQLite keeps values of any type in any column.
         if isinstance(self.id, bytes):
             return self.id
         return self.id.to_bytes(16, "little") if isinstance(self.id, int) and self.id >= 0 else b""
@@ -105,7 +105,8 @@ class EncryptedSessionStore(SessionStore):
     def __init__(self, encryption_key: Keys, store: SessionStore | None = None) -> None:
         self.store = store or MemorySessionStore()
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
-        self._keyring = keyring_of(encryption_key)
+        self.keyring: Callable[[], Keyring] = keyring_of(encryption_key)
+        """Gives the keys of now."""
 
     def __repr__(self) -> str:
         return f"<EncryptedSessionStore over {type(self.store).__name__}>"
@@ -113,16 +114,16 @@ class EncryptedSessionStore(SessionStore):
     @property
     def cipher(self) -> MultiFernet:
         """The keys of now, as `cryptography` knows them."""
-        return self._keyring().cipher
+        return self.keyring().cipher
 
     def encrypt_context(self, context: SwisperContext) -> bytes:
         """A context as one Fernet token, in base64 as usual."""
         document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        return base64.urlsafe_b64encode(self._keyring().seal(CONTEXT + document.encode()))
+        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + document.encode()))
 
     def decrypt_context(self, token: bytes, legacy: bool = False) -> SwisperContext:
         """The context in such a token; with `legacy`, in one around nothing but JSON. Raises DecryptionError."""
-        keyring = self._keyring()
+        keyring = self.keyring()
         body = keyring.open(_decoded(token))
         if body is None:
             raise DecryptionError("no key opens this token", block="context", keys=len(keyring))
@@ -141,26 +142,26 @@ class EncryptedSessionStore(SessionStore):
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
         stored = await self.store.read(session_id, after=after, tail=tail)
-        return None if stored is None else opened_session(self._keyring(), stored)
+        return None if stored is None else opened_session(self.keyring(), stored)
 
     async def read_version(self, session_id: str, version: int) -> StoredSession | None:
         stored = await self.store.read_version(session_id, version)
-        return None if stored is None else opened_session(self._keyring(), stored)
+        return None if stored is None else opened_session(self.keyring(), stored)
 
     async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
         blocks = await self.store.blocks(session_id, block_ids)
-        return tuple(opened_blocks(self._keyring(), session_id, None, blocks))
+        return tuple(opened_blocks(self.keyring(), session_id, None, blocks))
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         frames = await self.store.frames(session_id, after=after, limit=limit)
-        return tuple(opened_frames(self._keyring(), session_id, None, frames))
+        return tuple(opened_frames(self.keyring(), session_id, None, frames))
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
-        seal = self._keyring().seal
+        seal = self.keyring().seal
         return await self.store.commit([sealed_change(seal, change) for change in changes])
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
-        seal, added, size = self._keyring().seal, list[Block](), 0
+        seal, added, size = self.keyring().seal, list[Block](), 0
         for block in checkpoint.added:
             body = block.body.open() if isinstance(block.body, SealedBody) else block.body
             added.append(block if body is None else block._replace(body=seal(body)))
@@ -208,13 +209,13 @@ class _Provided:
         self._keyring: Keyring | None = None
 
     def __call__(self) -> Keyring:
-        if self._keyring is None or self._keys != tuple(self._provider.keys()):
-            self._keys = tuple(self._provider.keys())
-            self._keyring = Keyring(self._keys)
+        keys = tuple(self._provider.keys())
+        if self._keyring is None or self._keys != keys:
+            self._keyring, self._keys = Keyring(keys), keys
         return self._keyring
 
 
-def opened(keyring: Keyring, token: bytes, place: Place) -> bytes:
+def opened(keyring: Keyring, token: Any, place: Place) -> bytes:
     """The body in a token. Raises DecryptionError if no key opens it, or it was sealed for another place."""
     body = keyring.open(token) if isinstance(token, bytes) else None
     if body is not None and place.has(body):
@@ -258,10 +259,11 @@ def opened_blocks(keyring: Keyring, session_id: str, epoch: int | None, blocks: 
 
 def opened_frames(keyring: Keyring, session_id: str, epoch: int | None, frames: Iterable[Frame]) -> Iterable[Frame]:
     """Frames with their patches opened."""
-    for version, token, change_id, time, body in frames:
-        if body is not None:
-            body = opened(keyring, body, Place(session_id, epoch, FRAME, version))
-        yield Frame(version, token, change_id, time, body)
+    for frame in frames:
+        if frame.body is None:
+            yield frame
+        else:
+            yield frame._replace(body=opened(keyring, frame.body, Place(session_id, epoch, FRAME, frame.version)))
 
 
 def sealed_change(seal: Callable[[bytes], bytes], change: Change) -> Change:

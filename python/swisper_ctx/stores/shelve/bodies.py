@@ -36,10 +36,12 @@ def replace_bodies(
     failpoint("replace.begin")
     kept = set(read_bodies(file, session_id))
     with file.writing():
-        replaced = [_replace(file, session_id, old, new) for old, new in bodies if old in kept]
+        due = [(old, new) for old, new in bodies if old in kept]
+        for old, new in due:
+            _replace(file, session_id, old, new)
         file.shelf.sync()
     failpoint("replace.done")
-    return len(replaced)
+    return len(due)
 
 
 def _replace(file: SessionFile, session_id: str, old: StoredBody, new: bytes) -> None:
