@@ -18,6 +18,7 @@ from benches.figure import Figure
 from benches.subjects import (
     construct,
     durable,
+    encryption,
     instructions,
     life,
     lru,
@@ -25,6 +26,7 @@ from benches.subjects import (
     merge,
     opening,
     read,
+    rotation,
     turn,
     whole,
     written,
@@ -41,6 +43,8 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "lru": lru.figures,
     "merge": merge.figures,
     "durable": durable.figures,
+    "encryption": encryption.figures,
+    "rotation": rotation.figures,
     "written": written.figures,
     "life": life.figures,
 }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import time
-from collections.abc import Callable, Coroutine
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,14 +15,13 @@ from benches.conversation import FIRST_NUMBER, add_turn, answer, context_of
 from benches.disk import scratch
 from benches.figure import Costs, Figure, Limit
 from benches.interleave import Way, interleave, without_gc
-from benches.subjects.durable import EACH, Writing, begin, timed
+from benches.subjects.durable import EACH, Writing, timed
 from cryptography.fernet import Fernet
 
-from swisper_ctx import EncryptedSessionStore, Keyring, MemorySessionStore, PipelineSessionManager, SQLiteSessionStore
+from swisper_ctx import EncryptedSessionStore, MemorySessionStore, PipelineSessionManager
 from swisper_ctx.cli.conversations import load_source
 from swisper_ctx.keys import new_key
 from swisper_ctx.log import Change, CommitResult
-from swisper_ctx.stores.rotation import left, seal_anew
 from swisper_ctx.testing.changes import append, creation, folded
 
 PLAIN, SEALED = "plain", "encrypted"
@@ -32,8 +29,6 @@ KEY = new_key()
 SESSIONS, MESSAGES, LAST = 64, 10_000, 20
 FRAME = 1000
 BATCH = 500
-
-Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -50,7 +45,6 @@ def figures(quick: bool) -> list[Figure]:
             Figure(f"cold open of 10,000 messages, {what}: encrypted / plain", Limit("≤", limit), *sides)
             for (what, sides), limit in zip(opened.items(), (1.2, 2), strict=True)
         ),
-        *measure_rotation(quick),
     ]
 
 

@@ -44,14 +44,17 @@ class FernetKey:
 
     def open(self, token: bytes) -> bytes | None:
         """The body; None if it is no token of this key. Its age does not count."""
-        encrypted = len(token) - HEADER - MAC
-        if token[:1] != VERSION or encrypted < BLOCK or encrypted % BLOCK or not self._has_signed(token):
+        if not self.has_signed(token):
             return None
         padded = Cipher(self._aes, CBC(token[9:HEADER])).decryptor().update(token[HEADER:-MAC])
         length = padded[-1]
         return padded[:-length] if 1 <= length <= BLOCK and padded.endswith(PADDING[length]) else None
 
-    def _has_signed(self, token: bytes) -> bool:
+    def has_signed(self, token: bytes) -> bool:
+        """Whether it is a token of this key."""
+        encrypted = len(token) - HEADER - MAC
+        if token[:1] != VERSION or encrypted < BLOCK or encrypted % BLOCK:
+            return False
         mac = self._mac.copy()
         mac.update(token[:-MAC])
         try:

@@ -82,8 +82,8 @@ class Keyring:
         return None
 
     def number(self, token: bytes) -> int | None:
-        """Which key opens a token, counted from 0; None if none does."""
-        return next((number for number, key in enumerate(self._keys) if key.open(token) is not None), None)
+        """Which key has signed a token, counted from 0; None if none has."""
+        return next((number for number, key in enumerate(self._keys) if key.has_signed(token)), None)
 
 
 def decoded_key(key: object) -> bytes | None:

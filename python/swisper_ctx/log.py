@@ -9,7 +9,7 @@ Times are integers, microseconds since 1970-01-01 UTC. Bytes are envelopes: a st
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 GRACE_VERSIONS = 128
 GRACE_TIME = 600_000_000
@@ -28,6 +28,16 @@ class Etag(NamedTuple):
     version: int
     token: bytes
     """16 random bytes, drawn for each save."""
+
+
+class Sealed(Protocol):
+    """A body that is opened when it is needed: see `stores/encrypted.py`."""
+
+    def open(self) -> bytes:
+        """The envelope. Raises DecryptionError."""
+
+    def __len__(self) -> int:
+        """The bytes that are stored."""
 
 
 class Head(NamedTuple):
@@ -50,7 +60,7 @@ class Block(NamedTuple):
     """The record list it belongs to, the one large field it holds, or "" for the small fields together."""
     position: int
     records: int
-    body: bytes | None
+    body: bytes | Sealed | None
 
 
 class Frame(NamedTuple):

@@ -16,8 +16,8 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, Under, seal_anew
 
-PAUSE = 1.0
-"""Live turns have the store to themselves for as long as each batch has taken."""
+PAUSE = 0.25
+"""Live turns have the store to themselves for such a part of the time that each batch has taken."""
 
 
 @click.command("keygen", short_help="Make a new key.")

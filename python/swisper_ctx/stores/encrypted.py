@@ -76,15 +76,20 @@ class Place(NamedTuple):
         return self.id.to_bytes(16, "little") if isinstance(self.id, int) and self.id >= 0 else b""
 
 
-class SealedBody(bytes):
-    """The token of a segment, which is opened when it is touched."""
+class SealedBody:
+    """The token of a segment, which is opened when it is touched. It is equal to what stands in it."""
 
-    keyring: Keyring
-    place: Place
+    __slots__ = ("_keyring", "_place", "_token")
+
+    def __init__(self, keyring: Keyring, token: bytes, place: Place) -> None:
+        self._keyring, self._token, self._place = keyring, token, place
 
     def open(self) -> bytes:
         """The envelope. Raises DecryptionError."""
-        return opened(self.keyring, bytes(self), self.place)
+        return opened(self._keyring, self._token, self._place)
+
+    def __len__(self) -> int:
+        return len(self._token)
 
     def __eq__(self, other: object) -> bool:
         return self.open() == (other.open() if isinstance(other, SealedBody) else other)
@@ -163,7 +168,7 @@ class EncryptedSessionStore(SessionStore):
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         seal, added, size = self.keyring().seal, list[Block](), 0
         for block in checkpoint.added:
-            body = block.body.open() if isinstance(block.body, SealedBody) else block.body
+            body = block.body if isinstance(block.body, bytes | None) else block.body.open()
             added.append(block if body is None else block._replace(body=seal(body)))
             size += len(body or b"")
             if size > SLICE:
@@ -245,15 +250,14 @@ def opened_session(keyring: Keyring, stored: StoredSession) -> StoredSession:
 
 def opened_blocks(keyring: Keyring, session_id: str, epoch: int | None, blocks: Iterable[Block]) -> Iterable[Block]:
     """Blocks of fields opened, segments to be opened."""
+    body: bytes | SealedBody | None
     for block_id, field, position, records, token in blocks:
-        body = token
-        if token is not None:
-            place = Place(session_id, epoch, SEGMENT if records else FIELDS, block_id)
-            if records and isinstance(token, bytes):
-                body = SealedBody(token)
-                body.keyring, body.place = keyring, place
-            else:
-                body = opened(keyring, token, place)
+        if not isinstance(token, bytes):
+            body = None if token is None else opened(keyring, token, Place(session_id, epoch, SEGMENT, block_id))
+        elif records:
+            body = SealedBody(keyring, token, Place(session_id, epoch, SEGMENT, block_id))
+        else:
+            body = opened(keyring, token, Place(session_id, epoch, FIELDS, block_id))
         yield Block(block_id, field, position, records, body)
 
 

@@ -272,7 +272,7 @@ def _moved(now: _Session, checkpoint: Checkpoint, time: int) -> _Session:
     base, last, version = checkpoint.head.base, now.heads[-1].head.base, now.etag.version
     if not last <= base <= version:
         raise StoreError(f"a head at {base} is not between the last one ({last}) and now ({version})")
-    if any(block.body is None for block in checkpoint.added):
+    if not all(isinstance(block.body, bytes) for block in checkpoint.added):
         raise StoreError("a checkpoint adds a block without its body")
     if not set(checkpoint.dropped) <= {block.block_id for block in _in_use(now)}:
         raise StoreError("a checkpoint drops a block that is not in use")
@@ -328,7 +328,7 @@ def _bodies(session: _Session) -> Iterable[StoredBody]:
     for head, _ in session.heads:
         yield StoredBody("head", head.stamp, head.body)
     for row in session.blocks:
-        if row.block.body is not None:
+        if isinstance(row.block.body, bytes):
             yield StoredBody("block", row.block.block_id, row.block.body)
     for frame in session.frames:
         if frame.body is not None:
@@ -341,11 +341,12 @@ def _replaced(session: _Session, new: dict[StoredBody, bytes]) -> _Session:
         body = new.get(StoredBody("head", head.stamp, head.body), head.body)
         heads[at] = _HeadRow(head._replace(body=body), time)
     for at, row in enumerate(blocks):
-        found = new.get(StoredBody("block", row.block.block_id, row.block.body or b""), row.block.body)
-        blocks[at] = row._replace(block=row.block._replace(body=found))
+        if isinstance(row.block.body, bytes):
+            found = new.get(StoredBody("block", row.block.block_id, row.block.body), row.block.body)
+            blocks[at] = row._replace(block=row.block._replace(body=found))
     for at, frame in enumerate(frames):
-        found = new.get(StoredBody("frame", frame.version, frame.body or b""), frame.body)
-        frames[at] = frame._replace(body=found)
+        if frame.body is not None:
+            frames[at] = frame._replace(body=new.get(StoredBody("frame", frame.version, frame.body), frame.body))
     return session._replace(heads=tuple(heads), blocks=tuple(blocks), frames=frames)
 
 

@@ -46,21 +46,15 @@ async def seal_anew(
     the store to themselves. Raises StoreError as the store does.
     """
     for _ in range(ATTEMPTS):
-        bodies = await store.bodies(session_id)
-        due = [stored for stored in bodies if is_due(keyring, stored.body, plaintext)]
+        bodies = [(stored, under(keyring, stored.body)) for stored in await store.bodies(session_id)]
+        due = [stored for stored, found in bodies if (plaintext if found == PLAIN else found not in (0, UNKNOWN))]
         if not due:
-            break
+            return Counter(found for _, found in bodies)
         for batch in batches(due):
             start = time.perf_counter()
             await store.replace(session_id, [(stored, sealed_anew(keyring, stored.body)) for stored in batch])
             await asyncio.sleep(pause * (time.perf_counter() - start))
     return await left(store, keyring, session_id)
-
-
-def is_due(keyring: Keyring, body: bytes, plaintext: bool) -> bool:
-    """Whether a body is to be sealed anew."""
-    found = under(keyring, body)
-    return plaintext if found == PLAIN else found not in (0, UNKNOWN)
 
 
 def sealed_anew(keyring: Keyring, token: bytes) -> bytes:

@@ -1,4 +1,4 @@
-//! Stored bodies as Python passes them: bytes, or a subclass of bytes that is opened when it is needed.
+//! Stored bodies as Python passes them: bytes, or an object that is opened when it is needed.
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -30,9 +30,8 @@ impl Opener for Sealed {
 
 /// A body that was read from a store.
 pub fn stored_body(body: &Bound<'_, PyAny>) -> PyResult<Body> {
-    if !body.is_exact_instance_of::<PyBytes>() && body.hasattr("open")? {
-        let sealed = body.cast::<PyBytes>()?;
-        return Ok(Body::sealed(Sealed { size: sealed.as_bytes().len(), object: body.clone().unbind() }));
+    if !body.is_instance_of::<PyBytes>() && body.hasattr("open")? {
+        return Ok(Body::sealed(Sealed { size: body.len()?, object: body.clone().unbind() }));
     }
     Ok(Body::new(body.extract::<PyBackedBytes>()?))
 }
