@@ -282,8 +282,7 @@ mod tests {
     fn a_sealed_segment_is_opened_when_touched_and_tried_again_after_a_failure() {
         let segment = Segment::new(packed(&["{}"]));
         let body = Body::sealed(Slow(segment.seal("s", 0, [1; 16]).unwrap(), 0.into()));
-        let sealed =
-            Segment::lazy(1, 5, Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: Some(body) });
+        let sealed = Segment::lazy(1, 5, Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: Some(body) });
         assert_eq!(sealed.size(), 9 - 8);
         assert_eq!(sealed.records().err(), Some(Error::Opener));
         assert_eq!(sealed.records().unwrap(), segment.records().unwrap());
