@@ -78,6 +78,20 @@ async def test_a_provider_is_asked_at_each_load_and_save() -> None:
     assert loaded.metadata == {"now": 1}
 
 
+async def test_a_provider_without_a_key_fails_the_save_and_nothing_was_written() -> None:
+    vault = Vault(new_key())
+    store = EncryptedSessionStore(vault)
+    context = SwisperContext(session_id="s", user_id="u")
+    good, vault.now = vault.now, ["no key"]
+    with pytest.raises(StoreError, match="key 1 of 1 is no Fernet key") as caught:
+        await store.save_session(context)
+    assert type(caught.value) is StoreError
+    assert await store.etags(["s"]) == {}
+    vault.now = good
+    await store.save_session(context)
+    assert (await store.etags(["s"]))["s"] == context.etag
+
+
 def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     first, second = new_key(), new_key()

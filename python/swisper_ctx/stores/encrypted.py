@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import DecryptionError
+from swisper_ctx.errors import DecryptionError, StoreError
 from swisper_ctx.keys import KeyProvider, Keyring, Keys
 from swisper_ctx.log import (
     Block,
@@ -216,7 +216,10 @@ class _Provided:
     def __call__(self) -> Keyring:
         keys = tuple(self._provider.keys())
         if self._keyring is None or self._keys != keys:
-            self._keyring, self._keys = Keyring(keys), keys
+            try:
+                self._keyring, self._keys = Keyring(keys), keys
+            except ValueError as error:
+                raise StoreError(f"the key provider gives what is no key: {error}") from None
         return self._keyring
 
 
