@@ -11,16 +11,16 @@ from itertools import cycle
 
 from swisper_ctx import Keyring, SQLiteSessionStore
 from swisper_ctx.cli.reading import session_ids
-from swisper_ctx.stores.rotation import Pace, seal_anew
+from swisper_ctx.stores.rotation import seal_anew
 
 
 async def main(file: str, *keys: str) -> None:
-    store, pace = SQLiteSessionStore(file), Pace()
+    store = SQLiteSessionStore(file)
     reader = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for order in cycle((keys, keys[::-1])):
         print("round", flush=True)
         for session_id in await session_ids(store, None):
-            await seal_anew(store, Keyring(order), session_id, pace=pace)
+            await seal_anew(store, Keyring(order), session_id)
             if reader.done():
                 await store.aclose()
                 return

@@ -20,7 +20,7 @@ from benches.interleave import interleave
 
 from swisper_ctx import Keyring, PipelineSessionManager, SQLiteSessionStore, SwisperContext
 from swisper_ctx.keys import new_key
-from swisper_ctx.stores.rotation import Pace, seal_anew
+from swisper_ctx.stores.rotation import seal_anew
 
 KEYS = [new_key(), new_key()]
 SESSIONS, MESSAGES = 64, 1_000
@@ -57,9 +57,9 @@ async def rotate(file: Path, number: int) -> float:
     """Nanoseconds for each MB that is stored."""
     store = SQLiteSessionStore(file)
     keyring = Keyring(KEYS if number % 2 else KEYS[::-1])
-    pace, start, size = Pace(), perf_counter_ns(), 0
+    start, size = perf_counter_ns(), 0
     for session in (await store.sessions()).sessions:
-        left = await seal_anew(store, keyring, session.session_id, pace=pace)
+        left = await seal_anew(store, keyring, session.session_id)
         assert set(left) == {0}
     await store.aclose()
     taken = perf_counter_ns() - start

@@ -16,7 +16,7 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, left, seal_anew
 from swisper_ctx.stores.shelve import ShelveSessionStore
-from swisper_ctx.testing.changes import folded
+from swisper_ctx.testing.changes import append, committed, folded, grow
 
 OLD, NEW = new_key(), new_key()
 
@@ -160,6 +160,19 @@ async def test_after_a_death_everything_is_readable_and_the_next_one_goes_on(tmp
     store = SQLiteSessionStore(path)
     await check(store, [NEW], contexts)
     await store.aclose()
+
+
+async def test_a_file_tells_whether_others_write_into_it(tmp_path: Path) -> None:
+    store, other = SQLiteSessionStore(tmp_path / "s.db"), SQLiteSessionStore(tmp_path / "s.db")
+    etag = await grow(store, "s", 2)
+    assert not await store.has_other_writers()
+    await committed(store, append("s", etag))
+    assert not await store.has_other_writers()
+    await grow(other, "s", 5)
+    assert await store.has_other_writers()
+    assert not await store.has_other_writers()
+    await store.aclose()
+    await other.aclose()
 
 
 async def test_nothing_of_the_plaintext_stays_in_the_files(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from swisper_ctx.errors import ContextError, StoreError
 from swisper_ctx.keys import KeyFile, new_key
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
-from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, Pace, Under, seal_anew
+from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, Under, seal_anew
 
 
 @click.command("keygen", short_help="Make a new key.")
@@ -66,11 +66,11 @@ async def seal_all(store: SessionStore, output: Output, *, plaintext: bool) -> b
     if not isinstance(store, EncryptedSessionStore):
         raise click.UsageError("SWISPER_KEYS must name the keys, or a key file")
     keyring, left, failed = store.keyring(), Counter[Under](), list[str]()
-    ids, pace = await session_ids(store, None), Pace()
+    ids = await session_ids(store, None)
     with output.working("sessions", len(ids)) as advance:
         for session_id in ids:
             try:
-                left += await seal_anew(store.store, keyring, session_id, plaintext=plaintext, pace=pace)
+                left += await seal_anew(store.store, keyring, session_id, plaintext=plaintext)
             except ContextError as error:
                 failed.append(f"session {session_id}: {error}")
             advance()

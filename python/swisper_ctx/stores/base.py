@@ -117,6 +117,12 @@ class SessionStore(ABC):
         """
         raise StoreError(f"{type(self).__name__} does not replace what it keeps")
 
+    async def has_other_writers(self) -> bool:
+        """Whether others have written since the last call, as far as the store can see them: work that is not urgent
+        then takes its time.
+        """
+        return False
+
     @abstractmethod
     async def _close(self) -> None:
         """Let go of files, threads and connections."""

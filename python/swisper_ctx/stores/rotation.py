@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from swisper_ctx.errors import DecryptionError
@@ -15,32 +14,14 @@ from swisper_ctx.stores.encrypted import MAGIC
 
 BATCH = 32 * 1024
 """So many bytes are replaced at once: turns wait as long as that takes."""
-PAUSE = 0.02
-"""In seconds, after each batch while others use the store."""
+PAUSE = 0.05
+"""In seconds, after each batch while others write into the store."""
 ATTEMPTS = 5
 
 PLAIN, UNKNOWN = "plaintext", "no key"
 """What a body may be under, other than the number of a key."""
 
 Under = int | str
-
-
-class Pace:
-    """As fast as the store goes while nobody else writes into it; else a pause after each batch.
-
-    A batch that took much longer than the fastest one had to wait for somebody. The disk alone delays one now and
-    then, so two of the last 16 are needed.
-    """
-
-    def __init__(self) -> None:
-        self._fastest = float("inf")
-        self._waited: deque[bool] = deque(maxlen=16)
-
-    def pause(self, seconds: float) -> float:
-        """How long to pause after a batch that took so long."""
-        self._fastest = min(self._fastest, seconds)
-        self._waited.append(seconds > 2 * self._fastest + 0.0005)
-        return PAUSE if sum(self._waited) > 1 else 0
 
 
 def under(keyring: Keyring, body: bytes) -> Under:
@@ -57,24 +38,21 @@ async def left(store: SessionStore, keyring: Keyring, session_id: str) -> Counte
 
 
 async def seal_anew(
-    store: SessionStore, keyring: Keyring, session_id: str, *, plaintext: bool = False, pace: Pace | None = None
+    store: SessionStore, keyring: Keyring, session_id: str, *, plaintext: bool = False
 ) -> Counter[Under]:
     """Put every body of a session under the first key; with `plaintext`, also what was never sealed.
 
     How many were replaced, and what is left under which key. A body that others replace or purge meanwhile is left to
-    the next attempt; what has been done stays done. `pace` is for all sessions of one store. Raises StoreError as the
-    store does.
+    the next attempt; what has been done stays done. Raises StoreError as the store does.
     """
-    pace = pace or Pace()
     for _ in range(ATTEMPTS):
         bodies = [(stored, under(keyring, stored.body)) for stored in await store.bodies(session_id)]
         due = [stored for stored, found in bodies if (plaintext if found == PLAIN else found not in (0, UNKNOWN))]
         if not due:
             return Counter(found for _, found in bodies)
         for batch in batches(due):
-            start = time.perf_counter()
             await store.replace(session_id, [(stored, sealed_anew(keyring, stored.body)) for stored in batch])
-            await asyncio.sleep(pace.pause(time.perf_counter() - start))
+            await asyncio.sleep(PAUSE if await store.has_other_writers() else 0)
     return await left(store, keyring, session_id)
 
 

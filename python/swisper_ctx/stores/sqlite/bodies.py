@@ -37,3 +37,9 @@ def replace_bodies(writer: Writer, session_id: str, bodies: Sequence[tuple[Store
             for (kind, key, old), new in bodies:
                 replaced += cursor.execute(REPLACE[kind], (new, row[0], key, old)).rowcount
     return replaced
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection has written."""
+    (number,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(number)

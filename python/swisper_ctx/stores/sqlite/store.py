@@ -16,7 +16,7 @@ from swisper_ctx.log import Block, Change, Checkpoint, CommitResult, Etag, Frame
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.sqlite import read
-from swisper_ctx.stores.sqlite.bodies import read_bodies, replace_bodies
+from swisper_ctx.stores.sqlite.bodies import data_version, read_bodies, replace_bodies
 from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, overwrite_wal, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
@@ -50,6 +50,7 @@ class SQLiteSessionStore(SessionStore):
         self._process: int | None = None
         self._keep_versions = keep_versions
         self._has_replaced = False
+        self._data_version: int | None = None
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
         self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
@@ -118,6 +119,12 @@ class SQLiteSessionStore(SessionStore):
             replaced = await self._write(partial(replace_bodies, session_id=session_id, bodies=bodies))
         self._has_replaced = True
         return replaced
+
+    async def has_other_writers(self) -> bool:
+        with mapped_errors():
+            now = await self._write(lambda writer: data_version(writer.connection))
+        before, self._data_version = self._data_version, now
+        return before not in (None, now)
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:
