@@ -79,14 +79,15 @@ class Place(NamedTuple):
 class SealedBody:
     """The token of a segment, which is opened when it is touched. It is equal to what stands in it."""
 
-    __slots__ = ("_keyring", "_place", "_token")
+    __slots__ = ("_block_id", "_session", "_token")
 
-    def __init__(self, keyring: Keyring, token: bytes, place: Place) -> None:
-        self._keyring, self._token, self._place = keyring, token, place
+    def __init__(self, session: tuple[Keyring, str, int | None], block_id: bytes, token: bytes) -> None:
+        self._session, self._block_id, self._token = session, block_id, token
 
     def open(self) -> bytes:
         """The envelope. Raises DecryptionError."""
-        return opened(self._keyring, self._token, self._place)
+        keyring, session_id, epoch = self._session
+        return opened(keyring, self._token, Place(session_id, epoch, SEGMENT, self._block_id))
 
     def __len__(self) -> int:
         return len(self._token)
@@ -253,15 +254,18 @@ def opened_session(keyring: Keyring, stored: StoredSession) -> StoredSession:
 
 def opened_blocks(keyring: Keyring, session_id: str, epoch: int | None, blocks: Iterable[Block]) -> Iterable[Block]:
     """Blocks of fields opened, segments to be opened."""
-    body: bytes | SealedBody | None
+    session = keyring, session_id, epoch
+    # A long history has very many: this is half as long as making a Block by its class.
+    new = tuple.__new__
     for block_id, field, position, records, token in blocks:
-        if not isinstance(token, bytes):
-            body = None if token is None else opened(keyring, token, Place(session_id, epoch, SEGMENT, block_id))
-        elif records:
-            body = SealedBody(keyring, token, Place(session_id, epoch, SEGMENT, block_id))
+        body: bytes | SealedBody | None
+        if records and isinstance(token, bytes):
+            body = SealedBody(session, block_id, token)
+        elif token is None:
+            body = None
         else:
-            body = opened(keyring, token, Place(session_id, epoch, FIELDS, block_id))
-        yield Block(block_id, field, position, records, body)
+            body = opened(keyring, token, Place(session_id, epoch, SEGMENT if records else FIELDS, block_id))
+        yield new(Block, (block_id, field, position, records, body))
 
 
 def opened_frames(keyring: Keyring, session_id: str, epoch: int | None, frames: Iterable[Frame]) -> Iterable[Frame]:
