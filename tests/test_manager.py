@@ -14,7 +14,10 @@ import pytest
 
 from swisper_ctx import (
     ConflictError,
+    CorruptSessionError,
+    DecryptionError,
     EncodeError,
+    EncryptedSessionStore,
     InvalidTransitionError,
     Message,
     PipelineSessionManager,
@@ -23,7 +26,9 @@ from swisper_ctx import (
     SwisperContext,
     VersionUnavailableError,
     field,
+    serialize_context,
 )
+from swisper_ctx.keys import new_key
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, ManualClock
 from swisper_ctx.testing.clock import DAY, MINUTE, START
@@ -292,3 +297,47 @@ async def test_a_session_is_kept_for_a_day_unless_it_is_said_otherwise() -> None
 def test_a_time_to_live_is_positive(expires_in: timedelta | float) -> None:
     with pytest.raises(ValueError, match="expires_in"):
         PipelineSessionManager.open("memory://", expires_in=expires_in)
+
+
+async def test_what_a_manager_stores_is_encrypted(tmp_path: Path) -> None:
+    key, url = new_key(), f"sqlite:///{tmp_path}/s.db"
+    async with PipelineSessionManager.open(url, SwisperContext, encryption_key=key) as sessions:
+        context = await sessions.create_session(user_id="u", session_id="s", product_query="private")
+        assert isinstance(sessions.session_store, EncryptedSessionStore)
+    assert b"private" not in (tmp_path / "s.db").read_bytes()
+    async with PipelineSessionManager.open(url, SwisperContext, encryption_key=[new_key(), key]) as sessions:
+        found = await sessions.load_session_context("s")
+        assert found is not None
+        assert serialize_context(found) == serialize_context(context)
+    async with PipelineSessionManager.open(url, encryption_key=new_key()) as sessions:
+        with pytest.raises(DecryptionError):
+            await sessions.load_session_context("s")
+
+
+async def test_a_store_that_has_gone_back_is_seen_by_who_kept_an_etag() -> None:
+    store = MemorySessionStore()
+    sessions = PipelineSessionManager(store)
+    context = await sessions.create_session(user_id="u", session_id="s")
+    seen = [context.etag]
+    for number in range(3):
+        backup = dict(store._sessions)
+        backup["s"] = backup["s"]._replace(frames=[*backup["s"].frames])
+        context.metadata["number"] = number
+        await sessions.save(context)
+        seen.append(context.etag)
+    for etag in seen:
+        assert etag is not None
+        assert await sessions.load_session_context("s", at_least=etag) is not None
+    store._sessions = backup
+    assert await sessions.load_session_context("s", at_least=seen[2]) is not None
+    for _ in range(2):
+        with pytest.raises(CorruptSessionError, match="gone back"):
+            await sessions.load_session_context("s", at_least=seen[3])
+        # Another history of the same length, and then a longer one.
+        forked = await sessions.load_session_context("s")
+        assert forked is not None
+        forked.metadata["number"] = "other"
+        await sessions.save(forked)
+        forked.metadata["number"] = "another"
+        await sessions.save(forked)
+    assert await sessions.load_session_context("none", at_least=seen[3]) is None

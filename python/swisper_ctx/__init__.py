@@ -28,6 +28,7 @@ from swisper_ctx.errors import (
 )
 from swisper_ctx.events import EventName, OnEvent
 from swisper_ctx.fields import field
+from swisper_ctx.keys import KeyProvider, Keyring
 from swisper_ctx.log import Etag, SessionInfo, SessionPage, VersionInfo
 from swisper_ctx.manager import PipelineRun, PipelineSessionManager
 from swisper_ctx.stats import PerformanceCache, PipelineStats
@@ -36,6 +37,7 @@ from swisper_ctx.stores.recovery import RecoveryReport
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.cache import SessionCache
+    from swisper_ctx.stores.encrypted import EncryptedSessionStore
     from swisper_ctx.stores.memory import MemorySessionStore
     from swisper_ctx.stores.shelve import ShelveSessionStore
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
@@ -52,9 +54,12 @@ __all__ = [
     "DecryptionError",
     "Draft",
     "EncodeError",
+    "EncryptedSessionStore",
     "Etag",
     "EventName",
     "InvalidTransitionError",
+    "KeyProvider",
+    "Keyring",
     "LRUCache",
     "MemorySessionStore",
     "Message",
@@ -90,6 +95,7 @@ __all__ = [
 ]
 
 _STORES = {
+    "EncryptedSessionStore": "swisper_ctx.stores.encrypted",
     "MemorySessionStore": "swisper_ctx.stores.memory",
     "SessionCache": "swisper_ctx.stores.cache",
     "ShelveSessionStore": "swisper_ctx.stores.shelve",

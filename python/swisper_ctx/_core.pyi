@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
-from typing import Any, Final, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
+from typing import Any, Final, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 __all__ = [
     "Conflict",
@@ -396,9 +396,13 @@ class LRUCache(MutableMapping[_K, _V]):
     def popitem(self) -> tuple[_K, _V]:
         """Remove the oldest entry and return it. Raises KeyError if there is none."""
 
+class _Sealed(Protocol):
+    def open(self) -> bytes: ...
+    def __len__(self) -> int: ...
+
 _Etag: TypeAlias = tuple[int, bytes]
 _NewBlock: TypeAlias = tuple[bytes, str, int, int, bytes]
-_Block: TypeAlias = tuple[bytes, str, int, int, bytes | None]
+_Block: TypeAlias = tuple[bytes, str, int, int, bytes | _Sealed | None]
 
 @final
 class Snapshot:
@@ -432,7 +436,7 @@ class Snapshot:
     def missing(self) -> list[bytes]:
         """The ids of the blocks that were left in the store."""
 
-    def fill(self, block_id: bytes, body: bytes) -> None:
+    def fill(self, block_id: bytes, body: bytes | _Sealed) -> None:
         """Take in one of them, here and in every list and snapshot that shares it."""
 
     @property

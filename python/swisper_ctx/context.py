@@ -241,6 +241,11 @@ class SwisperContext(ContextBase):
     updated_at: datetime | None = field(default=None, init=False)
     version: int = field(default=0, init=False)
 
+    @property
+    def etag(self) -> Etag | None:
+        """The identity of the state that was loaded or saved last; None before the first save."""
+        return self._position.etag
+
     async def load_history(self) -> None:
         """Fetch the records that `tail=` left in the store; nothing if all are here.
 

@@ -156,7 +156,18 @@ class CorruptSessionError(StoreError):
 
 
 class DecryptionError(ContextError):
-    """Bytes that none of the keys opens, or that were sealed for another place."""
+    """Bytes that none of the keys opens, or that were sealed for another place. Other sessions are not affected.
+
+    `session_id` and `block` say what was expected, `keys` how many keys were tried.
+    """
+
+    def __init__(
+        self, problem: str, *, session_id: str | None = None, block: str | None = None, keys: int | None = None
+    ) -> None:
+        self.problem, self.session_id, self.block, self.keys = problem, session_id, block, keys
+        where = " of ".join(filter(None, (block, f"session {session_id}" if session_id else None)))
+        tried = "" if keys is None else f" ({keys} key{'' if keys == 1 else 's'} tried)"
+        super().__init__((f"{where}: {problem}" if where else problem) + tried)
 
 
 class PrivacyError(ContextError):

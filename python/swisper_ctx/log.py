@@ -9,7 +9,7 @@ Times are integers, microseconds since 1970-01-01 UTC. Bytes are envelopes: a st
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 GRACE_VERSIONS = 128
 GRACE_TIME = 600_000_000
@@ -34,6 +34,16 @@ class Etag(NamedTuple):
     """16 random bytes, drawn for each save."""
 
 
+class Sealed(Protocol):
+    """A body that is opened when it is needed: see `stores/encrypted.py`."""
+
+    def open(self) -> bytes:
+        """The envelope. Raises DecryptionError."""
+
+    def __len__(self) -> int:
+        """The bytes that are stored."""
+
+
 class Head(NamedTuple):
     """A checkpoint: `body` describes the state at version `base`, whose content stands in the blocks."""
 
@@ -41,6 +51,13 @@ class Head(NamedTuple):
     stamp: bytes
     """16 random bytes, drawn whenever a head is written: what the next checkpoint compares."""
     body: bytes
+
+
+def plain_body(body: bytes | Sealed | None) -> bytes:
+    """The bytes of a body that must be here. Raises DecryptionError."""
+    if body is None:
+        raise ValueError("a block without its body")
+    return body if isinstance(body, bytes) else body.open()
 
 
 class Block(NamedTuple):
@@ -54,7 +71,7 @@ class Block(NamedTuple):
     """The record list it belongs to, the one large field it holds, or "" for the small fields together."""
     position: int
     records: int
-    body: bytes | None
+    body: bytes | Sealed | None
 
 
 class Frame(NamedTuple):
@@ -160,6 +177,15 @@ class Restoration(NamedTuple):
     messages: int
     head: Head
     blocks: tuple[Block, ...]
+
+
+class StoredBody(NamedTuple):
+    """One body as a store keeps it, of any head, block or frame."""
+
+    kind: Literal["head", "block", "frame"]
+    key: bytes | int
+    """The stamp of a head, the id of a block, the version of a frame."""
+    body: bytes
 
 
 class VersionInfo(NamedTuple):

@@ -12,12 +12,14 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
-from swisper_ctx.errors import SessionNotFoundError, StoreError
+from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
 from swisper_ctx.events import EventName, OnEvent, emit
-from swisper_ctx.log import SessionPage, VersionInfo
+from swisper_ctx.keys import Keys
+from swisper_ctx.log import Etag, SessionPage, VersionInfo
 from swisper_ctx.retention import LONGEST
 from swisper_ctx.stats import PerformanceCache
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.recovery import RecoveryReport
 from swisper_ctx.stores.registry import open_store
 
@@ -113,7 +115,12 @@ class PipelineSessionManager(Generic[C]):
     @overload
     @classmethod
     def open(
-        cls, url: str, *, expires_in: timedelta | float | None = DAY, on_event: OnEvent | None = None
+        cls,
+        url: str,
+        *,
+        expires_in: timedelta | float | None = DAY,
+        encryption_key: Keys | None = None,
+        on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[SwisperContext]: ...
     @overload
     @classmethod
@@ -123,6 +130,7 @@ class PipelineSessionManager(Generic[C]):
         context_class: type[D],
         *,
         expires_in: timedelta | float | None = DAY,
+        encryption_key: Keys | None = None,
         on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[D]: ...
     @classmethod
@@ -132,14 +140,19 @@ class PipelineSessionManager(Generic[C]):
         context_class: type[Any] = SwisperContext,
         *,
         expires_in: timedelta | float | None = DAY,
+        encryption_key: Keys | None = None,
         on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
-        Use it as `async with`, or call `aclose()`. Raises StoreError for a URL that means no store, ValueError for an
+        With `encryption_key` what is stored is encrypted; see EncryptedSessionStore. Use it as `async with`, or call
+        `aclose()`. Raises StoreError for a URL that means no store, and ValueError for what is no key or an
         `expires_in` that is not positive.
         """
-        return cls(open_store(url), context_class, expires_in=expires_in, on_event=on_event)
+        store = open_store(url)
+        if encryption_key is not None:
+            store = EncryptedSessionStore(encryption_key, store)
+        return cls(store, context_class, expires_in=expires_in, on_event=on_event)
 
     async def __aenter__(self) -> Self:
         return self
@@ -163,15 +176,25 @@ class PipelineSessionManager(Generic[C]):
         return context
 
     async def load_session_context(
-        self, session_id: str, *, user_id: str | None = None, tail: int | None = None
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        tail: int | None = None,
+        at_least: Etag | None = None,
     ) -> C | None:
         """The context of a session, None if there is none or `user_id` is given and it is another user's.
 
-        With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`.
+        With `tail`, only about so many of the last records of each list; see `SwisperContext.load_history`. With
+        `at_least`, the etag of a state that the caller has seen (`context.etag`), CorruptSessionError if the store has
+        gone back behind it.
         """
+        # A cache asks the truth then: what it trusts may be older than what the caller has seen.
         context = await self.session_store.load_session(
-            session_id, user_id=user_id, tail=tail, context_class=self.context_class
+            session_id, user_id=user_id, tail=tail, strict=at_least is not None, context_class=self.context_class
         )
+        if context is not None and at_least is not None:
+            await check_not_older(self.session_store, context, at_least)
         if context is not None and len(self.performance) > 0:
             self.performance.refer(session_id, _cache_keys(context))
         return context
@@ -320,3 +343,17 @@ def _micros(period: timedelta | float | None) -> int | None:
             "expires_in must be positive and at most 100 years; None keeps sessions until they are deleted"
         )
     return max(round(seconds * 1_000_000), 1)
+
+
+async def check_not_older(store: SessionStore, context: SwisperContext, seen: Etag) -> None:
+    """Raise CorruptSessionError if a loaded context does not follow on a state that was seen before."""
+    now = context.etag
+    if now is None or now == seen:
+        return
+    if now.version > seen.version:
+        frames = await store.frames(context.session_id, after=seen.version - 1, limit=1)
+        # What has been purged meanwhile cannot tell; the version has gone on.
+        if not frames or frames[0].version != seen.version or frames[0].token == seen.token:
+            return
+    problem = f"version {now.version} does not follow on {seen.version}, which was seen: the store has gone back"
+    raise CorruptSessionError(problem, session_id=context.session_id)

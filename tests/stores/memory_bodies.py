@@ -6,12 +6,12 @@ from swisper_ctx.stores.memory import MemorySessionStore
 
 
 def bodies(store: MemorySessionStore) -> list[bytes]:
-    found: list[bytes | None] = []
+    found: list[object] = []
     for session in store._sessions.values():
         found += [row.head.body for row in session.heads]
         found += [row.block.body for row in session.blocks]
         found += [frame.body for frame in session.frames]
-    return [body for body in found if body is not None]
+    return [body for body in found if isinstance(body, bytes)]
 
 
 def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
@@ -22,7 +22,9 @@ def replace_body(store: MemorySessionStore, old: bytes, new: bytes) -> None:
     for session_id, session in store._sessions.items():
         heads = tuple(row._replace(head=row.head._replace(body=changed(row.head.body))) for row in session.heads)
         blocks = tuple(
-            row._replace(block=row.block._replace(body=row.block.body and changed(row.block.body)))
+            row._replace(
+                block=row.block._replace(body=changed(row.block.body) if isinstance(row.block.body, bytes) else None)
+            )
             for row in session.blocks
         )
         frames = [frame._replace(body=frame.body and changed(frame.body)) for frame in session.frames]

@@ -29,9 +29,11 @@ from swisper_ctx import (
     serialize_context,
 )
 from swisper_ctx._core import patch_of
+from swisper_ctx.keys import new_key
 from swisper_ctx.log import GRACE_VERSIONS, Change, CommitResult
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Failpoint
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.shelve import ShelveSessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
@@ -43,6 +45,7 @@ Hand = tuple[str, int]
 """One of the contexts of a session: two of them play two processes."""
 
 NAMES = ["a", "b"]
+KEYS = [new_key(), new_key()]
 names = st.sampled_from(NAMES)
 hands = st.tuples(names, st.integers(0, 1))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -82,6 +85,10 @@ def counted(function: R) -> R:
     return counting  # type: ignore[return-value]
 
 
+def sealed(store: SessionStore) -> EncryptedSessionStore:
+    return EncryptedSessionStore(KEYS, store)
+
+
 class World:
     """One store, and the contexts that were loaded from it."""
 
@@ -117,7 +124,8 @@ class World:
         return await folded(self.store, await self.store.at_version(session_id, max(etag.version - back, 1)))
 
     async def reopen(self) -> None:
-        if not isinstance(self.store.store, MemorySessionStore):
+        store = self.store.store
+        if not isinstance(store.store if isinstance(store, EncryptedSessionStore) else store, MemorySessionStore):
             await self.store.aclose()
             self.store = self.open()
 
@@ -183,6 +191,9 @@ class Stores(RuleBasedStateMachine):
             World(lambda failpoint: MemorySessionStore(clock=self.clock, failpoint=failpoint)),
             World(lambda failpoint: SQLiteSessionStore(path / "sqlite", clock=self.clock, failpoint=failpoint)),
             World(lambda failpoint: ShelveSessionStore(path / "shelve", clock=self.clock, failpoint=failpoint)),
+            World(lambda failpoint: sealed(MemorySessionStore(clock=self.clock, failpoint=failpoint))),
+            World(lambda failpoint: sealed(SQLiteSessionStore(path / "2", clock=self.clock, failpoint=failpoint))),
+            World(lambda failpoint: sealed(ShelveSessionStore(path / "3", clock=self.clock, failpoint=failpoint))),
         ]
         self.truth: dict[str, dict[int, Any]] = defaultdict(dict)
         """What was stored of each session at each version that was looked at while it was the newest."""

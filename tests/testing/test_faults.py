@@ -15,7 +15,8 @@ from tests.stores.memory_bodies import bodies, remove_body, replace_body
 from swisper_ctx import Message, PipelineExecution, SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import RETRY_WINDOW
-from swisper_ctx.stores.appending import LOST_ATTEMPTS, SessionStore
+from swisper_ctx.stores.appending import LOST_ATTEMPTS
+from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes

@@ -15,6 +15,7 @@ from swisper_ctx.cli.doctor import doctor
 from swisper_ctx.cli.export import export
 from swisper_ctx.cli.fork import fork
 from swisper_ctx.cli.history import history
+from swisper_ctx.cli.keys import encrypt, keygen, rotate
 from swisper_ctx.cli.listing import sessions
 from swisper_ctx.cli.recover import recover
 from swisper_ctx.cli.removing import cleanup, delete, evict
@@ -62,6 +63,7 @@ def demo(users: int | None, store: Path | None) -> None:
 
 LOOKING = (sessions, show, history, diff, export, verify, stats, doctor)
 WRITING = (checkpoint, fork, recover, cleanup, evict, delete)
+KEYS = (keygen, rotate, encrypt)
 
-for command in (*LOOKING, *WRITING):
+for command in (*LOOKING, *WRITING, *KEYS):
     commands.add_command(command)

@@ -1,8 +1,13 @@
-"""Finding the store that a command works on: `--store URL`, or the environment variable SWISPER_STORE."""
+"""Finding the store that a command works on: `--store URL`, or the environment variable SWISPER_STORE.
+
+SWISPER_KEYS has the keys of an encrypted one: no option, since every user of a machine can read the arguments of a
+process.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +17,9 @@ import click
 
 from swisper_ctx.cli.output import printable
 from swisper_ctx.errors import ContextError, StoreError
+from swisper_ctx.keys import Keys, named_keys
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.registry import open_store
 
 Work = Callable[[SessionStore], Awaitable[bool]]
@@ -56,14 +63,26 @@ store_option = click.option(
 )
 
 
+def keys_at_hand() -> Keys | None:
+    """What SWISPER_KEYS means; None if it is not set."""
+    value = os.environ.get("SWISPER_KEYS", "")
+    return named_keys(value) if value else None
+
+
+def opened_store(url: str) -> SessionStore:
+    """The store of a URL, encrypted if there are keys. Raises UsageError."""
+    try:
+        store, keys = open_store(url), keys_at_hand()
+        return store if keys is None else EncryptedSessionStore(keys, store)
+    except (StoreError, ValueError) as error:
+        raise click.UsageError(printable(str(error))) from None
+
+
 def perform(url: str, work: Work) -> None:
     """Do the work of a command on its store; errors of this package end it with one line."""
     # Integers of any size are exact in a context; Python refuses to print those of more than 4300 digits.
     sys.set_int_max_str_digits(0)
-    try:
-        store = open_store(url)
-    except StoreError as error:
-        raise click.UsageError(printable(str(error))) from None
+    store = opened_store(url)
     try:
         good = asyncio.run(_closing(store, work))
     except ContextError as error:

@@ -22,6 +22,7 @@ from swisper_ctx.log import (
     Remains,
     Restoration,
     SessionPage,
+    StoredBody,
     StoredSession,
     VersionInfo,
 )
@@ -132,6 +133,23 @@ class SessionStore(ABC):
         False if the session is not at `expected`, or something is kept under the quarantine id already.
         """
         raise StoreError(f"{type(self).__name__} recovers no sessions")
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        """Every body that is kept of a session, in use or not, as it is stored; empty if there is no such session."""
+        raise StoreError(f"{type(self).__name__} does not tell what it keeps")
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        """Put other bytes in the place of bodies that are still what they were; how many those were.
+
+        Versions, etags and stamps stay: it is for bytes that mean the same, as under another key.
+        """
+        raise StoreError(f"{type(self).__name__} does not replace what it keeps")
+
+    async def has_other_writers(self) -> bool:
+        """Whether others have written since the last call, as far as the store can see them: work that is not urgent
+        then takes its time.
+        """
+        return False
 
     @abstractmethod
     async def _close(self) -> None:

@@ -29,6 +29,7 @@ from swisper_ctx.log import (
     Remains,
     Restoration,
     SessionPage,
+    StoredBody,
     StoredSession,
 )
 from swisper_ctx.stores.base import SessionStore
@@ -262,6 +263,15 @@ class SessionCache(SessionStore):
     async def _deleted(self, session_ids: Collection[str]) -> None:
         for session_id in session_ids:
             self.invalidate(session_id)
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self._behind.bodies(session_id)
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        return await self._behind.replace(session_id, bodies)
+
+    async def has_other_writers(self) -> bool:
+        return await self._behind.has_other_writers()
 
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100

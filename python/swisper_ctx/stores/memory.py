@@ -23,6 +23,7 @@ from swisper_ctx.log import (
     Restoration,
     SessionInfo,
     SessionPage,
+    StoredBody,
     StoredSession,
 )
 from swisper_ctx.stores.base import SessionStore
@@ -236,6 +237,23 @@ class MemorySessionStore(SessionStore):
         page = tuple(_info(id_, session) for id_, session in found[:limit])
         return SessionPage(page, str(found[limit - 1][1].key) if len(found) > limit else None)
 
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        self._check_open()
+        now = self._sessions.get(session_id)
+        return tuple(_bodies(now)) if now else ()
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        self._check_open()
+        self._failpoint("replace.begin")
+        now = self._sessions.get(session_id)
+        if now is None:
+            return 0
+        new = {old: body for old, body in bodies if old in set(_bodies(now))}
+        self._failpoint("replace.applied")
+        self._sessions[session_id] = _replaced(now, new)
+        self._failpoint("replace.done")
+        return len(new)
+
     async def _close(self) -> None:
         self._closed = True
 
@@ -307,7 +325,7 @@ def _moved(now: _Session, checkpoint: Checkpoint, time: int) -> _Session:
     base, last, version = checkpoint.head.base, now.heads[-1].head.base, now.etag.version
     if not last <= base <= version:
         raise StoreError(f"a head at {base} is not between the last one ({last}) and now ({version})")
-    if any(block.body is None for block in checkpoint.added):
+    if not all(isinstance(block.body, bytes) for block in checkpoint.added):
         raise StoreError("a checkpoint adds a block without its body")
     if not set(checkpoint.dropped) <= {block.block_id for block in _in_use(now)}:
         raise StoreError("a checkpoint drops a block that is not in use")
@@ -357,6 +375,32 @@ def _remembered(frames: Iterable[Frame], bound: int, time: int) -> Iterable[Fram
             yield frame
         elif frame.version == bound or frame.time > time - RETRY_WINDOW:
             yield frame._replace(body=None)
+
+
+def _bodies(session: _Session) -> Iterable[StoredBody]:
+    for head, _ in session.heads:
+        yield StoredBody("head", head.stamp, head.body)
+    for row in session.blocks:
+        if isinstance(row.block.body, bytes):
+            yield StoredBody("block", row.block.block_id, row.block.body)
+    for frame in session.frames:
+        if frame.body is not None:
+            yield StoredBody("frame", frame.version, frame.body)
+
+
+def _replaced(session: _Session, new: dict[StoredBody, bytes]) -> _Session:
+    heads, blocks, frames = list(session.heads), list(session.blocks), list(session.frames)
+    for at, (head, time) in enumerate(heads):
+        body = new.get(StoredBody("head", head.stamp, head.body), head.body)
+        heads[at] = _HeadRow(head._replace(body=body), time)
+    for at, row in enumerate(blocks):
+        if isinstance(row.block.body, bytes):
+            found = new.get(StoredBody("block", row.block.block_id, row.block.body), row.block.body)
+            blocks[at] = row._replace(block=row.block._replace(body=found))
+    for at, frame in enumerate(frames):
+        if frame.body is not None:
+            frames[at] = frame._replace(body=new.get(StoredBody("frame", frame.version, frame.body), frame.body))
+    return session._replace(heads=tuple(heads), blocks=tuple(blocks), frames=frames)
 
 
 def _key(cursor: str | None) -> int | None:

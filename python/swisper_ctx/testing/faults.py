@@ -18,6 +18,7 @@ from swisper_ctx.log import (
     Remains,
     Restoration,
     SessionPage,
+    StoredBody,
     StoredSession,
 )
 from swisper_ctx.stores.base import SessionStore
@@ -39,6 +40,8 @@ OPERATIONS = (
     "sessions",
     "remains",
     "restore",
+    "bodies",
+    "replace",
 )
 
 
@@ -167,6 +170,14 @@ class FaultyStore(SessionStore):
     async def restore(self, restoration: Restoration) -> bool:
         written: bool = await self._call("restore", lambda: self.store.restore(restoration))
         return written
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        found: tuple[StoredBody, ...] = await self._call("bodies", lambda: self.store.bodies(session_id))
+        return found
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        replaced: int = await self._call("replace", lambda: self.store.replace(session_id, bodies))
+        return replaced
 
     async def aclose(self) -> None:
         for fault in self._hanging:

@@ -1,28 +1,63 @@
-//! The bytes of a stored block, whoever owns them: what a driver has read is not copied.
+//! The bytes of a stored block, whoever owns them: what a driver has read is not copied. Sealed ones are opened by
+//! whoever has the key, when they are needed.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::envelope;
+use crate::error::Result;
+
+/// Opens one sealed body.
+pub trait Opener: Send + Sync {
+    /// Fails with `Error::Opener`.
+    fn open(&self) -> Result<Vec<u8>>;
+
+    /// The bytes that it has while it is sealed.
+    fn size(&self) -> usize;
+}
+
 #[derive(Clone)]
-pub struct Body(Arc<dyn AsRef<[u8]> + Send + Sync>);
+pub struct Body(Owner);
+
+#[derive(Clone)]
+enum Owner {
+    Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Sealed(Arc<dyn Opener>),
+}
 
 impl Body {
     pub fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(owner))
+        Self(Owner::Bytes(Arc::new(owner)))
     }
-}
 
-impl Deref for Body {
-    type Target = [u8];
+    pub fn sealed(opener: impl Opener + 'static) -> Self {
+        Self(Owner::Sealed(Arc::new(opener)))
+    }
 
-    fn deref(&self) -> &[u8] {
-        (*self.0).as_ref()
+    /// The envelope, opened if it is sealed.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.0 {
+            Owner::Bytes(bytes) => Ok(Cow::Borrowed((**bytes).as_ref())),
+            Owner::Sealed(opener) => opener.open().map(Cow::Owned),
+        }
+    }
+
+    /// The length of the payload; of a sealed one, which does not tell, what it has as it is.
+    #[must_use]
+    pub fn raw_length(&self) -> usize {
+        match &self.0 {
+            Owner::Bytes(bytes) => envelope::raw_length((**bytes).as_ref()),
+            Owner::Sealed(opener) => opener.size(),
+        }
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{} bytes", self.len())
+        match &self.0 {
+            Owner::Bytes(bytes) => write!(to, "{} bytes", (**bytes).as_ref().len()),
+            Owner::Sealed(opener) => write!(to, "{} bytes, sealed", opener.size()),
+        }
     }
 }

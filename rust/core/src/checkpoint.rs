@@ -362,7 +362,7 @@ mod tests {
         let (two, _) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.added.len(), 1, "the short segment at the end; the one that is not here is kept");
         assert_eq!(missing(&state), [used[0].id]);
-        fill(&state, used[0].id, &Body::new(used[0].body.clone().unwrap().to_vec()));
+        fill(&state, used[0].id, &Body::new(used[0].body.as_ref().unwrap().bytes().unwrap().to_vec()));
         assert_eq!(encoded(&state), encoded(first.next()));
     }
 
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(used.iter().map(|block| block.records).collect::<Vec<_>>(), [0, 40]);
         for block in used {
             let refused = |block: Block| matches!(check(&"s".into(), 0, block), Err(Error::Corrupt { .. }));
-            let mut body = block.body.as_ref().unwrap().to_vec();
+            let mut body = block.body.as_ref().unwrap().bytes().unwrap().to_vec();
             *body.last_mut().unwrap() ^= 1;
             assert!(refused(Block { body: Some(Body::new(body)), ..block.clone() }));
             assert!(refused(Block { id: [99; 16], ..block.clone() }));
@@ -389,7 +389,7 @@ mod tests {
         let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400)]);
         let (one, mut used) = checkpoint(first.next(), 1, &[], &mut ids);
-        let mut body = used[1].body.as_ref().unwrap().to_vec();
+        let mut body = used[1].body.as_ref().unwrap().bytes().unwrap().to_vec();
         *body.last_mut().unwrap() ^= 1;
         used[1].body = Some(Body::new(body));
         let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();

@@ -44,6 +44,8 @@ pub enum Error {
     OutOfRange,
     /// The records were left in the store.
     NotLoaded,
+    /// A sealed body could not be opened; who holds the key keeps the reason.
+    Opener,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -61,7 +63,7 @@ impl Error {
     #[must_use]
     pub fn inside(self, block: &str) -> Self {
         match self {
-            Self::Corrupt { .. } | Self::NotLoaded => self,
+            Self::Corrupt { .. } | Self::NotLoaded | Self::Opener => self,
             other => Self::corrupt(block, other.to_string()),
         }
     }
@@ -75,6 +77,7 @@ impl fmt::Display for Error {
             Self::Corrupt { block, problem } => write!(f, "{block}: {problem}"),
             Self::OutOfRange => f.write_str("no such record"),
             Self::NotLoaded => f.write_str("not loaded"),
+            Self::Opener => f.write_str("cannot be opened"),
         }
     }
 }

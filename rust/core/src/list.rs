@@ -232,9 +232,14 @@ impl List {
             return Ok(segments);
         }
         let tail = copy(&lock(&self.tail), self.tail_count);
-        let short = segments.pop_if(|last| last.size() < SEGMENT_SIZE);
-        let before = short.as_ref().map(|segment| segment.records()).transpose()?;
-        let texts = before.into_iter().flat_map(|b| (0..b.len()).filter_map(|n| b.get(n)));
+        // A sealed one tells its size only when it is opened.
+        let last = segments.last().filter(|last| last.size() < SEGMENT_SIZE);
+        let before = last.map(|segment| segment.records().cloned()).transpose()?;
+        let before = before.filter(|records| records.size(records.len()) < SEGMENT_SIZE);
+        if before.is_some() {
+            segments.pop();
+        }
+        let texts = before.iter().flat_map(|b| (0..b.len()).filter_map(|n| b.get(n)));
         segments.extend(pack(texts.chain((0..tail.len()).filter_map(|n| tail.get(n)))));
         Ok(segments)
     }

@@ -67,7 +67,7 @@ fn incomplete(field: &str) -> Error {
 
 pub(crate) fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
-    let payload = envelope::open(&place, block.body.as_deref().ok_or(Error::NotLoaded)?)?;
+    let payload = envelope::open(&place, &block.body.as_ref().ok_or(Error::NotLoaded)?.bytes()?)?;
     let found: Vec<_> =
         members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
     for (key, value) in &found {

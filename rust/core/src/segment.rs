@@ -98,7 +98,7 @@ impl Packed {
 }
 
 /// A segment as it stands in a store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stored {
     pub session_id: Arc<str>,
     pub epoch: u32,
@@ -147,7 +147,7 @@ impl Segment {
     pub fn lazy(count: usize, position: i64, stored: Stored) -> Self {
         Self {
             count,
-            size: stored.body.as_ref().map_or(0, |body| envelope::raw_length(body)).saturating_sub(4 + 4 * count),
+            size: stored.body.as_ref().map_or(0, Body::raw_length).saturating_sub(4 + 4 * count),
             packed: OnceLock::new(),
             spot: Mutex::new(Some(Spot { id: stored.id, position })),
             stored: Mutex::new(Some(stored)),
@@ -159,7 +159,7 @@ impl Segment {
         self.count
     }
 
-    /// The bytes of its records, commas included.
+    /// The bytes of its records, commas included; of one that is still sealed, those of the sealed body.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size
@@ -170,11 +170,12 @@ impl Segment {
         if let Some(packed) = self.packed.get() {
             return Ok(packed);
         }
-        let mut stored = lock(&self.stored);
-        if let Some(waiting) = stored.as_ref() {
-            let packed = open(waiting, self.count)?;
+        // Not under the lock: what opens a sealed body may wait for another thread, and that one for the lock.
+        let waiting = lock(&self.stored).clone();
+        if let Some(waiting) = waiting {
+            let packed = open(&waiting, self.count)?;
             drop(self.packed.set(Arc::new(packed)));
-            *stored = None;
+            *lock(&self.stored) = None;
         }
         self.packed.get().ok_or(Error::OutOfRange)
     }
@@ -210,7 +211,7 @@ impl Segment {
 
 fn open(stored: &Stored, count: usize) -> Result<Packed> {
     let place = stored.place();
-    let payload = envelope::open(&place, stored.body.as_ref().ok_or(Error::NotLoaded)?)?;
+    let payload = envelope::open(&place, &stored.body.as_ref().ok_or(Error::NotLoaded)?.bytes()?)?;
     let packed = Packed::from_payload(payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
     if packed.len() == count {
         Ok(packed)
@@ -262,6 +263,29 @@ mod tests {
         assert_eq!(absent.missing(), None);
         assert!(lazy([2; 16], 2).records().is_err());
         assert!(lazy([1; 16], 3).records().is_err());
+    }
+
+    struct Slow(Vec<u8>, std::sync::atomic::AtomicUsize);
+
+    impl crate::body::Opener for Slow {
+        fn open(&self) -> Result<Vec<u8>> {
+            let before = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if before == 0 { Err(Error::Opener) } else { Ok(self.0.clone()) }
+        }
+
+        fn size(&self) -> usize {
+            9
+        }
+    }
+
+    #[test]
+    fn a_sealed_segment_is_opened_when_touched_and_tried_again_after_a_failure() {
+        let segment = Segment::new(packed(&["{}"]));
+        let body = Body::sealed(Slow(segment.seal("s", 0, [1; 16]).unwrap(), 0.into()));
+        let sealed = Segment::lazy(1, 5, Stored { session_id: "s".into(), epoch: 0, id: [1; 16], body: Some(body) });
+        assert_eq!(sealed.size(), 9 - 8);
+        assert_eq!(sealed.records().err(), Some(Error::Opener));
+        assert_eq!(sealed.records().unwrap(), segment.records().unwrap());
     }
 
     #[test]

@@ -1,10 +1,23 @@
 //! From the core's errors to the classes of `swisper_ctx.errors`.
 
-use pyo3::exceptions::{PyIndexError, PyTypeError};
+use std::cell::Cell;
+
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use swisper_core::error::Error;
+
+thread_local! {
+    /// Why the last sealed body was not opened in this thread: the core cannot carry an exception.
+    static OPENER: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
+
+/// The core's error for an exception of an opener, which `raise` gives back.
+pub fn opener_failed(error: PyErr) -> Error {
+    OPENER.set(Some(error));
+    Error::Opener
+}
 
 /// A class of `swisper_ctx.errors`.
 fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -39,6 +52,7 @@ pub fn raise(py: Python<'_>, error: &Error, session_id: Option<&str>) -> PyErr {
         Error::NotLoaded => {
             build(py, "NotLoadedError", "only the last records were loaded: await context.load_history()", &[])
         }
+        Error::Opener => Ok(OPENER.take().unwrap_or_else(|| PyRuntimeError::new_err(error.to_string()))),
         Error::OutOfRange => Ok(PyIndexError::new_err("list index out of range")),
     };
     built.unwrap_or_else(|error| error)

@@ -21,6 +21,7 @@ mod record;
 mod record_list;
 mod salvage;
 mod schema;
+mod sealed;
 mod select;
 mod slots;
 mod snapshot;

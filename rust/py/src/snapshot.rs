@@ -1,11 +1,11 @@
 //! `Snapshot` and `Delta`: one version of a session, and the change to the next.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple};
 use swisper_core::body::Body;
 use swisper_core::checkpoint::{self, About, Block};
@@ -22,6 +22,7 @@ use crate::construct::with_scratch;
 use crate::error::raise;
 use crate::record::Class;
 use crate::record_list::RecordList;
+use crate::sealed::stored_body;
 use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
@@ -169,8 +170,8 @@ impl Snapshot {
         open::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
     }
 
-    fn fill(&self, block_id: &[u8], body: PyBackedBytes) -> PyResult<()> {
-        open::fill(&self.state, array(block_id, "a block id")?, &Body::new(body));
+    fn fill(&self, block_id: &[u8], body: &Bound<'_, PyAny>) -> PyResult<()> {
+        open::fill(&self.state, array(block_id, "a block id")?, &stored_body(body)?);
         Ok(())
     }
 
@@ -270,7 +271,9 @@ impl Snapshot {
         let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
         let added = PyList::empty(py);
         for block in parts.added {
-            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, block.body.as_deref().unwrap_or_default()));
+            let body = block.body.as_ref().map_or(Ok(Cow::default()), Body::bytes);
+            let body = body.map_err(|error| raise(py, &error, Some(session_id)))?;
+            let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &body));
             added.append((id, &*block.field, block.position, block.records, body))?;
         }
         let dropped = parts.dropped.iter().map(|id| PyBytes::new(py, id)).collect();
@@ -317,7 +320,7 @@ pub fn stored_blocks(blocks: &[Bound<'_, PyTuple>]) -> PyResult<Vec<Block>> {
             field: name,
             position: position.extract()?,
             records: records.extract()?,
-            body: body.extract::<Option<PyBackedBytes>>()?.map(Body::new),
+            body: if body.is_none() { None } else { Some(stored_body(&body)?) },
         });
     }
     Ok(found)

@@ -94,7 +94,7 @@ def _purged(shelf: BytesShelf, session_id: str, log: Log, version: int, time: in
 
 def _put_bodies(shelf: BytesShelf, checkpoint: Checkpoint) -> None:
     for block in checkpoint.added:
-        if block.body is None:
+        if not isinstance(block.body, bytes):
             raise StoreError("a checkpoint adds a block without its body")
         shelf[key_of(checkpoint.session_id, part_of_block(block.block_id))] = block.body
     shelf[key_of(checkpoint.session_id, part_of_head(checkpoint.head.stamp))] = checkpoint.head.body

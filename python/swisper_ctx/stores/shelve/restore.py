@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from swisper_ctx.errors import CorruptSessionError
-from swisper_ctx.log import Frame, KeptBlock, Remains, Restoration
+from swisper_ctx.log import Frame, KeptBlock, Remains, Restoration, plain_body
 from swisper_ctx.stores.clock import Failpoint
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import (
@@ -87,7 +87,7 @@ def restore_session(file: SessionFile, restoration: Restoration, time: int, fail
 def _put_anew(shelf: BytesShelf, restoration: Restoration, time: int) -> None:
     session_id, _, _, etag, _, _, head, blocks = restoration
     for block in blocks:
-        shelf[key_of(session_id, part_of_block(block.block_id))] = block.body or b""
+        shelf[key_of(session_id, part_of_block(block.block_id))] = plain_body(block.body)
     shelf[key_of(session_id, part_of_head(head.stamp))] = head.body
     put_frame(shelf, session_id, Frame(etag.version, etag.token, None, time, None))
     rows = tuple(BlockRow(*block[:4], head.base, None) for block in blocks)

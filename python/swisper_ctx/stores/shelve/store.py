@@ -20,11 +20,13 @@ from swisper_ctx.log import (
     Remains,
     Restoration,
     SessionPage,
+    StoredBody,
     StoredSession,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.shelve import read
+from swisper_ctx.stores.shelve.bodies import read_bodies, replace_bodies
 from swisper_ctx.stores.shelve.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.shelve.file import SessionFile, open_file, reading
 from swisper_ctx.stores.shelve.restore import read_remains, restore_session
@@ -121,6 +123,12 @@ class ShelveSessionStore(SessionStore):
 
     async def restore(self, restoration: Restoration) -> bool:
         return await self._run(lambda file: restore_session(file, restoration, self._clock(), self._failpoint))
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self._read(partial(read_bodies, session_id=session_id))
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        return await self._run(lambda file: replace_bodies(file, session_id, bodies, self._failpoint))
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:

@@ -89,11 +89,11 @@ def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool)
         now = writer.clock() if expired else None
         deleted = sum(delete_one(cursor, session_id, now) for session_id in session_ids)
     if deleted:
-        _overwrite_wal(writer.connection)
+        overwrite_wal(writer.connection)
     return deleted
 
 
-def _overwrite_wal(connection: sqlite3.Connection) -> None:
+def overwrite_wal(connection: sqlite3.Connection) -> None:
     """Pages from before still stand in the WAL: cut it, unless somebody goes on reading there."""
     with suppress(sqlite3.Error):
         for _ in range(20):

@@ -23,13 +23,15 @@ from swisper_ctx.log import (
     Remains,
     Restoration,
     SessionPage,
+    StoredBody,
     StoredSession,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.sqlite import read
-from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
+from swisper_ctx.stores.sqlite.bodies import data_version, read_bodies, replace_bodies
+from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, overwrite_wal, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
@@ -62,6 +64,8 @@ class SQLiteSessionStore(SessionStore):
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
         self._keep_versions = keep_versions
+        self._has_replaced = False
+        self._data_version: int | None = None
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
         self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
@@ -143,8 +147,27 @@ class SQLiteSessionStore(SessionStore):
         with mapped_errors(restoration.session_id):
             return await self._write(partial(restore_session, restoration=restoration))
 
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self._read(partial(read_bodies, session_id=session_id), session_id)
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        """As every store; what was replaced goes from the WAL when this store is closed."""
+        with mapped_errors(session_id):
+            replaced = await self._write(partial(replace_bodies, session_id=session_id, bodies=bodies))
+        self._has_replaced = True
+        return replaced
+
+    async def has_other_writers(self) -> bool:
+        with mapped_errors():
+            now = await self._write(lambda writer: data_version(writer.connection))
+        before, self._data_version = self._data_version, now
+        return before not in (None, now)
+
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:
+            if self._has_replaced:
+                self._has_replaced = False
+                await self._write(lambda writer: overwrite_wal(writer.connection))
             await self._reader.aclose()
             await self._writer.aclose()
 

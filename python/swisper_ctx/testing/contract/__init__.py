@@ -20,6 +20,7 @@ from swisper_ctx.testing.contract.listings import SessionsContract
 from swisper_ctx.testing.contract.merging import MergeContract
 from swisper_ctx.testing.contract.reads import ReadContract
 from swisper_ctx.testing.contract.recovery import RecoveryContract
+from swisper_ctx.testing.contract.replacing import ReplaceContract
 from swisper_ctx.testing.contract.versions import VersionContract
 
 __all__ = ["StoreContract"]
@@ -37,6 +38,7 @@ class StoreContract(
     ExpiryContract,
     DamageContract,
     RecoveryContract,
+    ReplaceContract,
     ClosingContract,
 ):
     """The tests of a store: subclass it as `TestMyStore`, and say how the store is opened and reached from outside.

@@ -27,6 +27,8 @@ class ClosingContract:
             store.checkpoint(Checkpoint("s", bytes(16), new_head(), (), ())),
             store.delete(["s"]),
             store.sessions(),
+            store.bodies("s"),
+            store.replace("s", []),
         ):
             with pytest.raises(StoreError, match="closed"):
                 await operation

@@ -88,7 +88,7 @@ class DamageContract:
         assert stored is not None
         assert stored.head is not None
         block = next(block for block in stored.blocks if block.field == "conversation_history")
-        assert block.body is not None
+        assert isinstance(block.body, bytes)
         frame = stored.frames[-1].body
         assert frame is not None
         return {"head": stored.head.body, "block": block.body, "frame": frame}

@@ -302,7 +302,7 @@ class MergeContract:
     async def test_a_cancelled_save_merges_all_the_same(self, store: SessionStore) -> None:
         """Cancelled after every number of steps of the event loop that a merge takes."""
         await begun(store)
-        for steps in range(100):
+        for steps in range(1_000):
             ours, theirs = await loaded(store), await loaded(store)
             says(f"theirs {steps}")(theirs)
             await store.save_session(theirs)

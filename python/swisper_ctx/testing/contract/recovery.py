@@ -9,6 +9,7 @@ import pytest
 from swisper_ctx._core import Message
 from swisper_ctx.context import SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError, VersionUnavailableError
+from swisper_ctx.log import plain_body
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.recovery import QUARANTINES, is_quarantine
 from swisper_ctx.testing.changes import folded
@@ -136,12 +137,10 @@ class RecoveryContract(ForkContract):
             return stored.head.body
         if kind.startswith("frame"):
             frames = await store.frames("s")
-            (found,) = [frame.body for frame in frames if frame.version == int(kind.split()[1])]
-        else:
-            blocks = [block for block in stored.blocks if (block.field == "") == (kind == "fields")]
-            found = blocks[len(blocks) // 2].body
-        assert found is not None
-        return found
+            (body,) = [frame.body for frame in frames if frame.version == int(kind.split()[1])]
+            return plain_body(body)
+        blocks = [block for block in stored.blocks if (block.field == "") == (kind == "fields")]
+        return plain_body(blocks[len(blocks) // 2].body)
 
     async def damage(self, store: SessionStore, body: bytes, how: str) -> None:
         if how == "missing":

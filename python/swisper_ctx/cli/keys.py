@@ -1,0 +1,93 @@
+"""`swisper-ctx keygen`, `rotate`, `encrypt`: new keys, and sealing what a store holds under them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from swisper_ctx.cli.output import Output, json_option, plural, printable
+from swisper_ctx.cli.reading import session_ids
+from swisper_ctx.cli.store_option import perform, store_option
+from swisper_ctx.errors import ContextError, StoreError
+from swisper_ctx.keys import KeyFile, new_key
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
+from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, Under, seal_anew
+
+
+@click.command("keygen", short_help="Make a new key.")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+def keygen(file: Path | None) -> None:
+    """Print a new key, or write it into FILE above those that it has: the first key encrypts, all decrypt.
+
+    A new FILE may be read by its owner alone. SWISPER_KEYS names it for the other commands.
+    """
+    if file is None:
+        click.echo(new_key())
+        return
+    try:
+        KeyFile(file).put_first(new_key())
+        count = len(KeyFile(file).keys())
+    except (StoreError, OSError) as error:
+        raise click.ClickException(printable(str(error))) from None
+    click.echo(f"{plural(count, 'key')} in {printable(str(file))}, the first is new", err=True)
+
+
+@click.command("rotate", short_help="Seal everything under the first key.")
+@store_option
+@json_option
+def rotate(store: str, as_json: bool) -> None:
+    """Put everything that is stored under the first key of SWISPER_KEYS, beside live turns.
+
+    First give the keys, old and new, to every process that uses the store. One that was interrupted is run again and
+    goes on. The exit code is 1 if anything is left under another key.
+    """
+    output = Output(as_json)
+    perform(store, lambda opened: seal_all(opened, output, plaintext=False))
+
+
+@click.command("encrypt", short_help="Seal a store that is not encrypted.")
+@store_option
+@json_option
+def encrypt(store: str, as_json: bool) -> None:
+    """Seal everything that is stored under the first key of SWISPER_KEYS, also what was never sealed.
+
+    Stop the processes that use the store without keys before: they cannot read what is sealed. One that was
+    interrupted is run again and goes on. The exit code is 1 if anything is left.
+    """
+    output = Output(as_json)
+    perform(store, lambda opened: seal_all(opened, output, plaintext=True))
+
+
+async def seal_all(store: SessionStore, output: Output, *, plaintext: bool) -> bool:
+    """Seal every session anew and tell what is left under each key; whether all is under the first."""
+    if not isinstance(store, EncryptedSessionStore):
+        raise click.UsageError("SWISPER_KEYS must name the keys, or a key file")
+    keyring, left, failed = store.keyring(), Counter[Under](), list[str]()
+    ids = await session_ids(store, None)
+    with output.working("sessions", len(ids)) as advance:
+        for session_id in ids:
+            try:
+                left += await seal_anew(store.store, keyring, session_id, plaintext=plaintext)
+            except ContextError as error:
+                failed.append(f"session {session_id}: {error}")
+            advance()
+    show_left(output, len(ids), left, len(keyring), failed)
+    return not failed and set(left) <= {0}
+
+
+def show_left(output: Output, sessions: int, left: Counter[Under], keys: int, failed: list[str]) -> None:
+    """How much is under which key now."""
+    counts = {f"key {number + 1}": left[number] for number in range(keys)}
+    counts |= {name: left[name] for name in (PLAIN, UNKNOWN) if left[name]}
+    if output.as_json:
+        output.object({"sessions": sessions, "left": counts, "failed": failed})
+        return
+    output.table(["under", "stored parts"], list(counts.items()))
+    for problem in failed:
+        output.line(f"failed: {problem}", "red")
+    done = not failed and set(left) <= {0}
+    verdict = "everything is under key 1" if done else "not everything is under key 1"
+    output.line(f"{plural(sessions, 'session')}, {verdict}", "green" if done else "red")

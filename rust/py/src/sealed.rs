@@ -1,0 +1,37 @@
+//! Stored bodies as Python passes them: bytes, or an object that is opened when it is needed.
+
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use swisper_core::body::{Body, Opener};
+use swisper_core::error::Result;
+
+use crate::error::opener_failed;
+
+/// An object whose method `open` gives the bytes of the envelope.
+struct Sealed {
+    object: Py<PyAny>,
+    size: usize,
+}
+
+impl Opener for Sealed {
+    fn open(&self) -> Result<Vec<u8>> {
+        Python::attach(|py| {
+            let opened = self.object.bind(py).call_method0("open").map_err(opener_failed)?;
+            let bytes = opened.cast::<PyBytes>().map_err(|error| opener_failed(error.into()))?;
+            Ok(bytes.as_bytes().to_vec())
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// A body that was read from a store.
+pub fn stored_body(body: &Bound<'_, PyAny>) -> PyResult<Body> {
+    if !body.is_instance_of::<PyBytes>() && body.hasattr("open")? {
+        return Ok(Body::sealed(Sealed { size: body.len()?, object: body.clone().unbind() }));
+    }
+    Ok(Body::new(body.extract::<PyBackedBytes>()?))
+}
