@@ -314,6 +314,14 @@ class Stores(RuleBasedStateMachine):
 
         self.same(refreshed, "refreshed")
 
+    @rule(name=names, value=json_values)
+    @counted
+    def disagree(self, name: str, value: Any) -> None:
+        for place, hand in enumerate(((name, 0), (name, 1))):
+            self.note(hand, "k", [place, value])
+        self.save((name, 0), None)
+        self.refresh((name, 1))
+
     @rule(name=names, key=st.sampled_from(["k", "l/~"]), value=json_values, change_id=st.sampled_from([None, "x", "z"]))
     @counted
     def update(self, name: str, key: str, value: Any, change_id: str | None) -> None:
@@ -508,7 +516,7 @@ def by_hand(stores: Stores) -> list[Callable[[], Any]]:
         lambda: (stores.say(a, ["from a"]), stores.save(a, None), stores.say(b, ["from b"]), stores.refresh(b)),
         lambda: (stores.save(b, None), stores.note(a, "k", 2), stores.save(a, None), stores.note(b, "k", 3)),
         lambda: (stores.refresh(b), stores.save(b, None), stores.load(b, None), stores.update("a", "k", 4, "z")),
-        lambda: (stores.update("a", "k", 5, "z"), stores.load(a, None), stores.load(b, None)),
+        lambda: (stores.disagree("a", 6), stores.update("a", "k", 5, "z"), stores.load(a, None), stores.load(b, None)),
         lambda: (stores.checkpoint(a), stores.checkpoint(b), stores.converse(a, 5)),
         lambda: (stores.checkpoint_an_earlier_state("a", 2), stores.checkpoint_an_earlier_state("a", 4)),
         *(
