@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx import Message, SwisperContext, serialize_context
-from swisper_ctx.errors import CorruptSessionError
+from swisper_ctx.errors import CorruptSessionError, StoreError
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.recovery import is_quarantine, quarantine_ids
 from swisper_ctx.stores.shelve import ShelveSessionStore
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
+from swisper_ctx.testing import FaultyStore
 from swisper_ctx.testing.changes import folded
 
 
@@ -182,3 +183,16 @@ async def damage_and_recover(draw: Callable[[st.SearchStrategy[Any]], Any]) -> N
 def test_which_ids_are_of_quarantine() -> None:
     assert all(map(is_quarantine, quarantine_ids("s")))
     assert not any(map(is_quarantine, ["s", "s~quarantine-", "s~quarantine-9", "s~quarantine-1x", "~quarantine-1-s"]))
+
+
+class WithoutRecovery(FaultyStore):
+    """A store that implements neither of the two operations."""
+
+    remains, restore = SessionStore.remains, SessionStore.restore
+
+
+async def test_a_store_that_cannot_recover_says_so() -> None:
+    store = WithoutRecovery(MemorySessionStore())
+    await damaged(store)
+    with pytest.raises(StoreError, match="WithoutRecovery recovers no sessions"):
+        await store.recover("s")
