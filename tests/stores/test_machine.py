@@ -366,7 +366,8 @@ class Stores(RuleBasedStateMachine):
     def checkpoint(self, hand: Hand) -> None:
         async def made(world: World) -> Any:
             context = world.contexts.get(hand)
-            if context is not None and context._position.etag and context._position.mark:
+            position = context._position if context is not None else None
+            if context is not None and position and position.etag and position.mark and position.limbo is None:
                 return await folded(world.store, context)
             return None
 

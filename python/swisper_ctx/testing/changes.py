@@ -98,4 +98,5 @@ async def folded(store: SessionStore, context: SwisperContext) -> bool:
     position = context._position
     assert position.etag is not None
     assert position.mark is not None
+    assert position.limbo is None, "its state is ahead of its etag"
     return await store._checkpointer.make(Job(position, position.snapshot, position.etag, position.mark.size))
