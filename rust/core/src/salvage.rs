@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn damaged(block: &Block) -> Block {
-        let mut body = block.body.as_ref().unwrap().to_vec();
+        let mut body = block.body.as_ref().unwrap().bytes().unwrap().to_vec();
         *body.last_mut().unwrap() ^= 1;
         Block { body: Some(Body::new(body)), ..block.clone() }
     }
