@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from swisper_ctx import Message, PerformanceCache, PipelineSessionManager, SwisperContext, serialize_context
+from swisper_ctx import (
+    Message,
+    PerformanceCache,
+    PipelineSessionManager,
+    SessionCache,
+    SwisperContext,
+    serialize_context,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 
@@ -35,6 +42,17 @@ async def test_as_written(session_store: SessionStore) -> None:
     assert loaded.conversation_history[0].to_dict() == msg.to_dict()
 
     assert await m.load_session_context("no such session") is None
+    assert await m.cleanup_expired_sessions() == 0
+
+
+async def test_a_cache_as_written() -> None:
+    cache = SessionCache()
+    m = PipelineSessionManager(cache)
+    sid = (await m.create_session(user_id="u-17")).session_id
+    context = await cache.get_session(sid)
+    assert context is not None
+    assert context.user_id == "u-17"
+    assert await cache.get_session("no such session") is None
 
 
 async def test_a_performance_cache_needs_no_arguments(session_store: SessionStore) -> None:
