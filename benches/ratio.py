@@ -52,7 +52,7 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "written": written.figures,
     "life": life.figures,
 }
-IN_README = ("construct", "turn", "cached", "durable")
+IN_README = ("construct", "turn", "durable")
 RESULT = Path(__file__).parents[1] / "target" / "ratio.json"
 
 

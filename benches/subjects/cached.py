@@ -12,6 +12,8 @@ from benches.figure import Costs, Figure, Limit
 from benches.interleave import Way, interleave, without_gc
 
 from swisper_ctx import MemorySessionStore, SessionCache, SQLiteSessionStore, SwisperContext
+from swisper_ctx.log import Etag, StoredSession, plain_body
+from swisper_ctx.testing import FaultyStore
 from swisper_ctx.testing.changes import folded
 
 SHORT, LONG = 10, 100_000
@@ -21,7 +23,13 @@ NAMES = {SHORT: f"{SHORT} messages", LONG: f"{LONG:,} messages"}
 
 def figures(quick: bool) -> list[Figure]:
     with asyncio.Runner() as runner:
-        return [*trusted(runner, 5 if quick else 60), *turns(runner, 5 if quick else 60), *etags(runner, quick)]
+        rounds = 5 if quick else 60
+        return [
+            *trusted(runner, rounds),
+            *turns(runner, rounds),
+            *etags(runner, quick),
+            *runner.run(foreign_turns(rounds)),
+        ]
 
 
 async def session(messages: int) -> tuple[SessionCache, SwisperContext]:
@@ -118,3 +126,52 @@ async def validate(file: Path, rounds: int) -> list[float]:
     assert all(context is not None and context.version == 1 for context in loaded)
     await cache.aclose()
     return samples[1:]
+
+
+class Metered(FaultyStore):
+    """Counts the bytes that reads bring."""
+
+    read_bytes = 0
+
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None:
+        stored = await super().read(session_id, after=after, tail=tail)
+        if stored is not None:
+            bodies = [stored.head.body] if stored.head else []
+            bodies += [plain_body(block.body) for block in stored.blocks]
+            self.read_bytes += sum(map(len, bodies)) + sum(len(frame.body or b"") for frame in stored.frames)
+        return stored
+
+
+async def foreign_turns(rounds: int) -> list[Figure]:
+    """What a strict load costs after a turn of another process: caught up by its frame, and read whole."""
+    truth = MemorySessionStore()
+    context = context_of(1_000)
+    await truth.save_session(context)
+    await folded(truth, context)
+    id_ = context.session_id
+    stores = {"caught up": Metered(truth), "read whole": Metered(truth)}
+    caches = {name: SessionCache(store) for name, store in stores.items()}
+    times: dict[str, list[float]] = {name: [] for name in caches}
+    sizes: dict[str, list[float]] = {name: [] for name in caches}
+    for cache in caches.values():
+        await cache.load_session(id_)
+    for number in range(FIRST_NUMBER, FIRST_NUMBER + rounds):
+        add_turn(context, number)
+        await truth.save_session(context)
+        caches["read whole"].invalidate(id_)
+        for name, cache in caches.items():
+            before, start = stores[name].read_bytes, perf_counter_ns()
+            found = await cache.load_session(id_, strict=True)
+            times[name].append(perf_counter_ns() - start)
+            sizes[name].append(stores[name].read_bytes - before)
+            assert found is not None
+            assert found.version == context.version
+    cost = {name: (Costs(name, "ns", times[name]), Costs(name, "bytes", sizes[name])) for name in caches}
+    name = "a foreign turn at 1,000 messages: {} of reading whole / of catching up"
+    (fast, small), (slow, large) = cost["caught up"], cost["read whole"]
+    return [
+        Figure(name.format("bytes"), Limit("≥", 50), large, small),
+        Figure(name.format("time"), Limit("≥", 1), slow, fast),
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -302,18 +303,29 @@ async def test_sessions_of_another_class_are_opened_anew(cache: SessionCache, wa
     assert watched.taken() == ["read"]
 
 
-async def test_bytes_are_counted_exactly_and_bounded(truth: MemorySessionStore) -> None:
-    cache = SessionCache(truth, max_bytes=40_000)
-    for number in range(300):
-        await saved(cache, 1 + number % 4, f"s{number}")
-        sizes = [entry.loaded.snapshot.size for entry in cache.memory_cache.values()]
-        assert cache.memory_cache.current_bytes == sum(sizes) <= 40_000
-    assert cache.memory_cache.evictions > 100
+async def test_bytes_are_counted_exactly_and_bounded_over_10_000_sessions(truth: MemorySessionStore) -> None:
+    """After every operation the entries are those that were used last, and their bytes are counted to the byte."""
+    most = 300_000
+    cache, model = SessionCache(truth, max_bytes=most), OrderedDict[str, int]()
+    total = 0
+    for number in range(10_000):
+        context = SwisperContext(session_id=f"s{number}", user_id="u", product_query="x" * (number * 37 % 400))
+        await cache.save_session(context)
+        model[context.session_id] = context._position.snapshot.size
+        total += model[context.session_id]
+        if number % 5 == 0 and f"s{number // 2}" in model:
+            await load(cache, f"s{number // 2}")
+            model.move_to_end(f"s{number // 2}")
+        while total > most:
+            total -= model.popitem(last=False)[1]
+        assert cache.memory_cache.current_bytes == total
+    assert list(cache.memory_cache) == list(model)
+    assert cache.memory_cache.evictions > 5_000
     large = SwisperContext(session_id="large", user_id="u")
-    large.conversation_history.append(Message("user", "x" * 50_000))
+    large.conversation_history.append(Message("user", "x" * most))
     await cache.save_session(large)
     assert "large" not in cache.memory_cache
-    assert len(texts(await load(cache, "large"))[0]) == 50_000
+    assert len(texts(await load(cache, "large"))[0]) == most
 
 
 async def test_long_sessions_are_folded_without_being_read_again(

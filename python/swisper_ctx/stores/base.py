@@ -29,7 +29,7 @@ from swisper_ctx.log import (
 from swisper_ctx.stores import appending, forking, recovery, telling, updating
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
-from swisper_ctx.stores.committer import Answered, Committer
+from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import follow, resolve, tell
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
@@ -104,7 +104,7 @@ class SessionStore(ABC):
         a lone turn would wait for.
         """
         task = asyncio.ensure_future(self.commit(changes))
-        task.add_done_callback(partial(_answer, answered))
+        task.add_done_callback(partial(answer, answered))
 
     @abstractmethod
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
@@ -490,12 +490,3 @@ class SessionStore(ABC):
 
     async def _deleted(self, session_ids: Collection[str]) -> None:  # noqa: B027 - only caches have something to do
         """Called after these sessions were asked to be deleted: a cache forgets what it holds of them."""
-
-
-def _answer(answered: Answered, task: asyncio.Task[list[CommitResult]]) -> None:
-    if task.cancelled():
-        answered(None, asyncio.CancelledError())
-    elif (error := task.exception()) is not None:
-        answered(None, error)
-    else:
-        answered(task.result(), None)

@@ -241,3 +241,13 @@ def reported(error: BaseException | None) -> ContextError:
     unexpected = OutcomeUnknownError("the store failed in an unexpected way; see the cause")
     unexpected.__cause__ = error
     return unexpected
+
+
+def answer(answered: Answered, task: asyncio.Task[list[CommitResult]]) -> None:
+    """Tell what became of a task that has written a group."""
+    if task.cancelled():
+        answered(None, asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        answered(None, error)
+    else:
+        answered(task.result(), None)
