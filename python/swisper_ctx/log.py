@@ -37,11 +37,14 @@ class Etag(NamedTuple):
 class Sealed(Protocol):
     """A body that is opened when it is needed: see `stores/encrypted.py`."""
 
+    size: int
+    """The bytes that it has while it is sealed."""
+
     def open(self) -> bytes:
         """The envelope. Raises DecryptionError."""
 
     def __len__(self) -> int:
-        """The bytes that are stored."""
+        """The same, for who asks of bytes and of these alike."""
 
 
 class Head(NamedTuple):

@@ -83,10 +83,10 @@ class Place(NamedTuple):
 class SealedBody:
     """The token of a segment, which is opened when it is touched. It is equal to what stands in it."""
 
-    __slots__ = ("_block_id", "_session", "_token")
+    __slots__ = ("_block_id", "_session", "_token", "size")
 
     def __init__(self, session: tuple[Keyring, str, int | None], block_id: bytes, token: bytes) -> None:
-        self._session, self._block_id, self._token = session, block_id, token
+        self._session, self._block_id, self._token, self.size = session, block_id, token, len(token)
 
     def open(self) -> bytes:
         """The envelope. Raises DecryptionError."""
@@ -94,7 +94,7 @@ class SealedBody:
         return opened(keyring, self._token, Place(session_id, epoch, SEGMENT, self._block_id))
 
     def __len__(self) -> int:
-        return len(self._token)
+        return self.size
 
     def __eq__(self, other: object) -> bool:
         return self.open() == (other.open() if isinstance(other, SealedBody) else other)

@@ -1,12 +1,13 @@
 //! Stored bodies as Python passes them: bytes, or an object that is opened when it is needed.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use swisper_core::body::{Body, Opener};
 use swisper_core::error::Result;
 
-use crate::error::opener_failed;
+use crate::error::{opener_failed, wrong_type};
 
 /// An object whose method `open` gives the bytes of the envelope.
 struct Sealed {
@@ -30,8 +31,10 @@ impl Opener for Sealed {
 
 /// A body that was read from a store.
 pub fn stored_body(body: &Bound<'_, PyAny>) -> PyResult<Body> {
-    if !body.is_instance_of::<PyBytes>() && body.hasattr("open")? {
-        return Ok(Body::sealed(Sealed { size: body.len()?, object: body.clone().unbind() }));
+    if body.is_instance_of::<PyBytes>() {
+        return Ok(Body::new(body.extract::<PyBackedBytes>()?));
     }
-    Ok(Body::new(body.extract::<PyBackedBytes>()?))
+    let size =
+        body.getattr_opt(intern!(body.py(), "size"))?.ok_or_else(|| wrong_type("bytes or a sealed body", body))?;
+    Ok(Body::sealed(Sealed { size: size.extract()?, object: body.clone().unbind() }))
 }
