@@ -11,6 +11,8 @@ from swisper_ctx.stores.base import SessionStore
 
 _classes = {
     "memory": "swisper_ctx.stores.memory:MemorySessionStore",
+    "postgres": "swisper_ctx.stores.postgres:PostgresSessionStore",
+    "postgresql": "swisper_ctx.stores.postgres:PostgresSessionStore",
     "shelve": "swisper_ctx.stores.shelve:ShelveSessionStore",
     "sqlite": "swisper_ctx.stores.sqlite:SQLiteSessionStore",
 }

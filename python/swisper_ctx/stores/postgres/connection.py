@@ -1,0 +1,220 @@
+"""The connections of one store in one event loop: a pool for what reads, two of their own for groups of turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from swisper_ctx.errors import StoreError, StoreUnavailableError
+from swisper_ctx.stores.postgres.errors import (
+    DRIVER_ERRORS,
+    NO_TABLES,
+    mapped_errors,
+    mapped_write_errors,
+    store_error,
+)
+from swisper_ctx.stores.postgres.schema import VERSION
+
+Connection = Any
+"""asyncpg.Connection or its stand-in of a pool; asyncpg does not say which types its methods give."""
+
+WRITERS = 2
+"""So many groups are on their way at once: while one is being made durable, the next one is sent."""
+
+LOCK_TIMEOUT = 50
+"""So long, in milliseconds, a group waits for a row that another transaction holds, before it goes on without it."""
+
+PLANS = {
+    # Every statement of a turn names its rows by their keys. Whatever the statistics say of a table that was empty
+    # when they were taken, or never were, walking it is never right.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+WRITER_SETTINGS = {**PLANS, "lock_timeout": str(LOCK_TIMEOUT), "plan_cache_mode": "force_generic_plan"}
+POOL_SETTINGS = {**PLANS, "idle_in_transaction_session_timeout": "60000"}
+
+MICROS = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+SCHEMA_VERSION = "SELECT max(version) FROM swisper_schema"
+
+
+class Settings(NamedTuple):
+    """How to connect. Times are seconds."""
+
+    dsn: str | None
+    pool: Any
+    min_size: int
+    max_size: int
+    acquire_timeout: float
+    command_timeout: float
+    statement_cache_size: int
+
+    @property
+    def is_behind_pooler(self) -> bool:
+        """Whether a statement may find another session of the server than the one before: nothing is set in it."""
+        return self.statement_cache_size == 0
+
+    def options(self, settings: dict[str, str]) -> dict[str, Any]:
+        """For asyncpg.connect."""
+        return {
+            "timeout": self.acquire_timeout,
+            "command_timeout": self.command_timeout,
+            "statement_cache_size": self.statement_cache_size,
+            "server_settings": None if self.is_behind_pooler else {"application_name": "swisper_ctx", **settings},
+        }
+
+
+async def keep_as_it_is(connection: Connection) -> None:
+    """In the place of the statement that resets a connection: nothing here sets anything in a session."""
+
+
+class Connections:
+    """Open from `open` on until `aclose`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock_offset = 0
+        """Microseconds that the clock of the database is ahead of this machine's."""
+        self.patience = settings.acquire_timeout
+        """So long, in seconds, a server that has gone away is waited for."""
+        self._settings = settings
+        self._pool: Any = settings.pool
+        self._idle: list[Connection] = []
+        self._free = asyncio.Semaphore(WRITERS)
+
+    async def open(self) -> None:
+        """Connect, and look whether the tables are those of this version of the library. Raises StoreError."""
+        settings = self._settings
+        if settings.pool is None:
+            with mapped_errors():
+                self._pool = await asyncpg.create_pool(
+                    settings.dsn,
+                    min_size=settings.min_size,
+                    max_size=settings.max_size,
+                    reset=keep_as_it_is,
+                    **settings.options(POOL_SETTINGS),
+                )
+        elif settings.pool.get_max_size() <= WRITERS:
+            raise StoreError(f"the pool must have more than {WRITERS} connections, which the store keeps for itself")
+        try:
+            await self._look()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _look(self) -> None:
+        async with self.reader() as connection:
+            is_there = await connection.fetchval("SELECT to_regclass('swisper_schema') IS NOT NULL")
+            check_version(await connection.fetchval(SCHEMA_VERSION) if is_there else None)
+            before = time.time()
+            now = await connection.fetchval(f"SELECT {MICROS}")
+            self.clock_offset = now - round((before + time.time()) / 2 * 1_000_000)
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Connection]:
+        """A connection of the pool. Raises StoreUnavailableError when none is free in time."""
+        connection = await self._acquire()
+        try:
+            with mapped_errors():
+                yield connection
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Connection]:
+        """The same for what writes: when the answer is lost, OutcomeUnknownError."""
+        connection = await self._acquire()
+        try:
+            with mapped_write_errors():
+                yield connection
+        finally:
+            await self._release(connection)
+
+    async def _acquire(self) -> Connection:
+        try:
+            return await self._pool.acquire(timeout=self._settings.acquire_timeout)
+        except TimeoutError as error:
+            raise StoreUnavailableError("no connection to PostgreSQL was free in time") from error
+        except DRIVER_ERRORS as error:
+            mapped = store_error(error)
+            raise mapped from mapped.__cause__
+
+    async def _release(self, connection: Connection) -> None:
+        with suppress(*DRIVER_ERRORS):
+            await self._pool.release(connection, timeout=self._settings.command_timeout)
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[Connection]:
+        """A connection for one group. One that was left by an exception is not used again."""
+        async with self._free:
+            connection = self._idle.pop() if self._idle else None
+            if connection is None or connection.is_closed():
+                connection = await self._new_writer()
+            try:
+                yield connection
+            except BaseException:
+                await self._discard(connection)
+                raise
+            self._idle.append(connection)
+
+    async def _new_writer(self) -> Connection:
+        settings = self._settings
+        with mapped_errors():
+            if settings.pool is None:
+                return await asyncpg.connect(settings.dsn, **settings.options(WRITER_SETTINGS))
+            connection = await settings.pool.acquire(timeout=settings.acquire_timeout)
+            for name, value in WRITER_SETTINGS.items():
+                await connection.execute("SELECT set_config($1, $2, false)", name, value)
+            return connection
+
+    async def _discard(self, connection: Connection) -> None:
+        connection.terminate()
+        if self._settings.pool is not None:
+            with suppress(*DRIVER_ERRORS):
+                await self._settings.pool.release(connection)
+
+    async def aclose(self) -> None:
+        """Close what was opened here; a pool that was given gets its connections back."""
+        timeout = self._settings.command_timeout
+        for connection in self._idle:
+            with suppress(*DRIVER_ERRORS):
+                if self._settings.pool is None:
+                    await connection.close(timeout=timeout)
+                else:
+                    await self._settings.pool.release(connection)
+        self._idle.clear()
+        if self._settings.pool is None and self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), timeout)
+            except DRIVER_ERRORS:
+                self._pool.terminate()
+
+
+@asynccontextmanager
+async def single_connection(settings: Settings) -> AsyncIterator[Connection]:
+    """One connection whose tables nobody has looked at."""
+    if settings.pool is not None:
+        async with settings.pool.acquire(timeout=settings.acquire_timeout) as connection:
+            yield connection
+        return
+    connection = await asyncpg.connect(settings.dsn, **settings.options({}))
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=settings.command_timeout)
+
+
+def check_version(version: int | None) -> None:
+    """Raise StoreError for tables that are not those of this version of the library."""
+    if version is None:
+        raise StoreError(NO_TABLES)
+    if version > VERSION:
+        raise StoreError(f"the schema has version {version}, this library knows version {VERSION}: upgrade it")
+    if version < VERSION:
+        raise StoreError(f"the schema has version {version}, this library needs {VERSION}: run `swisper-ctx migrate`")

@@ -1,0 +1,191 @@
+"""Reading sessions: each function is one statement, and so one moment of the database.
+
+`$2` is the time of a clock other than the database's own, or NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
+from swisper_ctx.log import Block, Etag, Frame, Head, SessionInfo, SessionPage, StoredSession
+from swisper_ctx.stores.postgres.connection import MICROS, Connection
+
+NOW = f"(SELECT coalesce($2::bigint, {MICROS}))"
+ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
+
+ETAGS = f"SELECT session_id, version, token FROM session_etags WHERE session_id = ANY($1::text[]) AND {ALIVE}"
+
+# Rows of four kinds, in columns that each uses as it needs them.
+SESSION = f"""
+    SELECT 0 AS kind, version AS number, epoch AS other, user_id AS name, token AS id, NULL::bytea AS body,
+        created_at, updated_at, expires_at
+    FROM session_etags WHERE session_id = $1 AND {ALIVE}
+"""
+HEAD = "SELECT base, stamp, body FROM context_heads WHERE session_id = $1 {condition} ORDER BY base DESC LIMIT 1"
+HEAD_ROW = "SELECT 1, base, NULL, NULL, stamp, body, NULL, NULL, NULL FROM head"
+BLOCK_ROWS = """
+    SELECT 2, position, records, field, block_id, body, NULL, NULL, NULL FROM context_blocks
+    WHERE session_id = $1 AND {condition}
+"""
+# Those that have `tail` records of their list after them come without their bodies, which are not read.
+LAST_BLOCK_ROWS = """
+    SELECT 2, position, records, field, block_id, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
+    FROM (
+        SELECT position, records, field, block_id, body,
+            sum(records) OVER (PARTITION BY field ORDER BY position DESC) - records AS behind
+        FROM context_blocks WHERE session_id = $1 AND dropped_at IS NULL
+    ) AS used
+"""
+FRAME_ROWS = """
+    SELECT 3, version, time, change_id, token, body, NULL, NULL, NULL FROM context_frames
+    WHERE session_id = $1 AND {condition}
+"""
+BASE = "version > (SELECT base FROM head)"
+WHOLE = " UNION ALL ".join(
+    (
+        f"WITH head AS ({HEAD.format(condition='')}) {SESSION}",
+        HEAD_ROW,
+        BLOCK_ROWS.format(condition="dropped_at IS NULL"),
+        FRAME_ROWS.format(condition=BASE),
+    )
+)
+TAIL = WHOLE.replace(BLOCK_ROWS.format(condition="dropped_at IS NULL"), LAST_BLOCK_ROWS)
+AFTER = f"{SESSION} UNION ALL {FRAME_ROWS.format(condition='version > $3')}"
+# With the frame of the head, which has the etag of a version that the head alone stands for.
+AT_VERSION = " UNION ALL ".join(
+    (
+        f"WITH head AS ({HEAD.format(condition='AND base <= $3')}) {SESSION}",
+        HEAD_ROW,
+        BLOCK_ROWS.format(
+            condition="used_from <= (SELECT base FROM head) "
+            "AND (dropped_at IS NULL OR dropped_at > (SELECT base FROM head))"
+        ),
+        FRAME_ROWS.format(condition="version BETWEEN (SELECT base FROM head) AND $3"),
+    )
+)
+OLDEST = "SELECT min(base) FROM context_heads WHERE session_id = $1"
+IS_ALIVE = f"EXISTS (SELECT FROM session_etags WHERE session_id = $1 AND {ALIVE})"
+BLOCKS = f"""
+    SELECT block_id, field, position, records, body FROM context_blocks
+    WHERE session_id = $1 AND block_id = ANY($3::bytea[]) AND {IS_ALIVE}
+"""
+FRAMES = f"""
+    SELECT version, token, change_id, time, body FROM context_frames
+    WHERE session_id = $1 AND version > $3 AND {IS_ALIVE} ORDER BY version LIMIT $4
+"""
+LISTING = """
+    SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
+    WHERE {condition} ORDER BY {order} DESC LIMIT $2
+"""
+EVERYTHING = 2**63 - 1
+
+
+async def read_etags(connection: Connection, session_ids: Collection[str], now: int | None) -> dict[str, Etag]:
+    """The etags of those that exist."""
+    rows = await connection.fetch(ETAGS, list(session_ids), now)
+    return {session_id: Etag(version, token) for session_id, version, token in rows}
+
+
+async def read_session(
+    connection: Connection, session_id: str, now: int | None, after: Etag | None, tail: int | None
+) -> StoredSession | None:
+    """One session: whole, with at least the last `tail` records of each list, or the frames after an etag."""
+    if after is not None:
+        return _stored(session_id, await connection.fetch(AFTER, session_id, now, after.version))
+    rows = connection.fetch(WHOLE, session_id, now) if tail is None else connection.fetch(TAIL, session_id, now, tail)
+    stored = _stored(session_id, await rows)
+    if stored is not None and stored.head is None:
+        raise CorruptSessionError("it has no head", session_id=session_id)
+    return stored
+
+
+async def read_version(
+    connection: Connection, session_id: str, now: int | None, version: int
+) -> StoredSession | None:
+    """One session as it was at a version."""
+    stored = _stored(session_id, await connection.fetch(AT_VERSION, session_id, now, version))
+    if stored is None:
+        return None
+    newest = stored.etag.version
+    if stored.head is None or not 1 <= version <= newest:
+        oldest = await connection.fetchval(OLDEST, session_id)
+        raise VersionUnavailableError(version, max(oldest or 0, 1), newest)
+    frames = stored.frames
+    if not frames or frames[-1].version != version:
+        raise CorruptSessionError("it is missing", session_id=session_id, block=f"frame {version}")
+    etag, updated = Etag(version, frames[-1].token), frames[-1].time
+    return stored._replace(
+        etag=etag, updated_at=updated, frames=frames[frames[0].version == stored.head.base :]
+    )
+
+
+def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:
+    about: Any = None
+    head: Head | None = None
+    blocks, frames = list[Block](), list[Frame]()
+    for row in rows:
+        kind, number, other, name, id_, body, *_ = row
+        if kind == 3:
+            frames.append(Frame(number, id_, name, other, body))
+        elif kind == 2:
+            blocks.append(Block(id_, name, number, other, body))
+        elif kind == 1:
+            head = Head(number, id_, body)
+        else:
+            about = row
+    if about is None:
+        return None
+    _, version, epoch, user_id, token, _, created, updated, expires = about
+    # The branches of a union come one after the other, each in an order of its own choice.
+    blocks.sort(key=_place)
+    frames.sort()
+    etag = Etag(version, token)
+    times = created, updated, expires
+    return StoredSession(session_id, user_id, etag, epoch, *times, head, tuple(blocks), tuple(frames))
+
+
+def _place(block: Block) -> tuple[str, int]:
+    return block.field, block.position
+
+
+async def read_blocks(
+    connection: Connection, session_id: str, now: int | None, block_ids: Collection[bytes]
+) -> tuple[Block, ...]:
+    """Those that are still kept."""
+    return tuple(Block(*row) for row in await connection.fetch(BLOCKS, session_id, now, list(block_ids)))
+
+
+async def read_frames(
+    connection: Connection, session_id: str, now: int | None, after: int, limit: int | None
+) -> tuple[Frame, ...]:
+    """The frames above a version, oldest first."""
+    return tuple(Frame(*row) for row in await connection.fetch(FRAMES, session_id, now, after, limit))
+
+
+async def list_sessions(
+    connection: Connection, user_id: str | None, expired: bool, now: int | None, cursor: str | None, limit: int
+) -> SessionPage:
+    """A page of sessions, newest first: of one user, if given; only those that have expired, if asked."""
+    values: list[object] = [_key(cursor), limit + 1]
+    conditions, order = ["number < $1"], "number"
+    if user_id is not None:
+        values.append(user_id)
+        conditions.append(f"user_id = ${len(values)}")
+    if expired:
+        values.append(now)
+        conditions.append(f"expires_at <= coalesce(${len(values)}::bigint, {MICROS})")
+        # Not by the index of `number`: in its order every session would be walked to find the few that have expired.
+        order = "number + 0"
+    rows = await connection.fetch(LISTING.format(condition=" AND ".join(conditions), order=order), *values)
+    found = tuple(SessionInfo(*tuple(row)[1:]) for row in rows[:limit])
+    return SessionPage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+
+def _key(cursor: str | None) -> int:
+    if cursor is None:
+        return EVERYTHING
+    if not cursor.isdecimal():
+        raise StoreError("this cursor comes from elsewhere")
+    return min(int(cursor), EVERYTHING)

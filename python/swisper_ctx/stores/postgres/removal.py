@@ -1,0 +1,37 @@
+"""Deleting sessions: the session's row is locked before any other, then its heads; children go before the parent.
+
+A turn that holds the row is waited for, and one that comes later finds no row: no frame is left behind by either. A
+checkpoint that holds the head is waited for as well, and its blocks go too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from swisper_ctx.stores.postgres.connection import MICROS, Connection
+
+LOCK = "SELECT session_id FROM session_etags WHERE session_id = ANY($1::text[]) ORDER BY session_id FOR UPDATE"
+# Beside turns and other processes that do the same: what they hold is not about to be deleted here.
+LOCK_EXPIRED = f"""
+    SELECT session_id FROM session_etags
+    WHERE session_id = ANY($1::text[]) AND expires_at <= coalesce($2::bigint, {MICROS})
+    ORDER BY session_id FOR UPDATE SKIP LOCKED
+"""
+LOCK_HEADS = "SELECT FROM context_heads WHERE session_id = ANY($1::text[]) ORDER BY session_id, base FOR UPDATE"
+TABLES = ("context_blocks", "context_frames", "context_heads", "pipeline_executions", "sessions", "session_etags")
+DELETE = [f"DELETE FROM {table} WHERE session_id = ANY($1::text[])" for table in TABLES]
+
+
+async def delete_sessions(
+    connection: Connection, session_ids: Collection[str], *, expired: bool, now: int | None
+) -> int:
+    """Those that exist (and have expired), with everything they have, in one transaction; how many they were."""
+    async with connection.transaction():
+        ids = sorted(set(session_ids))
+        rows = await (connection.fetch(LOCK_EXPIRED, ids, now) if expired else connection.fetch(LOCK, ids))
+        found = [session_id for (session_id,) in rows]
+        if found:
+            await connection.execute(LOCK_HEADS, found)
+            for statement in DELETE:
+                await connection.execute(statement, found)
+    return len(found)
