@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 FULL = os.environ.get("SWISPER_FULL") == "1"
 
 # The machine that runs the tests may be busy: slowness is for the benches to judge.
