@@ -51,6 +51,8 @@ class SessionStore(ABC):
     """
 
     on_event: OnEvent | None = None
+    groups_in_flight = 1
+    """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
@@ -165,7 +167,7 @@ class SessionStore(ABC):
 
     @cached_property
     def _committer(self) -> Committer:
-        return Committer(partial(telling.begin_commit, self), partial(resolve, self))
+        return Committer(partial(telling.begin_commit, self), partial(resolve, self), in_flight=self.groups_in_flight)
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:

@@ -16,6 +16,9 @@ from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, CommitResult
 
 MOST_IN_GROUP = 512
+FEW = 32
+"""More than these are shared among the groups that may be on their way at once, so that their stages overlap."""
+
 
 Answered = Callable[[list[CommitResult] | None, BaseException | None], None]
 """Called once in the event loop: with a result for each change of a group, or with what writing it has raised."""
@@ -131,7 +134,10 @@ class Committer:
         waiting, busy = self._waiting, self._busy
         group: list[Write] = []
         later: list[Write] = []
-        while waiting and len(group) < MOST_IN_GROUP:
+        most = MOST_IN_GROUP
+        if self._in_flight > 1 and len(waiting) > FEW:
+            most = min(most, len(waiting) // 2)
+        while waiting and len(group) < most:
             write = waiting.popleft()
             if write.done:
                 continue

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from swisper_ctx.errors import StoreError, StoreUnavailableError
-from swisper_ctx.log import Change, CommitResult
+from swisper_ctx.log import NEVER, Change, CommitResult
 from swisper_ctx.stores.postgres.connection import MICROS, Connection, Connections
 from swisper_ctx.stores.postgres.errors import (
     DRIVER_ERRORS,
@@ -32,32 +33,36 @@ IS_NEW = """
             SELECT FROM context_frames AS frame
             WHERE frame.session_id = change.session_id AND frame.change_id = change.change_id
         ))"""
-# What a frame needs goes through RETURNING: a second join would cost more.
-APPEND = f"""
-    WITH {CLOCK}, moved AS (
+# Rows that another transaction holds are left out.
+LOCKED = f"""locked AS (
+        SELECT log.session_id FROM session_etags AS log JOIN {CHANGE} ON {FOLLOWS}{IS_NEW}
+        ORDER BY log.session_id FOR NO KEY UPDATE OF log SKIP LOCKED
+    )"""
+
+
+def _append(before: str, condition: str) -> str:
+    # What a frame needs goes through RETURNING: a second join would cost more.
+    return f"""
+    WITH {before}, moved AS (
         UPDATE session_etags AS log
         SET version = change.version, token = change.token, messages = coalesce(change.messages, log.messages),
             updated_at = (SELECT now FROM clock),
-            expires_at = CASE change.expires_at WHEN {2**63 - 1} THEN NULL
+            expires_at = CASE change.expires_at WHEN {NEVER} THEN NULL
                 ELSE coalesce(change.expires_at, log.expires_at) END
         FROM {CHANGE}
-        WHERE {FOLLOWS}
+        WHERE {FOLLOWS}{condition}
         RETURNING change.session_id, change.version, log.updated_at, change.token, change.change_id, change.frame
     )
     INSERT INTO context_frames (session_id, version, time, token, change_id, body)
     SELECT * FROM moved RETURNING token, time
 """
-APPEND_ONCE = APPEND.replace(FOLLOWS, FOLLOWS + IS_NEW)
-# Rows that another transaction holds are left out; those of deadlocks and lock timeouts come here.
-UNLOCKED = f"""locked AS (
-        SELECT log.session_id FROM session_etags AS log JOIN {CHANGE} ON {FOLLOWS}{IS_NEW}
-        ORDER BY log.session_id FOR NO KEY UPDATE OF log SKIP LOCKED
-    )"""
-APPEND_UNLOCKED = APPEND.replace(CLOCK, f"{CLOCK}, {UNLOCKED}").replace(
-    FOLLOWS, FOLLOWS + " AND change.session_id IN (SELECT session_id FROM locked)"
-)
+
+
+APPEND = _append(CLOCK, "")
+APPEND_ONCE = _append(CLOCK, IS_NEW)
+APPEND_UNLOCKED = _append(f"{CLOCK}, {LOCKED}", " AND change.session_id IN (SELECT session_id FROM locked)")
 PENDING = f"WITH {CLOCK} SELECT change.token FROM session_etags AS log JOIN {CHANGE} ON {FOLLOWS}{IS_NEW}"
-PAUSES = (0.0, 0.01, 0.05)
+PAUSES = (0.0, 0.01, 0.05, 0.1)
 """Before each attempt at what other transactions hold, in seconds."""
 
 CREATE = f"""
@@ -71,7 +76,7 @@ CREATE = f"""
     ), clock AS (SELECT coalesce($13::bigint, {MICROS}) AS now), created AS (
         INSERT INTO session_etags
             (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
-        SELECT session_id, user_id, now, epoch, version, messages, now, nullif(expires_at, {2**63 - 1}), token
+        SELECT session_id, user_id, now, epoch, version, messages, now, nullif(expires_at, {NEVER}), token
         FROM change, clock
         ON CONFLICT (session_id) DO NOTHING RETURNING session_id, token, created_at
     ), headed AS (
@@ -175,7 +180,9 @@ class Group:
         for pause in PAUSES:
             await asyncio.sleep(pause)
             columns = _columns(changes)
-            self._note(await self._connection.fetch(APPEND_UNLOCKED, *columns, self._now))
+            # Not even this is spared from waiting where a table grows.
+            with suppress(*IN_THE_WAY):
+                self._note(await self._connection.fetch(APPEND_UNLOCKED, *columns, self._now))
             pending = {token for (token,) in await self._connection.fetch(PENDING, *columns, self._now)}
             changes = [change for change in changes if change.etag.token in pending]
             if not changes:

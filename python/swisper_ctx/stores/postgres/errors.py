@@ -51,7 +51,12 @@ NO_TABLES = "there are no tables of this library here: run `await store.migrate(
 
 def is_about_values(error: BaseException) -> bool:
     """Whether one of the values of a statement is to blame: without it the statement may succeed."""
-    about = (ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+    about = (
+        ValueError,
+        asyncpg.DataError,
+        asyncpg.IntegrityConstraintViolationError,
+        asyncpg.ProgramLimitExceededError,
+    )
     return isinstance(error, about)
 
 

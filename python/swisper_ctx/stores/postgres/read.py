@@ -101,9 +101,7 @@ async def read_session(
     return stored
 
 
-async def read_version(
-    connection: Connection, session_id: str, now: int | None, version: int
-) -> StoredSession | None:
+async def read_version(connection: Connection, session_id: str, now: int | None, version: int) -> StoredSession | None:
     """One session as it was at a version."""
     stored = _stored(session_id, await connection.fetch(AT_VERSION, session_id, now, version))
     if stored is None:
@@ -116,9 +114,7 @@ async def read_version(
     if not frames or frames[-1].version != version:
         raise CorruptSessionError("it is missing", session_id=session_id, block=f"frame {version}")
     etag, updated = Etag(version, frames[-1].token), frames[-1].time
-    return stored._replace(
-        etag=etag, updated_at=updated, frames=frames[frames[0].version == stored.head.base :]
-    )
+    return stored._replace(etag=etag, updated_at=updated, frames=frames[frames[0].version == stored.head.base :])
 
 
 def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:

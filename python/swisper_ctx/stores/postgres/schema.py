@@ -11,7 +11,9 @@ log: a turn would pay a fifth more. A name without a schema is found by the `sea
 
 from __future__ import annotations
 
-SCHEMA_TABLE = "CREATE TABLE IF NOT EXISTS swisper_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)"
+SCHEMA_TABLE = (
+    "CREATE TABLE IF NOT EXISTS swisper_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)"
+)
 
 _PUBLIC = (
     """CREATE TABLE IF NOT EXISTS sessions (
@@ -35,6 +37,7 @@ _PUBLIC = (
 
 _ETAGS = (
     # The columns that a turn changes stand together at the end: the WAL has what lies between the first and the last.
+    # Vacuum does not cut off the end of a table: the lock for that is held for longer than a turn waits.
     """CREATE TABLE session_etags (
         session_id text PRIMARY KEY,
         user_id text NOT NULL,
@@ -46,7 +49,7 @@ _ETAGS = (
         updated_at bigint NOT NULL,
         expires_at bigint,
         token bytea NOT NULL
-    ) WITH (fillfactor = 50)""",
+    ) WITH (fillfactor = 50, vacuum_truncate = off)""",
     "CREATE INDEX session_etags_by_number ON session_etags (number)",
     "CREATE INDEX session_etags_by_user ON session_etags (user_id, number)",
     "CREATE INDEX session_etags_by_expiry ON session_etags (expires_at) WHERE expires_at IS NOT NULL",
@@ -91,7 +94,7 @@ _LOG = (
     "ALTER TABLE context_heads ALTER body SET STORAGE EXTERNAL",
     "ALTER TABLE context_blocks ALTER body SET STORAGE EXTERNAL",
     "ALTER TABLE context_frames ALTER body SET STORAGE EXTERNAL",
-    "ALTER TABLE context_frames SET (toast_tuple_target = 8160)",
+    "ALTER TABLE context_frames SET (toast_tuple_target = 8160, vacuum_truncate = off)",
 )
 
 _OVERVIEW = (

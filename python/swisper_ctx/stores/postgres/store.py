@@ -70,9 +70,7 @@ class PostgresSessionStore(SessionStore):
         super().__init__(clock=self._database_clock if clock is None else clock, failpoint=failpoint)
         if (dsn is None) == (pool is None):
             raise StoreError("a PostgreSQL store needs a DSN or a pool, and not both")
-        self._settings = Settings(
-            dsn, pool, min_size, max_size, acquire_timeout, command_timeout, statement_cache_size
-        )
+        self._settings = Settings(dsn, pool, min_size, max_size, acquire_timeout, command_timeout, statement_cache_size)
         self._own_clock, self._keep_versions = clock, keep_versions
         self._process = os.getpid()
         self._is_closed = False
