@@ -25,7 +25,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-core test-python test-full lint format bench bench-quick clean
+.PHONY: help demo build test test-core test-python test-servers test-full lint format bench bench-quick clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,13 +43,18 @@ test-core:
 test-python: $(VENV)/.test
 	$(PY) -m pytest --quiet
 
+test-servers: $(VENV)/.test ## the tests that need PostgreSQL and Redis, on other versions of them
+	scripts/test-servers.sh $(PY)
+
 test-full: ## many more rounds, on every Python found, debug builds too
+	scripts/install-servers.sh pgbouncer
 	SWISPER_FULL=1 $(MAKE) test-core
 	set -e; for python in $$(scripts/find-python.sh 3.11 3.12 3.13 3.11-dbg 3.12-dbg 3.13-dbg); do \
 		echo "== $$python"; \
 		SWISPER_FULL=1 $(MAKE) test-python PYTHON=$$python \
 			VENV=.venvs/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)'); \
 	done
+	SWISPER_FULL=1 $(MAKE) test-servers
 
 lint: $(VENV)/.dev ## formatting, types, lints and layers
 	cargo fmt --check

@@ -17,6 +17,15 @@ settings.register_profile("full", settings.get_profile("everyday"), max_examples
 settings.load_profile("full" if FULL else "everyday")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `full` run with SWISPER_FULL=1 only."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def effort() -> int:
     """What a test with rounds of its own multiplies them by."""

@@ -12,15 +12,29 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import redis
+from tests.servers.pgbouncer import PgBouncer, find_pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.program import NoServerError, Program, find_postgres, find_redis
 from tests.servers.redis import RedisServer
+from tests.servers.redis_cluster import RedisCluster
 
 
 class MakePostgres(Protocol):
     """Starts a PostgreSQL of the test's own; settings are those of postgresql.conf."""
 
     def __call__(self, **settings: str | int) -> PostgresServer: ...
+
+
+class MakePgBouncer(Protocol):
+    """Starts a PgBouncer before a PostgreSQL of the test's own; settings are those of pgbouncer.ini."""
+
+    def __call__(self, **settings: str | int) -> PgBouncer: ...
+
+
+class MakeRedisCluster(Protocol):
+    """Starts a Redis Cluster of the test's own; settings are those of redis.conf with underscores."""
+
+    def __call__(self, **settings: str | int) -> RedisCluster: ...
 
 
 class MakeRedis(Protocol):
@@ -77,7 +91,8 @@ def with_search_path(dsn: str, schema: str) -> str:
 
 
 async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
+    # A connection that the test has left in a transaction is an error, not a wait without end.
+    connection = await asyncpg.connect(dsn, server_settings={"lock_timeout": "10s"})
     try:
         await connection.execute(statement)
     finally:
@@ -138,5 +153,27 @@ def private_redis(redis_program: Program) -> Iterator[MakeRedis]:
 
         def make(**settings: str | int) -> RedisServer:
             return servers.enter_context(RedisServer(redis_program, **settings))
+
+        yield make
+
+
+@pytest.fixture
+def private_redis_cluster(redis_program: Program) -> Iterator[MakeRedisCluster]:
+    """Starts clusters of three nodes that the test may stop, kill and restart. For tests marked `full`."""
+    with contextlib.ExitStack() as clusters:
+
+        def make(**settings: str | int) -> RedisCluster:
+            return clusters.enter_context(RedisCluster(redis_program, **settings))
+
+        yield make
+
+
+@pytest.fixture
+def private_pgbouncer(private_postgres: MakePostgres) -> Iterator[MakePgBouncer]:
+    """Starts PgBouncer in transaction mode. For tests marked `full`."""
+    with contextlib.ExitStack() as servers:
+
+        def make(**settings: str | int) -> PgBouncer:
+            return servers.enter_context(PgBouncer(find_pgbouncer(), private_postgres(), **settings))
 
         yield make

@@ -34,7 +34,7 @@ class PostgresServer(ServerProcess):
         subprocess.run(["cp", "-a", _initialized(self.program.path), self.data], check=True)
 
     def user(self) -> int | None:
-        return _nobody()
+        return nobody()
 
     def command(self) -> list[str | Path]:
         settings = {
@@ -56,7 +56,7 @@ class PostgresServer(ServerProcess):
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
 
-def _nobody() -> int | None:
+def nobody() -> int | None:
     """PostgreSQL refuses to run as root."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
@@ -64,7 +64,7 @@ def _nobody() -> int | None:
 @functools.cache
 def _initialized(program: Path) -> Path:
     """A data directory that nothing has run on, made once and copied for each server."""
-    user = _nobody()
+    user = nobody()
     directory = Path(tempfile.mkdtemp(prefix="initdb-", dir=watchdog().directory))
     if user is not None:
         os.chown(directory, user, user)
@@ -87,7 +87,7 @@ def _initialized(program: Path) -> Path:
 @functools.cache
 def _reachable(program: Path) -> Path:
     """The program, or a copy of its installation where the user that it runs as cannot reach it."""
-    user = _nobody()
+    user = nobody()
     if user is None or _runs(program, user):
         return program
     installation = program.parents[2]  # the package: its libraries may lie beside it

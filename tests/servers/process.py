@@ -105,7 +105,7 @@ class ServerProcess(ABC):
             if ended or time.monotonic() > deadline:
                 said = self.log()
                 self.kill()
-                raise ServerFailedError(f"{self.program} {'ended' if ended else 'does not answer'}: {said}")
+                raise ServerFailedError(f"{self.program} {'ended' if ended else 'does not answer'}: {said[-4_000:]}")
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -138,13 +138,13 @@ class ServerProcess(ABC):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise ServerFailedError(f"{self.program} does not end: {self.log()}") from None
+            raise ServerFailedError(f"{self.program} does not end: {self.log()[-4_000:]}") from None
         finally:
             watchdog().stopped(process.pid)
 
     def log(self) -> str:
-        """The end of what it wrote since it was started."""
-        return self._log.read_text(errors="replace")[-4_000:]
+        """What it wrote since it was started."""
+        return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Self:
         self.launch()

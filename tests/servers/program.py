@@ -62,7 +62,7 @@ def _find(what: str, wanted: str, paths: Iterable[Path]) -> Program:
     tried: list[str] = []
     for path in paths:
         try:
-            program = _program(path)
+            program = program_at(path)
         except (OSError, subprocess.SubprocessError) as error:
             tried.append(f"{path}: {error}")
             continue
@@ -72,10 +72,10 @@ def _find(what: str, wanted: str, paths: Iterable[Path]) -> Program:
     raise NoServerError(f"no {what} {wanted} to start; the dependency group `servers` has some. Tried: {tried}")
 
 
-def _program(path: Path) -> Program:
+def program_at(path: Path) -> Program:
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
     # For example: postgres (PostgreSQL) 18.6, Redis server v=8.2.3 sha=..., Valkey server v=9.1.2 sha=...
-    match = re.search(r"(PostgreSQL|Redis|Valkey)\D*(\d+[.\d]*)", said)
+    match = re.search(r"(PostgreSQL|Redis|Valkey|PgBouncer)\D*(\d+[.\d]*)", said)
     if match is None:
         raise OSError(f"says of its version {said!r}")
     return Program(path, match[1], match[2])

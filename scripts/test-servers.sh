@@ -1,0 +1,21 @@
+#!/bin/sh
+# test-servers.sh PYTHON runs the tests marked `servers` on other versions than `make test` does, where those are here.
+# PostgreSQL 17 and Valkey come as wheels; PostgreSQL 15 and Redis 7 are those of the system.
+set -eu
+python=$1
+
+is_here() {
+    "$python" -c "from tests.servers.program import *; find_postgres('$1'), find_redis('$2')" 2>/dev/null
+}
+
+run_on() {
+    echo "== PostgreSQL $1, Redis $2"
+    SWISPER_TEST_POSTGRES=$1 SWISPER_TEST_REDIS=$2 "$python" -m pytest --quiet -m servers
+}
+
+run_on 17 valkey
+if is_here 15 7; then
+    run_on 15 7
+else
+    echo "== PostgreSQL 15 and Redis 7 are not installed here: not tested on them"
+fi
