@@ -40,7 +40,7 @@ class Schemas:
             in_a_thread(execute(self._dsn, f"DROP SCHEMA {name} CASCADE"))
 
 
-def in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+def in_a_thread(work: Coroutine[Any, Any, object]) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, work).result()
 

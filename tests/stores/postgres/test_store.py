@@ -136,7 +136,7 @@ async def test_a_process_that_was_forked_does_not_use_its_connections(url: str) 
         except StoreError:
             os._exit(0)
         os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222 - it has nothing else to do
     await store.aclose()
 
 

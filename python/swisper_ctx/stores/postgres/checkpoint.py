@@ -1,8 +1,8 @@
 """Moving the head of a log, and purging what the grace period no longer protects: one statement.
 
-The head that a checkpoint replaces is updated first, if it is still the newest. Two of them wait for one another at this
-row, and the second then finds it is not; a delete and a checkpoint meet there too. So all that the statement saw of this
-session's heads and blocks when it began still holds once it has the row.
+The head that a checkpoint replaces is updated first, if it is still the newest. Two of them wait for one another at
+this row, and the second then finds it is not; a delete and a checkpoint meet there too. So all that the statement saw
+of this session's heads and blocks when it began still holds once it has the row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ CURRENT = f"""
         WHERE head.session_id = $1 AND head.stamp = $2 AND head.is_newest
         AND (log.expires_at IS NULL OR log.expires_at > (SELECT now FROM clock))
     ),
-    -- As the base of the one before it or as a new one; nothing if it is neither between that and now, nor drops what is used.
+    -- A head of the same base gives way to the new one. Nothing is done if it does not lie between the last one and
+    -- now, or drops a block that is not in use.
     replaced AS (
         UPDATE context_heads AS head SET
             is_newest = (head.base = $3),
@@ -68,13 +69,17 @@ PURGE = f"""
     remembered AS (
         SELECT coalesce((
             SELECT version FROM context_frames
-            WHERE session_id = $1 AND version < (SELECT base FROM bound) AND time > (SELECT now FROM clock) - {RETRY_WINDOW}
+            WHERE session_id = $1 AND version < (SELECT base FROM bound)
+            AND time > (SELECT now FROM clock) - {RETRY_WINDOW}
             ORDER BY version LIMIT 1
         ), (SELECT base FROM bound)) AS version
     ),
     purged_heads AS (DELETE FROM context_heads USING bound WHERE session_id = $1 AND context_heads.base < bound.base),
     purged_blocks AS (DELETE FROM context_blocks USING bound WHERE session_id = $1 AND dropped_at <= bound.base),
-    forgotten AS (DELETE FROM context_frames USING remembered WHERE session_id = $1 AND context_frames.version < remembered.version),
+    forgotten AS (
+        DELETE FROM context_frames USING remembered
+        WHERE session_id = $1 AND context_frames.version < remembered.version
+    ),
     purged_patches AS (
         -- With both bounds it is a range of the index: the stubs of a day are not walked again.
         UPDATE context_frames SET body = NULL

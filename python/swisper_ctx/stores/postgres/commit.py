@@ -203,8 +203,8 @@ class Group:
             self._note(await self._connection.fetch(CREATE, *_creation_columns(refused), self._now))
 
     def _note(self, rows: Sequence[Any]) -> None:
-        for token, time in rows:
-            self.results[token] = CommitResult(time)
+        for token, committed_at in rows:
+            self.results[token] = CommitResult(committed_at)
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:

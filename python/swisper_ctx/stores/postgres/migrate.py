@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.stores.postgres.connection import Connection, check_version, SCHEMA_VERSION
+from swisper_ctx.stores.postgres.connection import SCHEMA_VERSION, Connection, check_version
 from swisper_ctx.stores.postgres.schema import SCHEMA_TABLE, STEPS
 
 # One for each schema: a hash of its name, in a space of its own.

@@ -42,11 +42,11 @@ class PostgresSessionStore(SessionStore):
     before the first operation.
 
     `dsn` is a libpq URL, TLS as it says (asyncpg tries it by default, `?sslmode=disable` is faster on one machine). A
-    `pool` of asyncpg in its place is used, and never closed; two of its connections are kept. Of its own pool the store
-    holds `min_size` to `max_size` connections, beside two for turns. `acquire_timeout` and `command_timeout`, in seconds,
-    bound the wait for a connection and for an answer; then StoreUnavailableError is raised, or OutcomeUnknownError for
-    a write that was sent. Behind a pooler that gives each transaction another connection (PgBouncer), give
-    `statement_cache_size=0`. With `keep_versions` the checkpoints of this store purge no version.
+    `pool` of asyncpg in its place is used, and never closed; two of its connections are kept. Of its own pool the
+    store holds `min_size` to `max_size` connections, beside two for turns. `acquire_timeout` and `command_timeout`, in
+    seconds, bound the wait for a connection and for an answer; then StoreUnavailableError is raised, or
+    OutcomeUnknownError for a write that was sent. Behind a pooler that gives each transaction another connection
+    (PgBouncer), give `statement_cache_size=0`. With `keep_versions` the checkpoints of this store purge no version.
 
     Time is the database's, unless there is a `clock`.
     """
