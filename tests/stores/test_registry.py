@@ -43,7 +43,7 @@ async def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     "url", ["mysql://user:swordfish@host/db", "user:swordfish@host", "", "sqlite", "sqlite:x", "://", "SWORDFISH://x"]
 )
 def test_an_unknown_scheme_lists_the_known_ones_and_nothing_of_the_url(url: str) -> None:
-    with pytest.raises(StoreError, match="memory://, shelve://, sqlite://") as caught:
+    with pytest.raises(StoreError, match="memory://, postgres://, postgresql://, shelve://, sqlite://") as caught:
         open_store(url)
     assert "swordfish" not in str(caught.value).lower()
 

@@ -17,6 +17,7 @@ from swisper_ctx.cli.fork import fork
 from swisper_ctx.cli.history import history
 from swisper_ctx.cli.keys import encrypt, keygen, rotate
 from swisper_ctx.cli.listing import sessions
+from swisper_ctx.cli.migrate import migrate
 from swisper_ctx.cli.recover import recover
 from swisper_ctx.cli.removing import cleanup, delete, evict
 from swisper_ctx.cli.show import show
@@ -62,7 +63,7 @@ def demo(users: int | None, store: Path | None) -> None:
 
 
 LOOKING = (sessions, show, history, diff, export, verify, stats, doctor)
-WRITING = (checkpoint, fork, recover, cleanup, evict, delete)
+WRITING = (migrate, checkpoint, fork, recover, cleanup, evict, delete)
 KEYS = (keygen, rotate, encrypt)
 
 for command in (*LOOKING, *WRITING, *KEYS):

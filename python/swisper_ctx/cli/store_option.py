@@ -59,7 +59,7 @@ store_option = click.option(
     required=True,
     metavar="URL",
     callback=existing_store,
-    help="The store, as sqlite:///sessions.db or the path of a file that ends in .db.",
+    help="The store, as postgresql://user@host/database, sqlite:///sessions.db or the path of a file that ends in .db.",
 )
 
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from swisper_ctx.errors import StoreError
+from swisper_ctx.stores.postgres.adoption import adopt, check_columns
 from swisper_ctx.stores.postgres.connection import SCHEMA_VERSION, Connection, check_version
 from swisper_ctx.stores.postgres.schema import SCHEMA_TABLE, STEPS
 
-# One for each schema: a hash of its name, in a space of its own.
+# One for each schema. Until the transaction ends: a pooler may give the next one another connection.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('swisper_ctx'), hashtext(current_schema()))"
 NOTE = "INSERT INTO swisper_schema (version, applied_at) VALUES ($1, now())"
 HAS_SCHEMA = "SELECT current_schema() IS NOT NULL"
 
 
-async def migrate(connection: Connection) -> int:
-    """Run the steps that are still to be run, each in a transaction with its number; how many those were.
+class Migration(NamedTuple):
+    """What a migration has done."""
+
+    steps: int
+    """So many steps of the schema were run."""
+    adopted: int
+    """So many sessions that stood in `sessions` alone now have a log."""
+    refused: tuple[str, ...]
+    """The ids of those that were left alone: what stands there is no context of a user."""
+
+
+async def migrate(connection: Connection) -> Migration:
+    """Run the steps that are still to be run, each in a transaction with its number, and adopt the sessions found.
 
     Others that do the same wait. Raises StoreError for tables of a newer version.
     """
@@ -22,7 +36,7 @@ async def migrate(connection: Connection) -> int:
     steps = 0
     while await _next_step(connection):
         steps += 1
-    return steps
+    return Migration(steps, *await adopt(connection))
 
 
 async def _next_step(connection: Connection) -> bool:
@@ -33,6 +47,7 @@ async def _next_step(connection: Connection) -> bool:
         if version >= len(STEPS):
             check_version(version)
             return False
+        await check_columns(connection)
         for statement in STEPS[version]:
             await connection.execute(statement)
         await connection.execute(NOTE, version + 1)

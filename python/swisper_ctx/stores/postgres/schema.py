@@ -15,6 +15,7 @@ SCHEMA_TABLE = (
     "CREATE TABLE IF NOT EXISTS swisper_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)"
 )
 
+_TIMES = ("created_at timestamptz", "updated_at timestamptz", "expires_at timestamptz")
 _PUBLIC = (
     """CREATE TABLE IF NOT EXISTS sessions (
         session_id text PRIMARY KEY,
@@ -32,6 +33,15 @@ _PUBLIC = (
         performance_metrics jsonb,
         created_at timestamptz
     )""",
+    # Where tables of these names were there before.
+    *(
+        f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}"
+        for table, columns in (
+            ("sessions", ("user_id text", "context_data jsonb", *_TIMES)),
+            ("pipeline_executions", ("pipeline_name text", "execution_data jsonb", "performance_metrics jsonb", _TIMES[0])),
+        )
+        for column in columns
+    ),
     "CREATE INDEX IF NOT EXISTS pipeline_executions_by_session ON pipeline_executions (session_id)",
 )
 

@@ -30,7 +30,7 @@ from swisper_ctx.stores.postgres.checkpoint import write_checkpoint
 from swisper_ctx.stores.postgres.commit import commit_group
 from swisper_ctx.stores.postgres.connection import WRITERS, Connection, Connections, Settings, single_connection
 from swisper_ctx.stores.postgres.errors import mapped_write_errors
-from swisper_ctx.stores.postgres.migrate import migrate
+from swisper_ctx.stores.postgres.migrate import Migration, migrate
 from swisper_ctx.stores.postgres.removal import delete_sessions
 from swisper_ctx.stores.postgres.restore import read_remains, restore_session
 
@@ -83,8 +83,11 @@ class PostgresSessionStore(SessionStore):
         """The store of `postgresql://user:password@host:port/database?option=value`, as libpq has it."""
         return cls(url, **options)
 
-    async def migrate(self) -> int:
-        """Create the tables, or bring those of an older version to this one; how many steps that took.
+    async def migrate(self) -> Migration:
+        """Create the tables, or bring those of an older version to this one.
+
+        Sessions that stand in a table `sessions` from before, with their whole content in `context_data`, get a log;
+        their rows stay as they are until they are saved. Nobody else may write them any more.
 
         Each step is a transaction under an advisory lock: several processes may do this at once, and one that dies
         leaves whole steps. Raises StoreError for tables of a newer version of this library.
