@@ -120,19 +120,11 @@ class ServerProcess(ABC):
         self.stop()
         self.start()
 
-    def pause(self) -> None:
-        """Connections are accepted by the kernel, and nothing is answered until `resume`."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         process.send_signal(how)
-        process.send_signal(signal.SIGCONT)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:

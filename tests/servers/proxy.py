@@ -117,8 +117,11 @@ class FaultProxy:
             self._listener = None
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        self.connections += 1
         link = _Link(self, writer)
+        if isinstance(self.mode, Refuse):  # it was accepted before, and begins only now
+            link.reset()
+            return
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._links[task] = link
