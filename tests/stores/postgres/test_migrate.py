@@ -71,8 +71,8 @@ async def test_a_step_that_fails_leaves_nothing(postgres_url: str) -> None:
     await execute(postgres_url, "CREATE VIEW session_overview AS SELECT 1 AS x")
     with pytest.raises(StoreError, match="SQLSTATE 42P07"):
         await migrated(postgres_url)
-    rows = await execute(postgres_url, "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace")
-    assert [tuple(row) for row in rows] == [("session_overview",)]
+    left = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+    assert [tuple(row) for row in await execute(postgres_url, left)] == [("session_overview",)]
 
 
 def before() -> SwisperContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,7 +66,7 @@ async def adopt(connection: Connection) -> tuple[int, tuple[str, ...]]:
 
 async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int, list[str]]:
     now = await connection.fetchval(NOW)
-    executions: dict[str, list[Mapping[str, Any]]] = {}
+    executions: dict[str, list[dict[str, Any]]] = {}
     for session_id, *columns in await connection.fetch(EXECUTIONS, [row[0] for row in rows]):
         executions.setdefault(session_id, []).append(_execution(*columns))
     changes, begun, refused = list[Change](), list[int](), list[str]()
@@ -87,7 +87,7 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
 
 
 def _context(
-    session_id: str, user_id: str | None, text: str, executions: Sequence[Mapping[str, Any]]
+    session_id: str, user_id: str | None, text: str, executions: Sequence[dict[str, Any]]
 ) -> SwisperContext:
     document = json.loads(text)
     if not isinstance(document, dict) or not user_id:
@@ -103,7 +103,7 @@ def _context(
 
 def _execution(
     execution_id: str, pipeline_name: str | None, data: str | None, metrics: str | None
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """A row of `pipeline_executions` as the record that it stands for; the columns count where both say something."""
     found = json.loads(data) if data else {}
     record = dict(found) if isinstance(found, dict) else {"result": found}

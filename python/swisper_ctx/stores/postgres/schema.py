@@ -15,7 +15,6 @@ SCHEMA_TABLE = (
     "CREATE TABLE IF NOT EXISTS swisper_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL)"
 )
 
-_TIMES = ("created_at timestamptz", "updated_at timestamptz", "expires_at timestamptz")
 _PUBLIC = (
     """CREATE TABLE IF NOT EXISTS sessions (
         session_id text PRIMARY KEY,
@@ -34,14 +33,17 @@ _PUBLIC = (
         created_at timestamptz
     )""",
     # Where tables of these names were there before.
-    *(
-        f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}"
-        for table, columns in (
-            ("sessions", ("user_id text", "context_data jsonb", *_TIMES)),
-            ("pipeline_executions", ("pipeline_name text", "execution_data jsonb", "performance_metrics jsonb", _TIMES[0])),
-        )
-        for column in columns
-    ),
+    """ALTER TABLE sessions
+        ADD COLUMN IF NOT EXISTS user_id text,
+        ADD COLUMN IF NOT EXISTS context_data jsonb,
+        ADD COLUMN IF NOT EXISTS created_at timestamptz,
+        ADD COLUMN IF NOT EXISTS updated_at timestamptz,
+        ADD COLUMN IF NOT EXISTS expires_at timestamptz""",
+    """ALTER TABLE pipeline_executions
+        ADD COLUMN IF NOT EXISTS pipeline_name text,
+        ADD COLUMN IF NOT EXISTS execution_data jsonb,
+        ADD COLUMN IF NOT EXISTS performance_metrics jsonb,
+        ADD COLUMN IF NOT EXISTS created_at timestamptz""",
     "CREATE INDEX IF NOT EXISTS pipeline_executions_by_session ON pipeline_executions (session_id)",
 )
 
