@@ -86,9 +86,7 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
     return sum(result.time is not None for result in results), refused
 
 
-def _context(
-    session_id: str, user_id: str | None, text: str, executions: Sequence[dict[str, Any]]
-) -> SwisperContext:
+def _context(session_id: str, user_id: str | None, text: str, executions: Sequence[dict[str, Any]]) -> SwisperContext:
     document = json.loads(text)
     if not isinstance(document, dict) or not user_id:
         raise ValueError("a row that holds no context of a user")
@@ -101,9 +99,7 @@ def _context(
     return context
 
 
-def _execution(
-    execution_id: str, pipeline_name: str | None, data: str | None, metrics: str | None
-) -> dict[str, Any]:
+def _execution(execution_id: str, pipeline_name: str | None, data: str | None, metrics: str | None) -> dict[str, Any]:
     """A row of `pipeline_executions` as the record that it stands for; the columns count where both say something."""
     found = json.loads(data) if data else {}
     record = dict(found) if isinstance(found, dict) else {"result": found}
