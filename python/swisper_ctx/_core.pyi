@@ -453,6 +453,9 @@ class Snapshot:
     def to_json(self) -> bytes:
         """All fields as one JSON object."""
 
+    def excerpt(self, most: int) -> bytes:
+        """The JSON object of those fields that are no lists of records, as far as they fit into `most` bytes."""
+
     @property
     def size(self) -> int:
         """The bytes of the JSON texts of its fields, names not counted."""

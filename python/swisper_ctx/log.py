@@ -107,6 +107,38 @@ class StoredSession(NamedTuple):
     frames: tuple[Frame, ...]
 
 
+class ExecutionCopy(NamedTuple):
+    """What people's queries see of one pipeline execution; `record` and `metrics` are JSON, None where left out."""
+
+    execution_id: str
+    pipeline_name: str
+    numbers: str
+    """A JSON object of its status, times and duration: what is shown where the record is left out."""
+    record: str | None
+    metrics: str | None
+    created_at: str | None
+    """RFC 3339."""
+
+
+class SessionCopy(NamedTuple):
+    """What people's queries see of a session; `content` is a JSON object of its small fields, None where left out."""
+
+    user_id: str
+    content: str | None
+
+
+class Projection(NamedTuple):
+    """Copies for people's queries: a store writes them beside the log, if it can, and never reads them."""
+
+    session: SessionCopy | None = None
+    executions: tuple[ExecutionCopy, ...] = ()
+
+    def without_content(self) -> Projection:
+        """Names and numbers alone."""
+        session = None if self.session is None else self.session._replace(content=None)
+        return Projection(session, tuple(each._replace(record=None, metrics=None) for each in self.executions))
+
+
 class Change(NamedTuple):
     """One version to be written. Without `expected` it creates the session, and `head` is its first head."""
 
@@ -122,6 +154,7 @@ class Change(NamedTuple):
     expires_at: int | None = None
     """When the session expires from now on, NEVER for not at all; None leaves it as it is."""
     epoch: int = 0
+    projection: Projection | None = None
 
     def expiry(self, before: int | None = None) -> int | None:
         """The time at which the session expires after this change, given that before it."""
@@ -145,6 +178,7 @@ class Checkpoint(NamedTuple):
     head: Head
     added: tuple[Block, ...]
     dropped: tuple[bytes, ...]
+    projection: Projection | None = None
 
 
 class KeptBlock(NamedTuple):

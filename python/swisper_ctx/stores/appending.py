@@ -22,7 +22,7 @@ async def append_record(store: SessionStore, session_id: str, field: str, record
         if stored is None:
             raise SessionNotFoundError(f"no session {session_id}")
         try:
-            return await _append(store, RecordAppend(stored, field, record, store._clock))
+            return await _append(store, RecordAppend(stored, field, record, store._clock, store.shows_copies))
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise

@@ -54,6 +54,9 @@ class SessionStore(ABC):
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
+    shows_copies = False
+    """Whether changes and checkpoints come with their `projection`."""
+
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
 
@@ -171,7 +174,7 @@ class SessionStore(ABC):
 
     @cached_property
     def _checkpointer(self) -> Checkpointer:
-        return Checkpointer(partial(telling.checkpoint, self), self.read)
+        return Checkpointer(partial(telling.checkpoint, self), self.read, shows_copies=self.shows_copies)
 
     @overload
     async def load_session(

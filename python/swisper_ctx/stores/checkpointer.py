@@ -16,7 +16,8 @@ from typing import NamedTuple
 from swisper_ctx._core import Snapshot, token
 from swisper_ctx.context import FoldMark, Position
 from swisper_ctx.errors import ContextError
-from swisper_ctx.log import Block, Checkpoint, Etag, Head, StoredSession
+from swisper_ctx.log import Block, Checkpoint, Etag, Head, Projection, StoredSession
+from swisper_ctx.stores.projection import session_copy
 
 log = logging.getLogger("swisper_ctx.store")
 
@@ -53,8 +54,10 @@ class Checkpointer:
         self,
         write: Callable[[Checkpoint], Awaitable[bool]],
         read: Callable[[str], Awaitable[StoredSession | None]],
+        *,
+        shows_copies: bool = False,
     ) -> None:
-        self._write, self._read = write, read
+        self._write, self._read, self._shows_copies = write, read, shows_copies
         self.jobs: dict[str, Job] = {}
         """Those that wait, by their session."""
         self._pressed: dict[str, list[asyncio.Future[None]]] = {}
@@ -127,11 +130,11 @@ class Checkpointer:
         # Of one moment: another checkpoint may move the mark while the parts are made.
         stamp, expected, used = token(), mark.stamp, list(mark.blocks)
         loop = asyncio.get_running_loop()
-        head, added, dropped = await loop.run_in_executor(None, parts, job, stamp, used)
+        body, added, dropped = await loop.run_in_executor(None, parts, job, stamp, used)
         blocks = tuple(Block(*block) for block in added)
-        checkpoint = Checkpoint(
-            position.session_id, expected, Head(job.etag.version, stamp, head), blocks, tuple(dropped)
-        )
+        head = Head(job.etag.version, stamp, body)
+        copy = Projection(session_copy(position.user_id, job.snapshot)) if self._shows_copies else None
+        checkpoint = Checkpoint(position.session_id, expected, head, blocks, tuple(dropped), copy)
         written = await self._write(checkpoint)
         if written:
             gone = set(dropped)

@@ -24,6 +24,7 @@ from swisper_ctx.log import (
     CommitResult,
     Etag,
     Frame,
+    Projection,
     Remains,
     Restoration,
     SessionPage,
@@ -115,7 +116,7 @@ class EncryptedSessionStore(SessionStore):
     def __init__(self, encryption_key: Keys, store: SessionStore | None = None) -> None:
         self.store = store or MemorySessionStore()
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
-        self.groups_in_flight = self.store.groups_in_flight
+        self.groups_in_flight, self.shows_copies = self.store.groups_in_flight, self.store.shows_copies
         self.keyring: Callable[[], Keyring] = keyring_of(encryption_key)
         """Gives the keys of now."""
 
@@ -184,7 +185,8 @@ class EncryptedSessionStore(SessionStore):
                 size = 0
                 await asyncio.sleep(0)
         head = checkpoint.head._replace(body=seal(checkpoint.head.body))
-        return await self.store.checkpoint(checkpoint._replace(head=head, added=tuple(added)))
+        copies = without_content(checkpoint.projection)
+        return await self.store.checkpoint(checkpoint._replace(head=head, added=tuple(added), projection=copies))
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         return await self.store.delete(session_ids, expired=expired)
@@ -322,10 +324,16 @@ def opened_remains(keyring: Keyring, remains: Remains) -> Remains:
 
 
 def sealed_change(seal: Callable[[bytes], bytes], change: Change) -> Change:
-    """With its frame sealed, and its head if it has one."""
-    if change.head is None:
+    """With its frame sealed, its head if it has one, and nothing of its content beside them."""
+    if change.head is None and change.projection is None:
         return change._replace(frame=seal(change.frame))
-    return change._replace(frame=seal(change.frame), head=change.head._replace(body=seal(change.head.body)))
+    head = None if change.head is None else change.head._replace(body=seal(change.head.body))
+    return change._replace(frame=seal(change.frame), head=head, projection=without_content(change.projection))
+
+
+def without_content(projection: Projection | None) -> Projection | None:
+    """Names and numbers, which are readable without a key."""
+    return None if projection is None else projection.without_content()
 
 
 def _decoded(token: bytes) -> bytes:

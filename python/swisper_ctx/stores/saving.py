@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
-from swisper_ctx.log import NEVER, Change, Etag, Head, StoredSession
+from swisper_ctx.log import NEVER, Change, Etag, Head, Projection, StoredSession
 from swisper_ctx.retention import POLICY, moved_expiry
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
+from swisper_ctx.stores.projection import execution_copy, projected
 
 NO_TOKEN = bytes(16)
 NEWEST = Etag(2**62, b"")
@@ -25,6 +26,7 @@ class Saver(Protocol):
     """The store that a save goes to, as far as the save asks it."""
 
     _clock: Clock
+    shows_copies: bool
 
     @property
     def _checkpointer(self) -> Checkpointer: ...
@@ -85,9 +87,13 @@ class ContextSave:
         self.size = len(frame)
         head = first_head(position, self.before, now) if expected is None else None
         messages, expires_at = self.snapshot.count("conversation_history"), self._expiry(now)
-        return Change(
-            session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, expires_at, epoch
-        )
+        about = session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, expires_at, epoch
+        return Change(*about, self._projection(is_created=expected is None))
+
+    def _projection(self, *, is_created: bool) -> Projection | None:
+        if not self.store.shows_copies:
+            return None
+        return projected(self.context._position.user_id, self.before, self.snapshot, is_created=is_created)
 
     def _expiry(self, now: int) -> int | None:
         position, snapshot = self.context._position, self.snapshot
@@ -170,10 +176,12 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
 class RecordAppend:
     """One record at the end of a list, written without loading the session."""
 
-    __slots__ = ("clock", "done", "etag", "field", "future", "lost", "record", "session_id", "stored")
+    __slots__ = ("clock", "done", "etag", "field", "future", "lost", "record", "session_id", "shows_copies", "stored")
 
-    def __init__(self, stored: StoredSession, field: str, record: PipelineExecution, clock: Clock) -> None:
-        self.stored, self.field, self.record, self.clock = stored, field, record, clock
+    def __init__(
+        self, stored: StoredSession, field: str, record: PipelineExecution, clock: Clock, shows_copies: bool
+    ) -> None:
+        self.stored, self.field, self.record, self.clock, self.shows_copies = stored, field, record, clock, shows_copies
         self.session_id = stored.session_id
         self.etag = Etag(stored.etag.version + 1, token())
         self.done = self.lost = False
@@ -184,7 +192,10 @@ class RecordAppend:
         frame = append_frame(
             self.session_id, stored.epoch, stored.etag.token, self.etag, None, self.clock(), self.field, self.record
         )
-        return Change(self.session_id, stored.user_id, stored.etag, self.etag, frame, epoch=stored.epoch)
+        projection = Projection(executions=(execution_copy(self.record),)) if self.shows_copies else None
+        return Change(
+            self.session_id, stored.user_id, stored.etag, self.etag, frame, epoch=stored.epoch, projection=projection
+        )
 
     def committed(self, time: int) -> None:
         self.done = True

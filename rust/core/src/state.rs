@@ -154,6 +154,28 @@ impl State {
         Ok(())
     }
 
+    /// The JSON object of those fields that are no lists of records, in their order, as far as they fit into `most` bytes.
+    #[must_use]
+    pub fn excerpt(&self, most: usize) -> Vec<u8> {
+        let mut out = b"{".to_vec();
+        for (name, field) in self.iter() {
+            let Field::Value(value) = field else { continue };
+            let text = value.text();
+            // With its quotes, its colon, a comma and the last bracket.
+            if out.len().saturating_add(name.len()).saturating_add(text.len()).saturating_add(5) > most {
+                continue;
+            }
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            write::string(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(text);
+        }
+        out.push(b'}');
+        out
+    }
+
     /// The state after a patch; `is_records` tells which fields are lists of records when they first appear.
     pub fn apply(&self, operations: &[Operation<'_>], is_records: &dyn Fn(&str) -> bool) -> Result<Self> {
         let mut state = self.clone();

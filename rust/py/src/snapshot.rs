@@ -212,6 +212,10 @@ impl Snapshot {
         gathered(py, |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
     }
 
+    fn excerpt<'py>(&self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.state.excerpt(most))
+    }
+
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
         // Values first: one that cannot be encoded leaves the lists as they are.
         let mut changes = self.values(touched, |_| true)?;

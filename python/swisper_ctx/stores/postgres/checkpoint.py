@@ -10,6 +10,7 @@ from __future__ import annotations
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
+from swisper_ctx.stores.postgres.copies import copy_text, tell_failed
 
 CURRENT = f"""
     clock AS (SELECT coalesce($6::bigint, {MICROS}) AS now),
@@ -87,8 +88,9 @@ PURGE = f"""
         AND version <= (SELECT base FROM bound)
     )
 """
-MOVE_HEAD = f"WITH {CURRENT} SELECT version FROM replaced"
-MOVE_HEAD_AND_PURGE = f"WITH {CURRENT}, {PURGE} SELECT version FROM replaced"
+MOVED = "SELECT version, swisper_copy(nullif(ARRAY[$13::text], ARRAY[NULL::text])) FROM replaced"
+MOVE_HEAD = f"WITH {CURRENT} {MOVED}"
+MOVE_HEAD_AND_PURGE = f"WITH {CURRENT}, {PURGE} {MOVED}"
 WHY_NOT = """
     SELECT head.base, log.version FROM context_heads AS head JOIN session_etags AS log USING (session_id)
     WHERE head.session_id = $1 AND head.stamp = $2 AND head.is_newest
@@ -100,11 +102,14 @@ async def write_checkpoint(
     connection: Connection, checkpoint: Checkpoint, keep_versions: bool, now: int | None
 ) -> bool:
     """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
-    session_id, expected, (base, stamp, body), added, dropped = checkpoint
+    session_id, expected, (base, stamp, body), added, dropped, projection = checkpoint
+    copy = copy_text(session_id, projection)
     columns = list(map(list, zip(*added, strict=True))) if added else [[], [], [], [], []]
     statement = MOVE_HEAD if keep_versions else MOVE_HEAD_AND_PURGE
-    moved = await connection.fetchval(statement, session_id, expected, base, stamp, body, now, list(dropped), *columns)
+    about = session_id, expected, base, stamp, body, now
+    moved = await connection.fetchrow(statement, *about, list(dropped), *columns, copy)
     if moved is not None:
+        tell_failed(moved[1])
         return True
     row = await connection.fetchrow(WHY_NOT, session_id, expected, now)
     if row is None:

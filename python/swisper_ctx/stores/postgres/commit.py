@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from swisper_ctx.errors import StoreError, StoreUnavailableError
-from swisper_ctx.log import NEVER, Change, CommitResult
-from swisper_ctx.stores.postgres.connection import MICROS, Connection, Connections
+from swisper_ctx.log import Change, CommitResult
+from swisper_ctx.stores.postgres.connection import Connection, Connections
+from swisper_ctx.stores.postgres.copies import tell_failed
 from swisper_ctx.stores.postgres.errors import (
     DRIVER_ERRORS,
     IN_THE_WAY,
@@ -20,83 +21,24 @@ from swisper_ctx.stores.postgres.errors import (
     write_error,
 )
 from swisper_ctx.stores.postgres.removal import delete_sessions
+from swisper_ctx.stores.postgres.statements import (
+    APPEND,
+    APPEND_ONCE,
+    APPEND_UNLOCKED,
+    CREATE,
+    PENDING,
+    WHAT_IS_THERE,
+    columns,
+    creation_columns,
+)
 
-CHANGE = """unnest(
-        $1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::text[],
-        $9::bytea[]
-    ) AS change(session_id, expected, parent, version, token, messages, expires_at, change_id, frame)"""
-CLOCK = f"clock AS (SELECT coalesce($10::bigint, {MICROS}) AS now)"
-FOLLOWS = """log.session_id = change.session_id AND log.version = change.expected AND log.token = change.parent
-        AND (log.expires_at IS NULL OR log.expires_at > (SELECT now FROM clock))"""
-IS_NEW = """
-        AND (change.change_id IS NULL OR NOT EXISTS (
-            SELECT FROM context_frames AS frame
-            WHERE frame.session_id = change.session_id AND frame.change_id = change.change_id
-        ))"""
-# Rows that another transaction holds are left out.
-LOCKED = f"""locked AS (
-        SELECT log.session_id FROM session_etags AS log JOIN {CHANGE} ON {FOLLOWS}{IS_NEW}
-        ORDER BY log.session_id FOR NO KEY UPDATE OF log SKIP LOCKED
-    )"""
-
-
-def _append(before: str, condition: str) -> str:
-    # What a frame needs goes through RETURNING: a second join would cost more.
-    return f"""
-    WITH {before}, moved AS (
-        UPDATE session_etags AS log
-        SET version = change.version, token = change.token, messages = coalesce(change.messages, log.messages),
-            updated_at = (SELECT now FROM clock),
-            expires_at = CASE change.expires_at WHEN {NEVER} THEN NULL
-                ELSE coalesce(change.expires_at, log.expires_at) END
-        FROM {CHANGE}
-        WHERE {FOLLOWS}{condition}
-        RETURNING change.session_id, change.version, log.updated_at, change.token, change.change_id, change.frame
-    )
-    INSERT INTO context_frames (session_id, version, time, token, change_id, body)
-    SELECT * FROM moved RETURNING token, time
-"""
-
-
-APPEND = _append(CLOCK, "")
-APPEND_ONCE = _append(CLOCK, IS_NEW)
-APPEND_UNLOCKED = _append(f"{CLOCK}, {LOCKED}", " AND change.session_id IN (SELECT session_id FROM locked)")
-PENDING = f"WITH {CLOCK} SELECT change.token FROM session_etags AS log JOIN {CHANGE} ON {FOLLOWS}{IS_NEW}"
-PAUSES = (0.0, 0.01, 0.05, 0.1)
-"""Before each attempt at what other transactions hold, in seconds."""
-
-CREATE = f"""
-    WITH change AS (
-        SELECT * FROM unnest(
-            $1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
-            $9::bytea[], $10::bigint[], $11::bytea[], $12::bytea[]
-        ) AS change(
-            session_id, user_id, version, token, messages, epoch, expires_at, change_id, frame, base, stamp, head
-        )
-    ), clock AS (SELECT coalesce($13::bigint, {MICROS}) AS now), created AS (
-        INSERT INTO session_etags
-            (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
-        SELECT session_id, user_id, now, epoch, version, messages, now, nullif(expires_at, {NEVER}), token
-        FROM change, clock
-        ON CONFLICT (session_id) DO NOTHING RETURNING session_id, token, created_at
-    ), headed AS (
-        INSERT INTO context_heads (session_id, base, stamp, is_newest, written_at, body)
-        SELECT session_id, base, stamp, TRUE, created_at, head FROM change JOIN created USING (session_id, token)
-    )
-    INSERT INTO context_frames (session_id, version, time, token, change_id, body)
-    SELECT session_id, version, created_at, token, change_id, frame FROM change JOIN created USING (session_id, token)
-    RETURNING token, time
-"""
 REFUSED = CommitResult(None)
 
 LOST_PAUSE = 0.1
 """Between attempts to reach a server that has gone away, in seconds."""
 
-WHAT_IS_THERE = """
-    SELECT frame.token, change.token, frame.time FROM context_frames AS frame
-    JOIN unnest($1::text[], $2::bigint[], $3::bytea[]) AS change(session_id, version, token)
-    USING (session_id, version)
-"""
+PAUSES = (0.0, 0.01, 0.05, 0.1)
+"""Before each attempt at what other transactions hold, in seconds."""
 
 
 async def commit_group(connections: Connections, changes: Sequence[Change], now: int | None) -> list[CommitResult]:
@@ -128,9 +70,9 @@ async def _write_again(
     connection: Connection, changes: Sequence[Change], now: int | None, unknown: CommitResult
 ) -> list[CommitResult]:
     results = await Group(connection, now).write(changes)
-    columns = [[c.session_id for c in changes], [c.etag.version for c in changes], [c.etag.token for c in changes]]
+    given = [[c.session_id for c in changes], [c.etag.version for c in changes], [c.etag.token for c in changes]]
     found: dict[bytes, CommitResult] = {}
-    for there, own, committed_at in await connection.fetch(WHAT_IS_THERE, *columns):
+    for there, own, committed_at in await connection.fetch(WHAT_IS_THERE, *given):
         found[own] = CommitResult(committed_at) if there == own else REFUSED
     return [
         result if result.time is not None else found.get(change.etag.token, unknown)
@@ -169,9 +111,10 @@ class Group:
                 self.results |= dict.fromkeys((change.etag.token for change in changes), failed)
 
     async def _append(self, changes: Sequence[Change]) -> None:
-        statement = APPEND if all(change.change_id is None for change in changes) else APPEND_ONCE
+        is_plain = all(change.change_id is None and change.projection is None for change in changes)
+        statement = APPEND if is_plain else APPEND_ONCE
         try:
-            self._note(await self._connection.fetch(statement, *_columns(changes), self._now))
+            self._note(await self._connection.fetch(statement, *columns(changes), self._now))
         except IN_THE_WAY:
             await self._append_unlocked(changes)
 
@@ -179,11 +122,11 @@ class Group:
         """Those whose rows nobody holds; the others a little later, or they fail."""
         for pause in PAUSES:
             await asyncio.sleep(pause)
-            columns = _columns(changes)
+            given = columns(changes)
             # Not even this is spared from waiting where a table grows.
             with suppress(*IN_THE_WAY):
-                self._note(await self._connection.fetch(APPEND_UNLOCKED, *columns, self._now))
-            pending = {token for (token,) in await self._connection.fetch(PENDING, *columns, self._now)}
+                self._note(await self._connection.fetch(APPEND_UNLOCKED, *given, self._now))
+            pending = {token for (token,) in await self._connection.fetch(PENDING, *given, self._now)}
             changes = [change for change in changes if change.etag.token in pending]
             if not changes:
                 return
@@ -191,7 +134,7 @@ class Group:
         self.results |= dict.fromkeys((change.etag.token for change in changes), failed)
 
     async def _create(self, changes: Sequence[Change]) -> None:
-        self._note(await self._connection.fetch(CREATE, *_creation_columns(changes), self._now))
+        self._note(await self._connection.fetch(CREATE, *creation_columns(changes), self._now))
         refused = [change for change in changes if change.etag.token not in self.results]
         if refused:
             await self._take_places(refused)
@@ -200,26 +143,10 @@ class Group:
         """Of what has expired."""
         ids = [change.session_id for change in refused]
         if await delete_sessions(self._connection, ids, expired=True, now=self._now):
-            self._note(await self._connection.fetch(CREATE, *_creation_columns(refused), self._now))
+            self._note(await self._connection.fetch(CREATE, *creation_columns(refused), self._now))
 
     def _note(self, rows: Sequence[Any]) -> None:
-        for token, committed_at in rows:
+        for token, committed_at, *_ in rows:
             self.results[token] = CommitResult(committed_at)
-
-
-def _columns(changes: Sequence[Change]) -> list[list[Any]]:
-    rows = [
-        (session_id, *(expected or ()), *etag, messages, expires_at, change_id, frame)
-        for session_id, _, expected, etag, frame, change_id, messages, _, expires_at, *_ in changes
-    ]
-    return list(map(list, zip(*rows, strict=True)))
-
-
-def _creation_columns(changes: Sequence[Change]) -> list[list[Any]]:
-    rows = []
-    for change in changes:
-        if change.head is None:
-            raise ValueError("a change that creates a session needs its first head")
-        about = change.session_id, change.user_id, *change.etag, change.messages or 0, change.epoch, change.expires_at
-        rows.append((*about, change.change_id, change.frame, *change.head))
-    return list(map(list, zip(*rows, strict=True)))
+        if rows and len(rows[0]) > 2:
+            tell_failed(rows[0][2])

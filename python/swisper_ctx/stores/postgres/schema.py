@@ -119,7 +119,46 @@ _OVERVIEW = (
     FROM session_etags AS log LEFT JOIN sessions USING (session_id)""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = ((*_PUBLIC, *_ETAGS, *_LOG, *_OVERVIEW),)
+# Whatever stands in the way of the copies, a turn is committed without them. Their columns have the types that the
+# tables had before.
+_COPIES = (
+    """CREATE FUNCTION swisper_write_copies(copies text[]) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO sessions AS old (session_id, user_id, context_data, created_at, updated_at, expires_at)
+        SELECT new.session_id, new.user_id, new.context_data, new.created_at, new.updated_at, new.expires_at
+        FROM unnest(copies) AS copy, jsonb_populate_record(NULL::sessions, copy::jsonb -> 'session') AS new
+        WHERE new.session_id IS NOT NULL
+        ON CONFLICT (session_id) DO UPDATE SET context_data = excluded.context_data,
+            updated_at = excluded.updated_at, expires_at = coalesce(excluded.expires_at, old.expires_at);
+        INSERT INTO pipeline_executions
+            (execution_id, session_id, pipeline_name, execution_data, performance_metrics, created_at)
+        SELECT new.execution_id, new.session_id, new.pipeline_name, new.execution_data, new.performance_metrics,
+            new.created_at
+        FROM unnest(copies) AS copy,
+            jsonb_populate_recordset(NULL::pipeline_executions, copy::jsonb -> 'executions') AS new
+        ON CONFLICT DO NOTHING
+    $$""",
+    """CREATE FUNCTION swisper_copy(copies text[]) RETURNS integer STRICT LANGUAGE plpgsql AS $$
+        DECLARE
+            copy text;
+            failed integer := 0;
+        BEGIN
+            BEGIN
+                PERFORM swisper_write_copies(copies);
+                RETURN 0;
+            EXCEPTION WHEN OTHERS THEN NULL;
+            END;
+            FOREACH copy IN ARRAY copies LOOP
+                BEGIN
+                    PERFORM swisper_write_copies(ARRAY[copy]);
+                EXCEPTION WHEN OTHERS THEN failed := failed + 1;
+                END;
+            END LOOP;
+            RETURN failed;
+        END
+    $$""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = ((*_PUBLIC, *_ETAGS, *_LOG, *_OVERVIEW, *_COPIES),)
 """From nothing to the tables of today. The version of a schema is how many of them it has had."""
 
 VERSION = len(STEPS)

@@ -51,7 +51,7 @@ class PostgresSessionStore(SessionStore):
     Time is the database's, unless there is a `clock`.
     """
 
-    groups_in_flight = WRITERS
+    groups_in_flight, shows_copies = WRITERS, True
 
     def __init__(
         self,
