@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn value(name: &str, text: &str) -> Change {
-        Change::Value(name.into(), text.into())
+        Change::Value(name.into(), Value::new(text.as_bytes()))
     }
 
     /// A state, the parts of its checkpoint, and the blocks that are then in use.

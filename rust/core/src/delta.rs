@@ -1,5 +1,7 @@
 //! The change from one state to the next, and its patch.
 
+use std::sync::Arc;
+
 use crate::diff;
 use crate::edits::Edits;
 use crate::error::Result;
@@ -13,7 +15,7 @@ const TRANSITIONS: [&str; 1] = ["current_state"];
 /// A new value of one field.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Value(String, Vec<u8>),
+    Value(String, Arc<Value>),
     Records(String, Edits, &'static str),
 }
 
@@ -35,7 +37,7 @@ impl Change {
             (Self::Records(name, _, id_key), Some(Field::Records(own)), Some(Field::Records(list))) => {
                 Self::Records(name.clone(), Edits::appended(list.clone(), own.len()), id_key)
             }
-            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(name.clone(), value.text().to_vec()),
+            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(name.clone(), Arc::clone(value)),
             _ => self.clone(),
         }
     }
@@ -55,7 +57,7 @@ impl Delta {
         let mut next = base.clone();
         for change in &changes {
             match change {
-                Change::Value(name, text) => next.set(name, Field::Value(Value::new(text))),
+                Change::Value(name, value) => next.set(name, Field::Value(Arc::clone(value))),
                 Change::Records(name, edits, _) => next.set(name, Field::Records(edits.list.clone())),
             }
         }
@@ -95,8 +97,9 @@ impl Delta {
             out.add(b"", &document);
             return Ok(out.finish());
         }
+        let mut path = Vec::with_capacity(64);
         for change in &self.changes {
-            self.write(change, &mut out)?;
+            self.write(change, &mut path, &mut out)?;
         }
         Ok(out.finish())
     }
@@ -105,41 +108,46 @@ impl Delta {
     pub(crate) fn patch_of_value(&self, change: &Change) -> Result<Vec<u8>> {
         let mut out = Writer::default();
         if matches!(change, Change::Value(..)) {
-            self.write(change, &mut out)?;
+            self.write(change, &mut Vec::new(), &mut out)?;
         }
         Ok(out.finish())
     }
 
-    fn write(&self, change: &Change, out: &mut Writer) -> Result<()> {
+    /// `path` is room for one.
+    fn write(&self, change: &Change, path: &mut Vec<u8>, out: &mut Writer) -> Result<()> {
         let name = change.name();
-        let mut path = path_of(name);
+        path.clear();
+        push_name(path, name);
         match (change, self.base.get(name)) {
-            (Change::Value(_, text), None) => out.add(&path, text),
-            (Change::Value(_, text), Some(Field::Value(own))) => {
+            (Change::Value(_, value), None) => out.add(path, value.text()),
+            (Change::Value(_, value), Some(Field::Value(own))) => {
                 if TRANSITIONS.contains(&name) {
-                    out.test(&path, own.text());
+                    out.test(path, own.text());
                 }
-                diff::value(out, &mut path, own.text(), text)?;
+                diff::value(out, path, own.text(), value.text())?;
             }
-            (Change::Value(_, text), Some(Field::Records(_))) => out.replace(&path, text),
-            (Change::Records(_, edits, id_key), Some(Field::Records(_))) => edits.write(out, &path, id_key)?,
+            (Change::Value(_, value), Some(Field::Records(_))) => out.replace(path, value.text()),
+            (Change::Records(_, edits, id_key), Some(Field::Records(_))) => edits.write(out, path, id_key)?,
             (Change::Records(_, edits, _), own) => {
                 let mut text = Vec::new();
                 edits.list.encode(&mut text)?;
-                if own.is_some() { out.replace(&path, &text) } else { out.add(&path, &text) }
+                if own.is_some() { out.replace(path, &text) } else { out.add(path, &text) }
             }
         }
         Ok(())
     }
 }
 
-/// The pointer to a field, as JSON text without quotes.
-fn path_of(name: &str) -> Vec<u8> {
-    let mut quoted = Vec::with_capacity(name.len() + 2);
+/// Appends the pointer to a field, as JSON text without quotes.
+fn push_name(path: &mut Vec<u8>, name: &str) {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        return;
+    }
+    let mut quoted = Vec::new();
     write::string(&mut quoted, name);
-    let mut path = Vec::with_capacity(name.len() + 16);
-    pointer::push(&mut path, quoted.get(1..quoted.len() - 1).unwrap_or_default());
-    path
+    pointer::push(path, quoted.get(1..quoted.len() - 1).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -150,7 +158,7 @@ mod tests {
     use crate::patch;
 
     fn value(name: &str, text: &str) -> Change {
-        Change::Value(name.into(), text.as_bytes().to_vec())
+        Change::Value(name.into(), Value::new(text.as_bytes()))
     }
 
     fn replayed(delta: &Delta) -> String {

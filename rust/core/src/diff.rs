@@ -8,54 +8,127 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::json::{elements, members, slice};
-use crate::patch::{self, Writer};
+use crate::patch::{self, Verb, Writer};
 use crate::pointer;
 
 /// So many members of an object are changed one by one even where that takes longer than the whole object, if
 /// another member stays: that one may be changed by somebody else at the same time.
 const FEW: usize = 4;
 
-/// Writes what turns `source` into `target`, both standing at `path` (JSON text without quotes or escapes).
+/// What an operation takes beside its path and its value: `,{"op":"replace","path":"","value":}` and a little more.
+const FRAME: usize = 32;
+
+/// Writes what turns `source` into `target`, both standing at `path` (JSON text without quotes).
 ///
-/// What was written is replayed before it is kept: a patch that gives anything but the target is worth nothing.
+/// What was found is replayed before it is written: operations that give anything but the target are worth nothing.
 pub fn value(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
-    let mark = out.mark();
-    part(out, path, source, target)?;
-    if out.mark() > mark && !replay(&out.since(mark), path.len(), source).is_ok_and(|given| given == target) {
-        out.rewind(mark);
+    let mut found = Found::below(path);
+    part(&mut found, source, target)?;
+    if found.replay(source).is_ok_and(|given| given == target) {
+        found.write(out);
+    } else {
         out.replace(path, target);
     }
     Ok(())
 }
 
-/// What operations give whose paths begin with `root` bytes that lead to `source`.
-fn replay(operations: &[u8], root: usize, source: &[u8]) -> Result<Vec<u8>> {
-    let mut operations = patch::parse(operations)?;
-    for op in &mut operations {
-        op.path = op.path.get(root..).unwrap_or_default().to_owned().into();
-    }
-    let mut document = source.to_vec();
-    patch::apply(&mut document, &operations)?;
-    Ok(document)
+/// Operations that are not written yet.
+struct Found<'a> {
+    /// Where the comparison is: first the path to the root, which is not kept with each operation.
+    path: &'a mut Vec<u8>,
+    root: usize,
+    /// From the root on, one after the other.
+    paths: Vec<u8>,
+    steps: Vec<Step<'a>>,
+    /// How long all of them are when they are written.
+    size: usize,
 }
 
-fn part(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
+struct Step<'a> {
+    verb: Verb,
+    path: Range<usize>,
+    value: &'a [u8],
+}
+
+impl<'a> Found<'a> {
+    fn below(path: &'a mut Vec<u8>) -> Self {
+        let root = path.len();
+        Self { path, root, paths: Vec::with_capacity(128), steps: Vec::with_capacity(4), size: 0 }
+    }
+
+    fn push(&mut self, verb: Verb, value: &'a [u8]) {
+        let start = self.paths.len();
+        self.paths.extend_from_slice(self.path.get(self.root..).unwrap_or_default());
+        self.steps.push(Step { verb, path: start..self.paths.len(), value });
+        self.size += patch::written_size(verb, self.path.len(), value.len());
+    }
+
+    fn mark(&self) -> (usize, usize, usize) {
+        (self.steps.len(), self.paths.len(), self.size)
+    }
+
+    /// One operation in the place of all that came since a mark.
+    fn replace_since(&mut self, (steps, paths, size): (usize, usize, usize), target: &'a [u8]) {
+        self.steps.truncate(steps);
+        self.paths.truncate(paths);
+        self.size = size;
+        self.push(Verb::Replace, target);
+    }
+
+    /// Runs `body` with one more token, the raw key, on the path.
+    fn at<T>(&mut self, raw_key: &[u8], body: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        pointer::push(self.path, raw_key.get(1..raw_key.len() - 1).unwrap_or_default());
+        let result = body(self);
+        self.path.truncate(length);
+        result
+    }
+
+    fn indexed<T>(&mut self, index: usize, body: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        self.path.push(b'/');
+        self.path.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
+        let result = body(self);
+        self.path.truncate(length);
+        result
+    }
+
+    /// What the operations give when they are applied to the root.
+    fn replay(&self, source: &[u8]) -> Result<Vec<u8>> {
+        let mut document = Vec::with_capacity(source.len() + self.size);
+        document.extend_from_slice(source);
+        for (number, step) in self.steps.iter().enumerate() {
+            let path = pointer::from_json(slice(&self.paths, step.path.clone())?)?;
+            patch::apply_step(&mut document, number, step.verb, &path, step.value)?;
+        }
+        Ok(document)
+    }
+
+    fn write(&self, out: &mut Writer) {
+        let root = self.path.get(..self.root).unwrap_or_default();
+        for step in &self.steps {
+            let path = self.paths.get(step.path.clone()).unwrap_or_default();
+            out.step(step.verb, &[root, path], step.value);
+        }
+    }
+}
+
+fn part<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result<()> {
     if source == target {
         return Ok(());
     }
-    let mark = out.mark();
+    let mark = found.mark();
     let by_parts = match (source.first(), target.first()) {
-        (Some(b'{'), Some(b'{')) => objects(out, path, source, target)?,
+        (Some(b'{'), Some(b'{')) => objects(found, source, target)?,
         (Some(b'['), Some(b'[')) => {
-            arrays(out, path, source, target)?;
+            arrays(found, source, target)?;
             Parts::IfShorter
         }
         _ => Parts::Never,
     };
-    let is_longer = || out.mark() - mark > target.len() + path.len() + 32;
+    let is_longer = || found.size - mark.2 > target.len() + found.path.len() + FRAME;
     if by_parts == Parts::Never || by_parts == Parts::IfShorter && is_longer() {
-        out.rewind(mark);
-        out.replace(path, target);
+        found.replace_since(mark, target);
     }
     Ok(())
 }
@@ -69,11 +142,11 @@ enum Parts {
 }
 
 /// Changes the members one by one, which cannot be when a key that stays has moved.
-fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<Parts> {
+fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result<Parts> {
     let mut new = members(target, 0)?.peekable();
     let (mut gone, mut changed, mut stays) = (None, 0, false);
-    for found in members(source, 0)? {
-        let (key, value) = found?;
+    for member in members(source, 0)? {
+        let (key, value) = member?;
         let raw = slice(source, key)?;
         let next = match new.peek() {
             Some(Ok((key, value))) if slice(target, key.clone())? == raw => Some(value.clone()),
@@ -85,20 +158,20 @@ fn objects(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -
                 return Ok(Parts::Never);
             }
             changed += 1;
-            at(path, raw, |path| out.remove(path));
+            found.at(raw, |found| found.push(Verb::Remove, b""));
             continue;
         };
         new.next();
         let (a, b) = (slice(source, value)?, slice(target, target_value)?);
         changed += usize::from(a != b);
         stays |= a == b;
-        at(path, raw, |path| part(out, path, a, b))?;
+        found.at(raw, |found| part(found, a, b))?;
     }
-    for found in new {
-        let (key, value) = found?;
+    for member in new {
+        let (key, value) = member?;
         let added = slice(target, value)?;
         changed += 1;
-        at(path, slice(target, key)?, |path| out.add(path, added));
+        found.at(slice(target, key)?, |found| found.push(Verb::Add, added));
     }
     Ok(if stays && changed <= FEW { Parts::Always } else { Parts::IfShorter })
 }
@@ -107,16 +180,7 @@ fn keys(object: &[u8]) -> Result<HashSet<&[u8]>> {
     members(object, 0)?.map(|found| slice(object, found?.0)).collect()
 }
 
-/// Runs `body` with one more token, the raw key, on the path.
-fn at<T>(path: &mut Vec<u8>, raw_key: &[u8], body: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let length = path.len();
-    pointer::push(path, raw_key.get(1..raw_key.len() - 1).unwrap_or_default());
-    let result = body(path);
-    path.truncate(length);
-    result
-}
-
-fn arrays(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
+fn arrays<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result<()> {
     let old = items(source)?;
     let new = items(target)?;
     let prefix = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
@@ -126,16 +190,16 @@ fn arrays(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) ->
     let new = new.get(..new.len() - suffix).unwrap_or_default();
     let both = old.len().min(new.len());
     for (n, (a, b)) in old.iter().zip(new).enumerate() {
-        indexed(path, prefix + n, |path| part(out, path, a, b))?;
+        found.indexed(prefix + n, |found| part(found, a, b))?;
     }
     for n in (both..old.len()).rev() {
-        indexed(path, prefix + n, |path| out.remove(path));
+        found.indexed(prefix + n, |found| found.push(Verb::Remove, b""));
     }
     for (n, added) in new.iter().enumerate().skip(both) {
         if suffix == 0 {
-            at(path, b"\"-\"", |path| out.add(path, added));
+            found.at(b"\"-\"", |found| found.push(Verb::Add, added));
         } else {
-            indexed(path, prefix + n, |path| out.add(path, added));
+            found.indexed(prefix + n, |found| found.push(Verb::Add, added));
         }
     }
     Ok(())
@@ -143,15 +207,6 @@ fn arrays(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) ->
 
 fn items(src: &[u8]) -> Result<Vec<&[u8]>> {
     elements(src, 0)?.map(|range: Result<Range<usize>>| slice(src, range?)).collect()
-}
-
-fn indexed<T>(path: &mut Vec<u8>, index: usize, body: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let length = path.len();
-    path.push(b'/');
-    path.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
-    let result = body(path);
-    path.truncate(length);
-    result
 }
 
 #[cfg(test)]
@@ -166,6 +221,32 @@ mod tests {
         patch::apply(&mut document, &patch::parse(&ops).unwrap()).unwrap();
         assert_eq!(String::from_utf8(document).unwrap(), format!(r#"{{"f":{target}}}"#));
         String::from_utf8(ops).unwrap()
+    }
+
+    /// What is replayed is what is written: each operation, read back, is the one that was found.
+    #[test]
+    fn written_operations_read_as_those_that_were_found() {
+        for (source, target) in [
+            (r#"{"a":1,"b":[1,2,3],"c":{}}"#, r#"{"a":2,"b":[1,3,4,5],"d":"\"/~"}"#),
+            (r#"{"a/b":[1,2],"\"~":1,"x":0}"#, r#"{"a/b":[1,2,{}],"\"~":[2],"x":0}"#),
+            (r#"{"k":{"a":1,"b":2},"x":0}"#, r#"{"k":{"b":2,"a":1},"x":0,"\u0001é":null}"#),
+            ("[1,[2,3],4]", "[1,[2],4,4]"),
+        ] {
+            let mut path = br#"/f~1\""#.to_vec();
+            let mut found = Found::below(&mut path);
+            part(&mut found, source.as_bytes(), target.as_bytes()).unwrap();
+            assert_eq!(found.replay(source.as_bytes()).unwrap(), target.as_bytes());
+            let mut out = Writer::default();
+            found.write(&mut out);
+            let written = out.finish();
+            let read = patch::parse(&written).unwrap();
+            assert_eq!(read.len(), found.steps.len());
+            for (op, step) in read.iter().zip(&found.steps) {
+                let path = pointer::from_json(found.paths.get(step.path.clone()).unwrap()).unwrap();
+                assert_eq!((op.verb, &*op.path), (step.verb, &*format!("/f~1\"{path}")));
+                assert_eq!((op.value.unwrap_or_default(), &op.from), (step.value, &None));
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::json::member;
 use crate::list::{List, Record};
-use crate::patch::Writer;
+use crate::patch::{Verb, Writer};
 
 #[derive(Debug, Clone)]
 enum Edit {
@@ -189,9 +189,8 @@ impl Edits {
     }
 
     fn append(&self, out: &mut Writer, path: &[u8], from: usize) -> Result<()> {
-        let place = [path, b"/-"].concat();
         for at in from..self.list.len() {
-            self.list.visit(at, |text| out.add(&place, text))?;
+            self.list.visit(at, |text| out.step(Verb::Add, &[path, b"/-"], text))?;
         }
         Ok(())
     }

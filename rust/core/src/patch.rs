@@ -26,6 +26,26 @@ pub struct Operation<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl Verb {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+            Self::Move => "move",
+            Self::Copy => "copy",
+            Self::Test => "test",
+        }
+    }
+
+    /// Whether it comes with a value.
+    #[must_use]
+    pub fn has_value(self) -> bool {
+        matches!(self, Self::Add | Self::Replace | Self::Test)
+    }
+}
+
 fn verb(raw: &[u8]) -> Option<Verb> {
     Some(match raw {
         br#""add""# => Verb::Add,
@@ -76,7 +96,7 @@ fn operation(src: &[u8], at: usize, number: usize) -> Result<(Operation<'_>, usi
     }
     let verb = op.ok_or(bad("no operation"))?;
     let path = path.ok_or(bad("no path"))?;
-    let lacks_value = value.is_none() && matches!(verb, Verb::Add | Verb::Replace | Verb::Test);
+    let lacks_value = value.is_none() && verb.has_value();
     let lacks_from = from.is_none() && matches!(verb, Verb::Move | Verb::Copy);
     if lacks_value || lacks_from {
         return Err(bad(if lacks_value { "no value" } else { "no from" }));
@@ -106,56 +126,42 @@ impl Writer {
         Self { start: out.len(), out }
     }
 
-    fn begin(&mut self, op: &[u8], path: &[u8]) {
+    /// Writes an operation of one path and, if it comes with one, a value. The path is given in parts.
+    pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) {
+        let length: usize = path.iter().map(|part| part.len()).sum();
+        self.out.reserve(written_size(verb, length, value.len()));
         if self.out.len() > self.start {
             self.out.push(b',');
         }
-        for part in [br#"{"op":""#.as_slice(), op, br#"","path":""#, path, b"\""] {
+        self.put(&[br#"{"op":""#, verb.name().as_bytes(), br#"","path":""#]);
+        self.put(path);
+        if verb.has_value() {
+            self.put(&[br#"","value":"#, value, b"}"]);
+        } else {
+            self.out.extend_from_slice(b"\"}");
+        }
+    }
+
+    fn put(&mut self, parts: &[&[u8]]) {
+        for part in parts {
             self.out.extend_from_slice(part);
         }
     }
 
-    fn with_value(&mut self, op: &[u8], path: &[u8], value: &[u8]) {
-        self.out.reserve(path.len() + value.len() + 40);
-        self.begin(op, path);
-        self.out.extend_from_slice(br#","value":"#);
-        self.out.extend_from_slice(value);
-        self.out.push(b'}');
-    }
-
     pub fn add(&mut self, path: &[u8], value: &[u8]) {
-        self.with_value(b"add", path, value);
+        self.step(Verb::Add, &[path], value);
     }
 
     pub fn replace(&mut self, path: &[u8], value: &[u8]) {
-        self.with_value(b"replace", path, value);
+        self.step(Verb::Replace, &[path], value);
     }
 
     pub fn test(&mut self, path: &[u8], value: &[u8]) {
-        self.with_value(b"test", path, value);
+        self.step(Verb::Test, &[path], value);
     }
 
     pub fn remove(&mut self, path: &[u8]) {
-        self.begin(b"remove", path);
-        self.out.push(b'}');
-    }
-
-    /// How much has been written: a mark to go back to.
-    #[must_use]
-    pub fn mark(&self) -> usize {
-        self.out.len()
-    }
-
-    /// What was written since a mark, as a document of its own.
-    #[must_use]
-    pub fn since(&self, mark: usize) -> Vec<u8> {
-        let written = self.out.get(mark..).unwrap_or_default();
-        [b"[", written.strip_prefix(b",").unwrap_or(written), b"]"].concat()
-    }
-
-    /// Takes back what was written since a mark.
-    pub fn rewind(&mut self, mark: usize) {
-        self.out.truncate(mark);
+        self.step(Verb::Remove, &[path], b"");
     }
 
     #[must_use]
@@ -171,20 +177,42 @@ impl Writer {
     }
 }
 
+/// How long an operation is when it is written behind another one.
+pub(crate) fn written_size(verb: Verb, path: usize, value: usize) -> usize {
+    let frame = if verb.has_value() { r#",{"op":"","path":"","value":}"# } else { r#",{"op":"","path":""}"# };
+    frame.len() + verb.name().len() + path + value
+}
+
 /// Applies operations one after the other. On an error the document is what the operations before it made.
 pub fn apply(document: &mut Vec<u8>, operations: &[Operation<'_>]) -> Result<()> {
     for (number, op) in operations.iter().enumerate() {
-        apply_one(document, op).map_err(|problem| match problem {
-            Problem::Fit(problem) => Error::Patch { problem, operation: number, path: op.path.clone().into_owned() },
-            Problem::Text(error) => error,
-        })?;
+        let done = match (op.verb, &op.from) {
+            (Verb::Move | Verb::Copy, Some(from)) => transfer(document, op.verb, from, &op.path),
+            _ => apply_one(document, op.verb, &op.path, op.value.unwrap_or_default()),
+        };
+        done.map_err(|problem| problem.of(number, &op.path))?;
     }
     Ok(())
+}
+
+/// Applies one operation that has no `from`; an error names it by its number.
+pub(crate) fn apply_step(document: &mut Vec<u8>, number: usize, verb: Verb, path: &str, value: &[u8]) -> Result<()> {
+    apply_one(document, verb, path, value).map_err(|problem| problem.of(number, path))
 }
 
 enum Problem {
     Fit(&'static str),
     Text(Error),
+}
+
+impl Problem {
+    #[cold]
+    fn of(self, operation: usize, path: &str) -> Error {
+        match self {
+            Self::Fit(problem) => Error::Patch { problem, operation, path: path.to_owned() },
+            Self::Text(error) => error,
+        }
+    }
 }
 
 impl From<Error> for Problem {
@@ -196,39 +224,40 @@ impl From<Error> for Problem {
 type Outcome<T> = std::result::Result<T, Problem>;
 
 const ABSENT: Problem = Problem::Fit("nothing stands there");
+const MALFORMED: Problem = Problem::Fit("malformed pointer");
 
-fn apply_one(document: &mut Vec<u8>, op: &Operation<'_>) -> Outcome<()> {
-    let path = pointer::tokens(&op.path).ok_or(Problem::Fit("malformed pointer"))?;
-    let given = op.value.unwrap_or_default();
-    match op.verb {
-        Verb::Add => add(document, &path, given),
-        Verb::Remove => remove(document, &path),
-        Verb::Replace => replace(document, &path, given),
+fn apply_one(document: &mut Vec<u8>, verb: Verb, path: &str, given: &[u8]) -> Outcome<()> {
+    match verb {
+        Verb::Add => add(document, path, given),
+        Verb::Remove => remove(document, path),
+        Verb::Replace => replace(document, path, given),
         Verb::Test => {
-            let span = find(document, &path)?.ok_or(ABSENT)?;
+            let span = find(document, path)?.ok_or(ABSENT)?;
             let same = equal::json(slice(document, span)?, given)?;
             if same { Ok(()) } else { Err(Problem::Fit("the test does not hold")) }
         }
-        Verb::Move | Verb::Copy => {
-            let from = op.from.as_deref().unwrap_or_default();
-            if op.verb == Verb::Move && op.path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
-                return Err(Problem::Fit("a value cannot move into itself"));
-            }
-            let from = pointer::tokens(from).ok_or(Problem::Fit("malformed pointer"))?;
-            let span = find(document, &from)?.ok_or(ABSENT)?;
-            let value = slice(document, span)?.to_vec();
-            if op.verb == Verb::Move && from != path {
-                remove(document, &from)?;
-            }
-            if from == path { Ok(()) } else { add(document, &path, &value) }
-        }
+        Verb::Move | Verb::Copy => Err(Problem::Fit("no from")),
     }
+}
+
+fn transfer(document: &mut Vec<u8>, verb: Verb, from: &str, path: &str) -> Outcome<()> {
+    if verb == Verb::Move && path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
+        return Err(Problem::Fit("a value cannot move into itself"));
+    }
+    let span = find(document, from)?.ok_or(ABSENT)?;
+    let value = slice(document, span)?.to_vec();
+    if from == path {
+        return Ok(());
+    }
+    if verb == Verb::Move {
+        remove(document, from)?;
+    }
+    add(document, path, &value)
 }
 
 /// The value that a pointer leads to.
 pub fn at<'a>(document: &'a [u8], path: &str) -> Result<Option<&'a [u8]>> {
-    let Some(path) = pointer::tokens(path) else { return Ok(None) };
-    match find(document, &path) {
+    match find(document, path) {
         Ok(span) => span.map(|span| slice(document, span)).transpose(),
         Err(Problem::Text(error)) => Err(error),
         Err(Problem::Fit(_)) => Ok(None),
@@ -236,15 +265,14 @@ pub fn at<'a>(document: &'a [u8], path: &str) -> Result<Option<&'a [u8]>> {
 }
 
 /// Where the value at a path stands.
-fn find(document: &[u8], path: &[Cow<'_, str>]) -> Outcome<Option<Range<usize>>> {
-    let mut at = 0;
-    for token in path {
-        match child(document, at, token)? {
-            Some((_, value)) => at = value.start,
-            None => return Ok(None),
-        }
+fn find(document: &[u8], path: &str) -> Outcome<Option<Range<usize>>> {
+    let mut found = None;
+    for token in pointer::each(path).ok_or(MALFORMED)? {
+        let at = found.map_or(0, |value: Range<usize>| value.start);
+        let Some((_, value)) = child(document, at, &token.ok_or(MALFORMED)?)? else { return Ok(None) };
+        found = Some(value);
     }
-    Ok(Some(at..skip_value(document, at)?))
+    Ok(Some(found.map_or_else(|| Ok(0..skip_value(document, 0)?), Result::Ok)?))
 }
 
 /// The child of the container at `at`: where its key (or, in an array, itself) starts, and its value.
@@ -268,35 +296,53 @@ fn child(document: &[u8], at: usize, token: &str) -> Outcome<Option<(usize, Rang
     }
 }
 
+/// Puts `parts` in the place of a range, which is one of the document.
 fn splice(document: &mut Vec<u8>, range: Range<usize>, parts: &[&[u8]]) {
-    drop(document.splice(range, parts.concat()));
+    let length = document.len();
+    let mut at = range.start;
+    let end = at + parts.iter().map(|part| part.len()).sum::<usize>();
+    if end > range.end {
+        document.resize(length + end - range.end, 0);
+    }
+    document.copy_within(range.end..length, end);
+    document.truncate(length + end - range.end);
+    for part in parts {
+        if let Some(place) = document.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+        }
+        at += part.len();
+    }
 }
 
-fn replace(document: &mut Vec<u8>, path: &[Cow<'_, str>], value: &[u8]) -> Outcome<()> {
+fn replace(document: &mut Vec<u8>, path: &str, value: &[u8]) -> Outcome<()> {
     let span = find(document, path)?.ok_or(ABSENT)?;
     splice(document, span, &[value]);
     Ok(())
 }
 
-fn add(document: &mut Vec<u8>, path: &[Cow<'_, str>], value: &[u8]) -> Outcome<()> {
-    let Some((last, parents)) = path.split_last() else {
+fn add(document: &mut Vec<u8>, path: &str, value: &[u8]) -> Outcome<()> {
+    let Some((parents, last)) = pointer::parent(path) else {
+        if !path.is_empty() {
+            return Err(MALFORMED);
+        }
         splice(document, 0..document.len(), &[value]);
         return Ok(());
     };
+    let last = last.ok_or(MALFORMED)?;
     let parent = find(document, parents)?.ok_or(Problem::Fit("the parent does not exist"))?;
     let close = parent.end - 1;
     let comma: &[u8] = if close == parent.start + 1 { b"" } else { b"," };
-    let existing = child(document, parent.start, last)?;
+    let existing = child(document, parent.start, &last)?;
     match (document.get(parent.start), existing) {
         (Some(b'{'), Some((_, span))) => splice(document, span, &[value]),
         (Some(b'{'), None) => {
             let mut key = Vec::new();
-            write::string(&mut key, last);
+            write::string(&mut key, &last);
             splice(document, close..close, &[comma, &key, b":", value]);
         }
         (Some(b'['), Some((start, _))) => splice(document, start..start, &[value, b","]),
         (Some(b'['), None) => {
-            let at_end = last == "-" || pointer::index(last) == Some(elements(document, parent.start)?.count());
+            let at_end = last == "-" || pointer::index(&last) == Some(elements(document, parent.start)?.count());
             if !at_end {
                 return Err(Problem::Fit("no such place in the array"));
             }
@@ -307,10 +353,12 @@ fn add(document: &mut Vec<u8>, path: &[Cow<'_, str>], value: &[u8]) -> Outcome<(
     Ok(())
 }
 
-fn remove(document: &mut Vec<u8>, path: &[Cow<'_, str>]) -> Outcome<()> {
-    let (last, parents) = path.split_last().ok_or(Problem::Fit("the whole document cannot be removed"))?;
+fn remove(document: &mut Vec<u8>, path: &str) -> Outcome<()> {
+    let Some((parents, last)) = pointer::parent(path) else {
+        return Err(if path.is_empty() { Problem::Fit("the whole document cannot be removed") } else { MALFORMED });
+    };
     let parent = find(document, parents)?.ok_or(ABSENT)?;
-    let (start, value) = child(document, parent.start, last)?.ok_or(ABSENT)?;
+    let (start, value) = child(document, parent.start, &last.ok_or(MALFORMED)?)?.ok_or(ABSENT)?;
     let range = match (document.get(value.end), document.get(start - 1)) {
         (Some(b','), _) => start..value.end + 1,
         (_, Some(b',')) => start - 1..value.end,
@@ -382,16 +430,18 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_can_take_back() {
+    fn what_is_written_reads_as_what_was_to_be_written() {
         let mut writer = Writer::default();
         writer.test(b"/a", b"1");
-        let mark = writer.mark();
         writer.remove(b"/a");
-        assert_eq!(writer.since(mark), br#"[{"op":"remove","path":"/a"}]"#);
-        writer.rewind(mark);
-        writer.add(b"/b/-", b"{}");
+        writer.step(Verb::Add, &[b"/b", b"/-"], b"{}");
         let written = writer.finish();
-        assert_eq!(written, br#"[{"op":"test","path":"/a","value":1},{"op":"add","path":"/b/-","value":{}}]"#);
-        assert_eq!(parse(&written).unwrap().len(), 2);
+        assert_eq!(
+            written,
+            br#"[{"op":"test","path":"/a","value":1},{"op":"remove","path":"/a"},{"op":"add","path":"/b/-","value":{}}]"#
+        );
+        assert_eq!(parse(&written).unwrap().len(), 3);
+        let sizes = written_size(Verb::Test, 2, 1) + written_size(Verb::Remove, 2, 0) + written_size(Verb::Add, 4, 2);
+        assert_eq!(written.len(), "[]".len() + sizes - ",".len());
     }
 }

@@ -2,13 +2,33 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
+use crate::error::Result;
+use crate::text;
+
 /// The tokens of a pointer, unescaped; None if it is malformed.
 #[must_use]
 pub fn tokens(pointer: &str) -> Option<Vec<Cow<'_, str>>> {
-    if pointer.is_empty() {
-        return Some(Vec::new());
-    }
-    pointer.strip_prefix('/')?.split('/').map(unescape).collect()
+    each(pointer)?.collect()
+}
+
+/// The tokens one by one, each None if it is malformed; None if the pointer has no slash before its first token.
+pub fn each(pointer: &str) -> Option<impl Iterator<Item = Option<Cow<'_, str>>>> {
+    let tokens = if pointer.is_empty() { None } else { Some(pointer.strip_prefix('/')?.split('/')) };
+    Some(tokens.into_iter().flatten().map(unescape))
+}
+
+/// A pointer without its last token, and that token, None if it is malformed; None of the whole document.
+#[must_use]
+pub fn parent(pointer: &str) -> Option<(&str, Option<Cow<'_, str>>)> {
+    let (parents, last) = pointer.rsplit_once('/')?;
+    Some((parents, unescape(last)))
+}
+
+/// A pointer from its JSON text without quotes.
+pub fn from_json(raw: &[u8]) -> Result<Cow<'_, str>> {
+    text::unescape_inner(raw)
 }
 
 fn unescape(token: &str) -> Option<Cow<'_, str>> {
@@ -32,6 +52,10 @@ fn unescape(token: &str) -> Option<Cow<'_, str>> {
 /// Appends one token, escaped, with its slash. `raw` may be JSON text, which has no escape for `~` or `/`.
 pub fn push(out: &mut Vec<u8>, raw: &[u8]) {
     out.push(b'/');
+    if memchr2(b'~', b'/', raw).is_none() {
+        out.extend_from_slice(raw);
+        return;
+    }
     for &byte in raw {
         match byte {
             b'~' => out.extend_from_slice(b"~0"),

@@ -217,6 +217,7 @@ mod tests {
     use crate::edits::Tracked;
     use crate::frame::Frame;
     use crate::list::List;
+    use crate::state::Value;
 
     fn is_records(name: &str) -> bool {
         name == HISTORY
@@ -243,7 +244,7 @@ mod tests {
         let mut changes = Vec::new();
         for (name, value) in target.as_object().unwrap().iter().filter(|(name, _)| *name != HISTORY) {
             if json_of(base)[name] != *value {
-                changes.push(Change::Value(name.clone(), value.to_string().into_bytes()));
+                changes.push(Change::Value(name.clone(), Value::new(value.to_string().as_bytes())));
             }
         }
         let mut tracked = Tracked::new(list_of(base), "message_id");

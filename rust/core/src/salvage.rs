@@ -123,6 +123,7 @@ mod tests {
     use crate::delta::{Change, Delta};
     use crate::edits::Tracked;
     use crate::frame::Frame;
+    use crate::state::Value;
 
     fn about(version: u64) -> About {
         About { session_id: "s".into(), user_id: "u".into(), epoch: 0, created_at: 1, version, token: [1; 16] }
@@ -134,7 +135,7 @@ mod tests {
             tracked.push(format!(r#"{{"message_id":"{n}","content":"{}"}}"#, "lorem ipsum ".repeat(40)).as_bytes());
         }
         let changes = vec![
-            Change::Value("query".into(), "\"fridge\"".into()),
+            Change::Value("query".into(), Value::new(b"\"fridge\"")),
             Change::Records("history".into(), tracked.freeze(), "message_id"),
         ];
         let delta = Delta::new(State::default(), changes);

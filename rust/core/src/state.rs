@@ -76,11 +76,17 @@ impl Field {
     }
 }
 
-/// See the module. Immutable; a clone shares everything.
+/// So many fields may differ from those that are shared before they are written to a vector of their own.
+const FEW: usize = 4;
+
+/// See the module. Immutable; a clone shares all fields but the few that were set last, so that a turn, which sets
+/// the same few again and again, counts no references to the others.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     names: Arc<Vec<Arc<str>>>,
-    fields: Arc<Vec<Field>>,
+    shared: Arc<Vec<Field>>,
+    /// With their places among those that are shared.
+    latest: Arc<Vec<(usize, Field)>>,
 }
 
 /// A text as a field: a list of records if it is to be one and is an array.
@@ -98,40 +104,69 @@ pub fn field(text: &[u8], records: bool) -> Result<Field> {
 impl State {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.shared.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
-        self.names.iter().map(|name| &**name).zip(self.fields.iter())
+        let fields = self.shared.iter().enumerate().map(|(at, field)| self.latest_at(at).unwrap_or(field));
+        self.names.iter().map(|name| &**name).zip(fields)
+    }
+
+    fn latest_at(&self, place: usize) -> Option<&Field> {
+        self.latest.iter().find(|(at, _)| *at == place).map(|(_, field)| field)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|own| &**own == name)
     }
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Field> {
-        self.iter().find(|(own, _)| *own == name).map(|(_, field)| field)
+        let place = self.place(name)?;
+        self.latest_at(place).or_else(|| self.shared.get(place))
     }
 
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
-        let place = self.names.iter().position(|own| &**own == name);
-        if let Some(place) = place.and_then(|at| Arc::make_mut(&mut self.fields).get_mut(at)) {
-            *place = field;
-        } else {
+        let Some(place) = self.place(name) else {
             Arc::make_mut(&mut self.names).push(name.into());
-            Arc::make_mut(&mut self.fields).push(field);
+            Arc::make_mut(&mut self.shared).push(field);
+            return;
+        };
+        // What has become smaller is not to be held by those that are shared.
+        let shrinks = self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
+        let latest = Arc::make_mut(&mut self.latest);
+        match latest.iter_mut().find(|(at, _)| *at == place) {
+            Some((_, before)) => *before = field,
+            None => latest.push((place, field)),
+        }
+        if shrinks || self.latest.len() > FEW {
+            self.settle();
+        }
+    }
+
+    /// Puts the latest fields into their places.
+    fn settle(&mut self) {
+        let fields = Arc::make_mut(&mut self.shared);
+        for (at, field) in Arc::make_mut(&mut self.latest).drain(..) {
+            if let Some(place) = fields.get_mut(at) {
+                *place = field;
+            }
         }
     }
 
     fn unset(&mut self, name: &str) {
-        if let Some(at) = self.names.iter().position(|own| &**own == name) {
+        if let Some(at) = self.place(name) {
+            self.settle();
             Arc::make_mut(&mut self.names).remove(at);
-            Arc::make_mut(&mut self.fields).remove(at);
+            Arc::make_mut(&mut self.shared).remove(at);
         }
     }
 
     /// The bytes of the JSON texts of its fields.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.fields.iter().map(Field::size).sum()
+        self.iter().map(|(_, field)| field.size()).sum()
     }
 
     /// Appends the JSON object of all fields.
@@ -379,6 +414,31 @@ mod tests {
         let names = r#"{"h":,"d":,"s":}"#.len();
         assert_eq!(state(START).size() + names, START.len());
         assert_eq!(State::default().size(), 0);
+    }
+
+    #[test]
+    fn fields_stay_in_their_places_however_many_are_set() {
+        let names: Vec<_> = ('a'..='j').map(String::from).collect();
+        let of = |n: usize| Field::Value(Value::new(n.to_string().as_bytes()));
+        let mut state = State::default();
+        for name in &names {
+            state.set(name, of(0));
+        }
+        let mut model = vec![0; names.len()];
+        for n in 1..500 {
+            let (before, expected) = (state.clone(), encoded(&state));
+            let at = n * n % names.len();
+            state.set(&names[at], of(n));
+            model[at] = n;
+            let members: Vec<_> = names.iter().zip(&model).map(|(name, n)| format!("\"{name}\":{n}")).collect();
+            assert_eq!(encoded(&state), format!("{{{}}}", members.join(",")));
+            assert_eq!(encoded(&before), expected);
+        }
+        state.set("d", of(7));
+        assert!(state.latest.is_empty());
+        state.unset("c");
+        assert!(state.get("c").is_none());
+        assert_eq!(state.iter().count(), names.len() - 1);
     }
 
     #[test]

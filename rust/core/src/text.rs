@@ -9,6 +9,11 @@ const BAD: Error = Error::Codec { kind: Kind::InvalidString, index: 0 };
 /// The content of a JSON string (given with its quotes).
 pub fn unescape(raw: &[u8]) -> Result<Cow<'_, str>> {
     let inner = raw.strip_prefix(b"\"").and_then(|r| r.strip_suffix(b"\"")).ok_or(BAD)?;
+    unescape_inner(inner)
+}
+
+/// The same of a string that is given without its quotes.
+pub fn unescape_inner(inner: &[u8]) -> Result<Cow<'_, str>> {
     let inner = std::str::from_utf8(inner).map_err(|_| BAD)?;
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));

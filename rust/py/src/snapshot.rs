@@ -16,7 +16,7 @@ use swisper_core::frame::Frame;
 use swisper_core::list::List;
 use swisper_core::open;
 use swisper_core::patch::{self, Writer};
-use swisper_core::state::{Field, State};
+use swisper_core::state::{Field, State, Value};
 
 use crate::construct::with_scratch;
 use crate::error::raise;
@@ -87,7 +87,7 @@ impl Snapshot {
         is_wanted: impl Fn(&str) -> bool,
     ) -> PyResult<Vec<(usize, Change)>> {
         let py = touched.py();
-        let mut changes = Vec::new();
+        let mut changes = Vec::with_capacity(touched.len());
         for (place, (key, value)) in touched.iter().enumerate() {
             let key = key.cast::<PyString>()?;
             let name = key.to_str()?;
@@ -99,7 +99,7 @@ impl Snapshot {
                 if is_time { top_level(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push((place, Change::Value(name.to_owned(), out.clone())));
+                    changes.push((place, Change::Value(name.to_owned(), Value::new(out))));
                 }
                 Ok(())
             })?;
