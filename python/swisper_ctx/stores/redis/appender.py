@@ -1,0 +1,131 @@
+"""Saves on their way to Redis: durable already, so that nobody needs to wait for them, and none of them must arrive.
+
+What comes while a call is on its way forms the next one. One that is lost is told by its etag: the next save of the
+session finds another parent there than its own, and drops what Redis has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from swisper_ctx.errors import StoreUnavailableError
+from swisper_ctx.stores.redis.hashes import Hashes
+from swisper_ctx.stores.redis.scripts import APPEND, MOVE
+from swisper_ctx.stores.redis.writes import Append, Creation, Move, Write
+
+MOST_IN_CALL, MOST_BYTES_IN_CALL = 512, 1024 * 1024
+MOST_WAITING, MOST_BYTES_WAITING = 1024, 4 * 1024 * 1024
+"""Beyond this, acknowledgements wait for the call that is on its way: it ends within its time, or Redis has failed."""
+
+
+class Appender:
+    """The writes to one Redis, in their order. Used from one event loop at a time."""
+
+    def __init__(self, hashes: Hashes, max_bytes: int) -> None:
+        self._hashes, self._max_bytes = hashes, max_bytes
+        self._waiting: deque[Write] = deque()
+        self._size = 0
+        self._task: asyncio.Task[None] | None = None
+        self._told: list[Callable[[], None]] = []
+        self._awaited: dict[int, asyncio.Future[None]] = {}
+
+    def add(self, write: Write) -> None:
+        """Send it soon; nothing is awaited."""
+        loop = asyncio.get_running_loop()
+        if self._task is not None and self._task.get_loop() is not loop:
+            self._forget()
+            self._task = None
+        self._waiting.append(write)
+        self._size += write.size
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._send())
+
+    async def put(self, write: Write) -> None:
+        """Send it, and wait until that was done or given up."""
+        done = self._awaited[id(write)] = asyncio.get_running_loop().create_future()
+        self.add(write)
+        await done
+
+    def when_close(self, tell: Callable[[], None]) -> None:
+        """Call this now, or when Redis has answered once more if it is far behind."""
+        if len(self._waiting) <= MOST_WAITING and self._size <= MOST_BYTES_WAITING:
+            tell()
+        else:
+            self._told.append(tell)
+
+    async def drain(self) -> None:
+        """Wait until nothing is on its way."""
+        while self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
+            await asyncio.wait([self._task])
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                if not self._hashes.is_up:
+                    self._forget()
+                    break
+                await self._call()
+        finally:
+            self._tell()
+
+    async def _call(self) -> None:
+        try:
+            if isinstance(self._waiting[0], Append):
+                await self._append()
+            else:
+                await self._other(self._next())
+        except StoreUnavailableError:
+            self._forget()
+        self._tell()
+
+    async def _append(self) -> None:
+        keys: list[bytes] = []
+        values: list[bytes | int] = [self._hashes.ttl, self._max_bytes]
+        size = 0
+        while self._waiting and isinstance(write := self._waiting[0], Append):
+            if len(keys) == MOST_IN_CALL or size > MOST_BYTES_IN_CALL:
+                break
+            self._next()
+            keys.append(self._hashes.key(write.session_id))
+            values += write.values
+            size += write.size
+        self._hashes.counts.appends += await self._hashes.run(APPEND, keys, values) or 0
+
+    async def _other(self, write: Write) -> None:
+        try:
+            await self._perform(write)
+        finally:
+            self._done(write)
+
+    async def _perform(self, write: Write) -> None:
+        if isinstance(write, Creation):
+            await self._hashes.fill(write.session_id, write.lease, write.fields)
+        elif isinstance(write, Move):
+            pairs = [part for field in write.fields.items() for part in field]
+            about = self._hashes.ttl, self._max_bytes, write.stamp, write.base, len(write.gone)
+            await self._hashes.run(MOVE, [self._hashes.key(write.session_id)], [*about, *write.gone, *pairs])
+        else:
+            await self._hashes.drop([write.session_id])
+
+    def _next(self) -> Write:
+        write = self._waiting.popleft()
+        self._size -= write.size
+        return write
+
+    def _forget(self) -> None:
+        for write in self._waiting:
+            self._done(write)
+        self._waiting.clear()
+        self._size = 0
+
+    def _done(self, write: Write) -> None:
+        done = self._awaited.pop(id(write), None)
+        if done is not None and not done.done() and not done.get_loop().is_closed():
+            done.set_result(None)
+
+    def _tell(self) -> None:
+        told, self._told = self._told, []
+        for tell in told:
+            tell()

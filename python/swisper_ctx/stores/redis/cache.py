@@ -1,0 +1,341 @@
+"""Redis in front of any store: one hash for each session, which counts only while it is at the etag of the truth.
+
+The etag is asked for in the store, together with those of other sessions, while Redis reads the hash. So Redis may be
+lost, late or wrong: it saves the store reading, and decides nothing. Saves reach it after they are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx.errors import ContextError, StoreUnavailableError
+from swisper_ctx.log import (
+    Block,
+    Change,
+    Checkpoint,
+    CommitResult,
+    Etag,
+    Frame,
+    Remains,
+    Restoration,
+    SessionPage,
+    StoredBody,
+    StoredSession,
+)
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.committer import Answered
+from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.stores.redis.appender import Appender
+from swisper_ctx.stores.redis.entry import DamagedEntryError, Entry, block_fields
+from swisper_ctx.stores.redis.hashes import Counts, Hashes
+from swisper_ctx.stores.redis.writes import Drop, of_change, of_checkpoint, of_session
+from swisper_ctx.stores.saving import NEWEST
+from swisper_ctx.stores.thread import settle
+from swisper_ctx.stores.validation import Validator
+
+R = TypeVar("R")
+
+MAX_BYTES = 4 * 1024 * 1024
+"""A session of more stored bytes is not kept in Redis, unless another number is given."""
+MOST_FILLS = 16
+"""So many sessions are on their way into Redis at most; others that were read are not put there."""
+
+ReadOptions = tuple[str, Etag | None, int | None]
+
+
+class RedisCache(SessionStore):
+    """A Redis in front of `store`; without one, of a memory store.
+
+    `url` is as redis-py takes it: `redis://user:password@host:port/0`, `rediss://` or `unix://`. What Redis has of a
+    session expires `ttl` seconds after its last save, and a session of more than `max_bytes` is not kept there. Redis
+    is waited for 50 ms; if it fails, the store works alone, until Redis answers a probe that is sent each second. With
+    `strict`, reads raise StoreUnavailableError instead, and so do deletions that Redis does not confirm; a save that
+    is durable does not. Keys begin with `prefix`. `counts` tells how it went.
+
+    `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        store: SessionStore | None = None,
+        *,
+        ttl: float = 3600,
+        max_bytes: int = MAX_BYTES,
+        strict: bool = False,
+        prefix: str = "swisper:",
+    ) -> None:
+        self.store = store or MemorySessionStore()
+        super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
+        self._hashes = Hashes(url, prefix, ttl, strict, lambda: self.on_event)
+        self._max_bytes = max_bytes
+        self._appender = Appender(self._hashes, max_bytes)
+        self._validator = Validator(self.store.etags)
+        self._reads: dict[ReadOptions, asyncio.Task[StoredSession | None]] = {}
+        """Those that are yet to begin, which others may join."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._fills = 0
+
+    def __repr__(self) -> str:
+        return f"<RedisCache over {type(self.store).__name__}>"
+
+    @property
+    def counts(self) -> Counts:
+        """What has happened so far."""
+        return self._hashes.counts
+
+    # -- whole contexts
+
+    async def get(self, session_id: str) -> SwisperContext | None:
+        """The context that `set` has put under this id; None if there is none any more, or Redis does not answer."""
+        found = await self._hashes.get(session_id)
+        if found is None:
+            return None
+        try:
+            return deserialize_context(json.loads(found))
+        except (ContextError, ValueError, TypeError):
+            await self._hashes.damaged(session_id)
+            return None
+
+    async def set(self, session_id: str, context: SwisperContext, ttl: float = 3600) -> None:
+        """Keep a context as it is now for `ttl` seconds, as JSON: unencrypted, beside the log, and not durable.
+
+        Deleting the session deletes it. Nothing is kept where Redis does not answer.
+        """
+        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
+        await self._hashes.set(session_id, document.encode(), ttl)
+
+    # -- reading
+
+    async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
+        return await self.store.etags(session_ids)
+
+    async def read(
+        self, session_id: str, *, after: Etag | None = None, tail: int | None = None
+    ) -> StoredSession | None:
+        if (not self._hashes.is_up and not self._hashes.is_strict) or after == NEWEST:
+            # The newest version without its frames: nothing that Redis could spare the store.
+            return await self.store.read(session_id, after=after, tail=tail)
+        options, loop = (session_id, after, tail), asyncio.get_running_loop()
+        task = self._reads.get(options)
+        if task is None or task.get_loop() is not loop:
+            task = self._reads[options] = self._start(self._read(options))
+        return await asyncio.shield(task)
+
+    async def _read(self, options: ReadOptions) -> StoredSession | None:
+        self._reads.pop(options, None)
+        session_id = options[0]
+        asked = asyncio.ensure_future(self._validator.etag(session_id))
+        try:
+            fields = await self._fields(options)
+            if fields and b"e" in fields:
+                etag = await asked
+                if etag is None:
+                    # Whoever has deleted it did not get to delete it here.
+                    self._appender.add(Drop(session_id))
+                    return None
+                found = await self._checked(options, fields, etag)
+                if found is not None:
+                    self.counts.hits += 1
+                    return found
+            elif fields is not None:
+                self.counts.misses += 1
+            return await self._truth(options, asked)
+        finally:
+            let_go(asked)
+
+    async def _fields(self, options: ReadOptions) -> Mapping[bytes, bytes] | None:
+        session_id, after, tail = options
+        if after is not None:
+            return await self._hashes.later(session_id, after.version)
+        if tail is not None:
+            return await self._hashes.tail(session_id, tail)
+        return await self._hashes.whole(session_id)
+
+    async def _checked(self, options: ReadOptions, fields: Mapping[bytes, bytes], etag: Etag) -> StoredSession | None:
+        """What Redis has, if it is at this etag and as it was written."""
+        session_id, after, tail = options
+        entry = Entry(session_id, fields)
+        try:
+            if entry.etag == etag:
+                return entry.session(after=None if after is None else after.version, is_tail=tail is not None)
+            self.counts.stale += 1
+        except DamagedEntryError:
+            await self._hashes.damaged(session_id)
+        return None
+
+    async def _truth(self, options: ReadOptions, asked: asyncio.Future[Etag | None]) -> StoredSession | None:
+        """What the store has; a whole session goes into Redis then, under a lease that was taken before."""
+        session_id, after, tail = options
+        is_whole = after is None and tail is None
+        leases = await self._hashes.lease([session_id]) if is_whole else None
+        if asked.done() and not asked.cancelled() and asked.exception() is None and asked.result() is None:
+            return None
+        stored = await self.store.read(session_id, after=after, tail=tail)
+        if leases and stored is not None and self._fills < MOST_FILLS:
+            self._fills += 1
+            self._start(self._fill(stored, leases[0]))
+        return stored
+
+    async def _fill(self, stored: StoredSession, lease: bytes) -> None:
+        try:
+            fields = of_session(stored, self._max_bytes)
+            if fields is not None:
+                await self._hashes.fill(stored.session_id, lease, fields)
+        finally:
+            self._fills -= 1
+
+    async def blocks(self, session_id: str, block_ids: Collection[bytes]) -> tuple[Block, ...]:
+        found = await self._kept_blocks(session_id, list(dict.fromkeys(block_ids)))
+        return await self.store.blocks(session_id, block_ids) if found is None else found
+
+    async def _kept_blocks(self, session_id: str, block_ids: list[bytes]) -> tuple[Block, ...] | None:
+        """Those blocks, if Redis has all of them and is at the etag of the truth."""
+        try:
+            wanted = [field for block_id in block_ids for field in block_fields(block_id)]
+        except ValueError:
+            return None
+        if not self._hashes.is_up and not self._hashes.is_strict:
+            return None
+        asked = asyncio.ensure_future(self._validator.etag(session_id))
+        try:
+            fields = await self._hashes.some(session_id, [b"e", *wanted])
+            if fields is None or len(fields) <= len(wanted):
+                return None
+            entry = Entry(session_id, fields)
+            return entry.blocks() if entry.etag == await asked else None
+        except DamagedEntryError:
+            await self._hashes.damaged(session_id)
+            return None
+        finally:
+            let_go(asked)
+
+    # -- writing
+
+    async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
+        future: asyncio.Future[list[CommitResult]] = asyncio.get_running_loop().create_future()
+        self.begin_commit(changes, partial(settle, future))
+        return await future
+
+    def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        created = [change.session_id for change in changes if change.expected is None]
+        if created and self._hashes.is_up:
+            self._start(self._lease_and_commit(created, changes, answered))
+        else:
+            self.store.begin_commit(changes, partial(self._answered, changes, {}, answered))
+
+    async def _lease_and_commit(self, created: list[str], changes: Sequence[Change], answered: Answered) -> None:
+        """What is created goes into Redis as what is read does: under a lease from before."""
+        taken: dict[str, bytes] = {}
+        try:
+            with suppress(StoreUnavailableError):
+                taken = dict(zip(created, await self._hashes.lease(created) or (), strict=False))
+            self.store.begin_commit(changes, partial(self._answered, changes, taken, answered))
+        except BaseException as error:
+            answered(None, error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _answered(
+        self,
+        changes: Sequence[Change],
+        leases: Mapping[str, bytes],
+        answered: Answered,
+        results: list[CommitResult] | None,
+        error: BaseException | None,
+    ) -> None:
+        """The group is durable: on with it to Redis. Only if that is far behind do the savers wait for it."""
+        self._failpoint("redis.append")
+        if results is not None and len(results) == len(changes) and self._hashes.is_up:
+            for change, (time, _) in zip(changes, results, strict=True):
+                if time is not None:
+                    lease = leases.get(change.session_id)
+                    self._appender.add(of_change(change, time, lease, self._max_bytes))
+        self._appender.when_close(partial(answered, results, error))
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        written = await self.store.checkpoint(checkpoint)
+        if self._hashes.is_up:
+            # One that was refused may come from an old head in Redis.
+            write = of_checkpoint(checkpoint, self._max_bytes) if written else Drop(checkpoint.session_id)
+            await self._appender.put(write)
+        return written
+
+    async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
+        try:
+            return await self.store.delete(session_ids, expired=expired)
+        finally:
+            await self._hashes.drop(session_ids)
+
+    async def restore(self, restoration: Restoration) -> bool:
+        try:
+            return await self.store.restore(restoration)
+        finally:
+            await self._hashes.drop([restoration.session_id, restoration.quarantine_id])
+
+    async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
+        try:
+            return await self.store.replace(session_id, bodies)
+        finally:
+            # What Redis has is of the same etag, and under a key that may be gone tomorrow.
+            await self._hashes.drop([session_id])
+
+    async def _deleted(self, session_ids: Collection[str]) -> None:
+        await self.store._deleted(session_ids)
+
+    # -- what the store does
+
+    async def read_version(self, session_id: str, version: int) -> StoredSession | None:
+        return await self.store.read_version(session_id, version)
+
+    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
+        return await self.store.frames(session_id, after=after, limit=limit)
+
+    async def sessions(
+        self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
+    ) -> SessionPage:
+        return await self.store.sessions(user_id=user_id, expired=expired, cursor=cursor, limit=limit)
+
+    async def remains(self, session_id: str) -> Remains | None:
+        return await self.store.remains(session_id)
+
+    async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
+        return await self.store.bodies(session_id)
+
+    async def has_other_writers(self) -> bool:
+        return await self.store.has_other_writers()
+
+    async def settle(self) -> None:
+        """Wait until everything that is known here is in Redis, or was given up."""
+        await self._appender.drain()
+        loop = asyncio.get_running_loop()
+        while tasks := [task for task in self._tasks if task.get_loop() is loop]:
+            await asyncio.wait(tasks)
+
+    async def _close(self) -> None:
+        await self.settle()
+        await self._hashes.aclose()
+        await self.store.aclose()
+
+    def _start(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Do this in a task of its own; what it raises is for who awaits it, if anybody does."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        let_go(task)
+
+
+def let_go(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for this any more."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()

@@ -1,0 +1,266 @@
+"""The hashes of sessions in one Redis: what may be asked of them, and what becomes of it when Redis fails.
+
+Nothing here raises for Redis, unless `is_strict`: it answers None, and the store behind goes on alone. What has failed
+once is not asked again until a probe was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from swisper_ctx._core import token
+from swisper_ctx.errors import StoreUnavailableError
+from swisper_ctx.events import OnEvent, emit
+from swisper_ctx.stores.redis.breaker import Breaker
+from swisper_ctx.stores.redis.link import BusyError, Command, Link, WrongKeyError
+from swisper_ctx.stores.redis.scripts import FILL, LATER, LEASE, TAIL, Script
+
+log = logging.getLogger("swisper_ctx.redis")
+
+PATIENCE = 0.05
+PROBE = 1.0
+LEASE_TIME = 10_000
+"""Milliseconds after which a session may be leased by nobody any more."""
+MOST_OWED = 10_000
+MOST_ALARMS = 60.0
+"""Seconds between two lines of the log about damage."""
+
+_inherited: list[Link] = []
+"""Links of the process that this one was forked from: closing them would take them out of its event loop."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened so far."""
+
+    hits: int = 0
+    """Reads that Redis has served."""
+    misses: int = 0
+    """Reads for which Redis had nothing."""
+    stale: int = 0
+    """Reads for which Redis had another version than the truth."""
+    fills: int = 0
+    appends: int = 0
+    """Saves that were added to what Redis had."""
+    damaged: int = 0
+    """Bytes that were not those written."""
+    outages: int = 0
+    """How often Redis has failed after it had answered."""
+
+
+Fields = dict[bytes, bytes]
+
+
+class Hashes:
+    """One Redis, from whatever event loop and process it is used."""
+
+    def __init__(self, url: str, prefix: str, ttl: float, is_strict: bool, on_event: Callable[[], OnEvent | None]):
+        self._url, self._prefix, self._on_event = url, prefix, on_event
+        self.ttl = round(ttl * 1000)
+        self.is_strict = is_strict
+        self.counts, self.breaker = Counts(), Breaker(PROBE)
+        self._link: Link | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._owed: dict[bytes, None] = {}
+        """Keys that are to be deleted when Redis is back."""
+        self._alarmed_at = -MOST_ALARMS
+        self.is_closed = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether Redis may be asked. While it is away, this sends a probe now and then."""
+        if self.breaker.is_closed:
+            return not self.is_closed
+        if not self.is_closed and self.breaker.is_due():
+            self._probe = asyncio.ensure_future(self._probed())
+        return False
+
+    def key(self, session_id: str) -> bytes:
+        """The key of a session's hash; all keys of a session are in one slot of a cluster."""
+        return f"{self._prefix}{{{session_id}}}".encode("utf-8", "surrogatepass")
+
+    def value_key(self, session_id: str) -> bytes:
+        """The key of a whole context, for who uses `get` and `set`."""
+        return self.key(session_id) + b":context"
+
+    # -- reading
+
+    async def whole(self, session_id: str) -> Fields | None:
+        """All fields of a session; empty if it is not there."""
+        return await self._fields(session_id, lambda link, key: _first(link, "HGETALL", key))
+
+    async def tail(self, session_id: str, records: int) -> Fields | None:
+        """All fields but the bodies of blocks before the last so many records of each list."""
+        return await self._fields(session_id, lambda link, key: link.run(TAIL, [key], [records]))
+
+    async def later(self, session_id: str, version: int) -> Fields | None:
+        """Those that a reader of the frames after a version needs."""
+        return await self._fields(session_id, lambda link, key: link.run(LATER, [key], [version]))
+
+    async def some(self, session_id: str, fields: Sequence[bytes]) -> Fields | None:
+        """Those of some fields that are there."""
+
+        async def read(link: Link, key: bytes) -> list[Any]:
+            values = await _first(link, "HMGET", key, *fields)
+            pairs = zip(fields, values, strict=True)
+            return [part for field, value in pairs if value is not None for part in (field, value)]
+
+        return await self._fields(session_id, read)
+
+    async def _fields(self, session_id: str, read: Callable[[Link, bytes], Awaitable[list[Any]]]) -> Fields | None:
+        key = self.key(session_id)
+
+        async def paired(link: Link) -> Fields:
+            answer = await read(link, key)
+            return dict(zip(answer[::2], answer[1::2], strict=True))
+
+        try:
+            found: Fields | None = await self._ask(paired)
+        except WrongKeyError:
+            await self.damaged(session_id)
+            return None
+        return found
+
+    # -- writing
+
+    async def lease(self, session_ids: Sequence[str]) -> list[bytes] | None:
+        """Forget what is there of these sessions; what may fill each, unless it is forgotten once more."""
+        leases = [token() for _ in session_ids]
+        keys = [self.key(session_id) for session_id in session_ids]
+        answer = await self._ask(lambda link: link.run(LEASE, keys, [LEASE_TIME, *leases]))
+        return None if answer is None else leases
+
+    async def fill(self, session_id: str, lease: bytes, fields: Mapping[bytes, bytes]) -> None:
+        """Put a whole session there, if the lease still holds."""
+        values = [part for field in fields.items() for part in field]
+        filled = await self.run(FILL, [self.key(session_id)], [self.ttl, lease, *values])
+        self.counts.fills += filled or 0
+
+    async def run(self, script: Script, keys: Sequence[bytes], values: Sequence[bytes | str | int]) -> Any:
+        """The answer of a script, None without one."""
+        return await self._ask(lambda link: link.run(script, keys, values))
+
+    async def drop(self, session_ids: Collection[str]) -> bool:
+        """Forget these sessions, now or when Redis is back; whether anything was there."""
+        if self.is_closed or not session_ids:
+            return False
+        keys = [key for session_id in session_ids for key in (self.key(session_id), self.value_key(session_id))]
+        try:
+            # Tried also while Redis is away: what is to be forgotten is not served any more, but would lie there.
+            return bool(await _first(self._here(), "DEL", *keys))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
+            await self._failed(error)
+        self._owed.update(dict.fromkeys(keys[: MOST_OWED - len(self._owed)]))
+        if self.is_strict:
+            raise StoreUnavailableError(f"Redis does not answer, and keeps a session for {self.ttl // 1000} s more")
+        return False
+
+    async def get(self, session_id: str) -> bytes | None:
+        """The whole context under this id."""
+        found: bytes | None = await self._ask(lambda link: _first(link, "GET", self.value_key(session_id)))
+        return found
+
+    async def set(self, session_id: str, value: bytes, ttl: float) -> None:
+        """Keep a whole context for so many seconds."""
+        key = self.value_key(session_id)
+        await self._ask(lambda link: _first(link, "SET", key, value, "PX", round(ttl * 1000)))
+
+    # -- failing
+
+    async def damaged(self, session_id: str) -> None:
+        """What is there of a session is not what was written: it is forgotten, and told."""
+        self.counts.damaged += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._alarmed_at >= MOST_ALARMS:
+            self._alarmed_at = now
+            log.error("Redis has damaged bytes of session %s; %d so far", session_id, self.counts.damaged)
+        emit(self._on_event(), "cache_damaged", session_id=session_id)
+        await self.drop([session_id])
+
+    async def _ask(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
+        """The answer, None if Redis has none. Raises WrongKeyError, and StoreUnavailableError if strict."""
+        if self.is_up:
+            try:
+                return await ask(self._here())
+            except (BusyError, WrongKeyError) as error:
+                if isinstance(error, WrongKeyError):
+                    raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
+                await self._failed(error)
+        if self.is_strict:
+            raise StoreUnavailableError("Redis does not answer")
+        return None
+
+    async def _failed(self, error: Exception) -> None:
+        if self.breaker.open():
+            self.counts.outages += 1
+            log.warning("Redis fails (%s): the store behind it goes on alone", type(error).__name__)
+            emit(self._on_event(), "cache_failed", error=type(error).__name__)
+        # What has cut one connection has cut them all.
+        if self._link is not None and self._link.is_here:
+            await self._link.hang_up()
+
+    async def _probed(self) -> None:
+        """See whether Redis can be written to again, and delete there what could not be deleted."""
+        owed = list(self._owed)
+        commands: list[Command] = [("SET", f"{self._prefix}probe", "", "PX", 1_000)]
+        commands += [("DEL", *owed[start : start + 1_000]) for start in range(0, len(owed), 1_000)]
+        try:
+            await _every(self._here(), *commands)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away
+            log.debug("Redis still fails: %s", type(error).__name__)
+            return
+        for key in owed:
+            self._owed.pop(key, None)
+        away = self.breaker.close()
+        log.warning("Redis is back after %.1f s", away)
+        emit(self._on_event(), "cache_restored", seconds=round(away, 3))
+
+    # -- connections
+
+    def _here(self) -> Link:
+        """The connections of this event loop and process."""
+        link = self._link
+        if link is None or not link.is_here:
+            if link is not None:
+                leave(link)
+            link = self._link = Link(self._url, PATIENCE)
+        return link
+
+    async def aclose(self) -> None:
+        """Close the connections; Redis is not asked any more."""
+        self.is_closed = True
+        if self._probe is not None and not self._probe.get_loop().is_closed():
+            self._probe.cancel()
+        if self._link is not None and self._link.is_here:
+            await self._link.hang_up()
+
+
+def leave(link: Link) -> None:
+    """Let go of connections that belong elsewhere."""
+    if link.process != os.getpid():
+        _inherited.append(link)
+        return
+    with suppress(RuntimeError):  # that loop is closed
+        link.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(link.hang_up()))
+
+
+async def _first(link: Link, *command: bytes | str | int) -> Any:
+    (answer,) = await _every(link, command)
+    return answer
+
+
+async def _every(link: Link, *commands: Command) -> list[Any]:
+    answers = await link.call(*commands)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
