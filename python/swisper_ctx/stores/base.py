@@ -10,7 +10,14 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import ConflictError, NotLoadedError, OutcomeUnknownError, SessionNotFoundError, StoreError
+from swisper_ctx.errors import (
+    ConflictError,
+    CorruptSessionError,
+    NotLoadedError,
+    OutcomeUnknownError,
+    SessionNotFoundError,
+    StoreError,
+)
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -56,6 +63,9 @@ class SessionStore(ABC):
 
     shows_copies = False
     """Whether changes and checkpoints come with their `projection`."""
+
+    opens_sealed: bool = False
+    """Whether it gives in clear what is stored encrypted."""
 
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
@@ -219,6 +229,12 @@ class SessionStore(ABC):
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
         """The newest version of a session, its fields as `declared` has them. Caches have it from elsewhere."""
+        stored = await self.read(session_id, tail=tail)
+        try:
+            return None if stored is None else open_stored(stored, declared)
+        except CorruptSessionError:
+            if not await self._doubted(session_id):
+                raise
         stored = await self.read(session_id, tail=tail)
         return None if stored is None else open_stored(stored, declared)
 
@@ -492,6 +508,13 @@ class SessionStore(ABC):
             cursor = page.cursor
             if cursor is None:
                 return deleted
+
+    async def _doubted(self, session_id: str) -> bool:
+        """Called when what was read of a session cannot be opened; whether reading it again may give something else.
+
+        A cache that gives bytes from elsewhere than the truth forgets them.
+        """
+        return False
 
     async def _deleted(self, session_ids: Collection[str]) -> None:  # noqa: B027 - only caches have something to do
         """Called after these sessions were asked to be deleted: a cache forgets what it holds of them."""

@@ -34,7 +34,7 @@ from swisper_ctx.log import (
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.committer import Answered
-from swisper_ctx.stores.loaded import Loaded, open_stored
+from swisper_ctx.stores.loaded import Loaded
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.validation import Validator
 
@@ -174,8 +174,7 @@ class SessionCache(SessionStore):
             caught_up = await self._catch_up(session_id, known)
             if caught_up is not None:
                 return caught_up
-        stored = await self._behind.read(session_id)
-        return None if stored is None else open_stored(stored, declared)
+        return await super()._loaded(session_id, declared, None, strict=False)
 
     async def _catch_up(self, session_id: str, known: Loaded) -> Loaded | None:
         """The newest version by the frames after one that is known; None if they do not lead there."""
@@ -260,6 +259,9 @@ class SessionCache(SessionStore):
             return await self._behind.restore(restoration)
         finally:
             self.invalidate(restoration.session_id)
+
+    async def _doubted(self, session_id: str) -> bool:
+        return await self._behind._doubted(session_id)
 
     async def _deleted(self, session_ids: Collection[str]) -> None:
         for session_id in session_ids:

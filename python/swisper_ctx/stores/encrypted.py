@@ -113,6 +113,8 @@ class EncryptedSessionStore(SessionStore):
     StoreError where `cryptography` is not installed.
     """
 
+    opens_sealed = True
+
     def __init__(self, encryption_key: Keys, store: SessionStore | None = None) -> None:
         self.store = store or MemorySessionStore()
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
@@ -153,6 +155,12 @@ class EncryptedSessionStore(SessionStore):
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
+        stored = await self.store.read(session_id, after=after, tail=tail)
+        try:
+            return None if stored is None else opened_session(self.keyring(), stored)
+        except DecryptionError:
+            if not await self.store._doubted(session_id):
+                raise
         stored = await self.store.read(session_id, after=after, tail=tail)
         return None if stored is None else opened_session(self.keyring(), stored)
 
@@ -206,6 +214,9 @@ class EncryptedSessionStore(SessionStore):
         head = restoration.head._replace(body=seal(restoration.head.body))
         blocks = tuple(block._replace(body=seal(plain_body(block.body))) for block in restoration.blocks)
         return await self.store.restore(restoration._replace(head=head, blocks=blocks))
+
+    async def _doubted(self, session_id: str) -> bool:
+        return await self.store._doubted(session_id)
 
     async def _deleted(self, session_ids: Collection[str]) -> None:
         await self.store._deleted(session_ids)

@@ -63,7 +63,7 @@ class Appender:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                if not self._hashes.is_up:
+                if not self._hashes.may_ask():
                     self._forget()
                     break
                 await self._call()

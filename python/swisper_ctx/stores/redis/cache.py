@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import ContextError, StoreUnavailableError
+from swisper_ctx.errors import ContextError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -72,6 +72,10 @@ class RedisCache(SessionStore):
         prefix: str = "swisper:",
     ) -> None:
         self.store = store or MemorySessionStore()
+        if self.store.opens_sealed:
+            raise StoreError(
+                "a RedisCache goes into an EncryptedSessionStore, not around it: Redis would have clear text"
+            )
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
         self._hashes = Hashes(url, prefix, ttl, strict, lambda: self.on_event)
         self._max_bytes = max_bytes
@@ -119,7 +123,7 @@ class RedisCache(SessionStore):
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None:
-        if (not self._hashes.is_up and not self._hashes.is_strict) or after == NEWEST:
+        if (not self._hashes.may_ask() and not self._hashes.is_strict) or after == NEWEST:
             # The newest version without its frames: nothing that Redis could spare the store.
             return await self.store.read(session_id, after=after, tail=tail)
         options, loop = (session_id, after, tail), asyncio.get_running_loop()
@@ -201,7 +205,7 @@ class RedisCache(SessionStore):
             wanted = [field for block_id in block_ids for field in block_fields(block_id)]
         except ValueError:
             return None
-        if not self._hashes.is_up and not self._hashes.is_strict:
+        if not self._hashes.may_ask() and not self._hashes.is_strict:
             return None
         asked = asyncio.ensure_future(self._validator.etag(session_id))
         try:
@@ -225,7 +229,7 @@ class RedisCache(SessionStore):
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
         created = [change.session_id for change in changes if change.expected is None]
-        if created and self._hashes.is_up:
+        if created and self._hashes.may_ask():
             self._start(self._lease_and_commit(created, changes, answered))
         else:
             self.store.begin_commit(changes, partial(self._answered, changes, {}, answered))
@@ -252,7 +256,7 @@ class RedisCache(SessionStore):
     ) -> None:
         """The group is durable: on with it to Redis. Only if that is far behind do the savers wait for it."""
         self._failpoint("redis.append")
-        if results is not None and len(results) == len(changes) and self._hashes.is_up:
+        if results is not None and len(results) == len(changes) and self._hashes.may_ask():
             for change, (time, _) in zip(changes, results, strict=True):
                 if time is not None:
                     lease = leases.get(change.session_id)
@@ -261,7 +265,7 @@ class RedisCache(SessionStore):
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         written = await self.store.checkpoint(checkpoint)
-        if self._hashes.is_up:
+        if self._hashes.may_ask():
             # One that was refused may come from an old head in Redis.
             write = of_checkpoint(checkpoint, self._max_bytes) if written else Drop(checkpoint.session_id)
             await self._appender.put(write)
@@ -285,6 +289,10 @@ class RedisCache(SessionStore):
         finally:
             # What Redis has is of the same etag, and under a key that may be gone tomorrow.
             await self._hashes.drop([session_id])
+
+    async def _doubted(self, session_id: str) -> bool:
+        forgotten = await self._hashes.damaged(session_id)
+        return await self.store._doubted(session_id) or forgotten
 
     async def _deleted(self, session_ids: Collection[str]) -> None:
         await self.store._deleted(session_ids)

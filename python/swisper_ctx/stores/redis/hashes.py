@@ -30,7 +30,7 @@ PROBE = 1.0
 LEASE_TIME = 10_000
 """Milliseconds after which a session may be leased by nobody any more."""
 MOST_OWED = 10_000
-MOST_ALARMS = 60.0
+ALARM_PAUSE = 60.0
 """Seconds between two lines of the log about damage."""
 
 _inherited: list[Link] = []
@@ -71,11 +71,10 @@ class Hashes:
         self._probe: asyncio.Task[None] | None = None
         self._owed: dict[bytes, None] = {}
         """Keys that are to be deleted when Redis is back."""
-        self._alarmed_at = -MOST_ALARMS
+        self._alarmed_at = -ALARM_PAUSE
         self.is_closed = False
 
-    @property
-    def is_up(self) -> bool:
+    def may_ask(self) -> bool:
         """Whether Redis may be asked. While it is away, this sends a probe now and then."""
         if self.breaker.is_closed:
             return not self.is_closed
@@ -119,14 +118,14 @@ class Hashes:
         key = self.key(session_id)
 
         async def paired(link: Link) -> Fields:
-            answer = await read(link, key)
+            try:
+                answer = await read(link, key)
+            except WrongKeyError:
+                await self.damaged(session_id)
+                return {}
             return dict(zip(answer[::2], answer[1::2], strict=True))
 
-        try:
-            found: Fields | None = await self._ask(paired)
-        except WrongKeyError:
-            await self.damaged(session_id)
-            return None
+        found: Fields | None = await self._ask(paired)
         return found
 
     # -- writing
@@ -155,7 +154,7 @@ class Hashes:
         keys = [key for session_id in session_ids for key in (self.key(session_id), self.value_key(session_id))]
         try:
             # Tried also while Redis is away: what is to be forgotten is not served any more, but would lie there.
-            return bool(await _first(self._here(), "DEL", *keys))
+            return bool(await _first(self._here(), "UNLINK", *keys))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
             await self._failed(error)
         self._owed.update(dict.fromkeys(keys[: MOST_OWED - len(self._owed)]))
@@ -175,24 +174,25 @@ class Hashes:
 
     # -- failing
 
-    async def damaged(self, session_id: str) -> None:
-        """What is there of a session is not what was written: it is forgotten, and told."""
+    async def damaged(self, session_id: str) -> bool:
+        """What is there of a session is not what was written: it is forgotten, and told. Whether there was anything."""
+        if not await self.drop([session_id]):
+            return False
         self.counts.damaged += 1
         now = asyncio.get_running_loop().time()
-        if now - self._alarmed_at >= MOST_ALARMS:
+        if now - self._alarmed_at >= ALARM_PAUSE:
             self._alarmed_at = now
             log.error("Redis has damaged bytes of session %s; %d so far", session_id, self.counts.damaged)
         emit(self._on_event(), "cache_damaged", session_id=session_id)
-        await self.drop([session_id])
+        return True
 
     async def _ask(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
-        """The answer, None if Redis has none. Raises WrongKeyError, and StoreUnavailableError if strict."""
-        if self.is_up:
+        """The answer, None if Redis has none. Raises StoreUnavailableError if strict."""
+        if self.may_ask():
             try:
                 return await ask(self._here())
-            except (BusyError, WrongKeyError) as error:
-                if isinstance(error, WrongKeyError):
-                    raise
+            except (BusyError, WrongKeyError):
+                pass
             except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
                 await self._failed(error)
         if self.is_strict:
@@ -212,7 +212,7 @@ class Hashes:
         """See whether Redis can be written to again, and delete there what could not be deleted."""
         owed = list(self._owed)
         commands: list[Command] = [("SET", f"{self._prefix}probe", "", "PX", 1_000)]
-        commands += [("DEL", *owed[start : start + 1_000]) for start in range(0, len(owed), 1_000)]
+        commands += [("UNLINK", *owed[start : start + 1_000]) for start in range(0, len(owed), 1_000)]
         try:
             await _every(self._here(), *commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away

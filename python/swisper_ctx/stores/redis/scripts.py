@@ -25,7 +25,7 @@ def script(text: str) -> Script:
 
 LEASE = script("""
 for i, key in ipairs(KEYS) do
-  redis.call('DEL', key)
+  redis.call('UNLINK', key)
   redis.call('HSET', key, 'l', ARGV[i + 1])
   redis.call('PEXPIRE', key, ARGV[1])
 end
@@ -37,7 +37,7 @@ FILL = script("""
 if redis.call('HGET', KEYS[1], 'l') ~= ARGV[2] then
   return 0
 end
-redis.call('DEL', KEYS[1])
+redis.call('UNLINK', KEYS[1])
 local size = 0
 for i = 3, #ARGV, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -56,7 +56,7 @@ for i, key in ipairs(KEYS) do
   local now = redis.pcall('HGET', key, 'e')
   if now and (now.err or string.sub(now, 13) ~= ARGV[at]
               or redis.call('HINCRBY', key, 'n', #ARGV[at + 3]) > most) then
-    redis.call('DEL', key)
+    redis.call('UNLINK', key)
   elseif now then
     redis.call('HSET', key, 'e', ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
     if ARGV[at + 4] ~= '' then
@@ -85,7 +85,7 @@ end
 local base = tonumber(ARGV[4])
 if head.err or string.sub(head, 14, 13 + #ARGV[3]) ~= ARGV[3]
    or struct.unpack('<I8', redis.call('HGET', KEYS[1], 'e'), 13) < base then
-  return redis.call('DEL', KEYS[1]) - 1
+  return redis.call('UNLINK', KEYS[1]) - 1
 end
 local size = tonumber(redis.call('HGET', KEYS[1], 'n'))
 local function remove(field)
@@ -105,7 +105,7 @@ for i = added, #ARGV, 2 do
   size = size + #ARGV[i + 1]
 end
 if size > tonumber(ARGV[2]) then
-  return redis.call('DEL', KEYS[1]) - 1
+  return redis.call('UNLINK', KEYS[1]) - 1
 end
 redis.call('HSET', KEYS[1], 'n', size)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
