@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.stores.redis.hashes import Hashes
+from swisper_ctx.stores.redis.link import Values
 from swisper_ctx.stores.redis.scripts import APPEND, MOVE
 from swisper_ctx.stores.redis.writes import Append, Creation, Move, Write
 
@@ -24,7 +25,7 @@ class Appender:
     """The writes to one Redis, in their order. Used from one event loop at a time."""
 
     def __init__(self, hashes: Hashes, max_bytes: int) -> None:
-        self._hashes, self._max_bytes = hashes, max_bytes
+        self._hashes, self._common = hashes, (hashes.ttl, max_bytes)
         self._waiting: deque[Write] = deque()
         self._size = 0
         self._task: asyncio.Task[None] | None = None
@@ -81,17 +82,15 @@ class Appender:
         self._tell()
 
     async def _append(self) -> None:
-        keys: list[bytes] = []
-        values: list[bytes | int] = [self._hashes.ttl, self._max_bytes]
+        entries: list[tuple[bytes, tuple[bytes, ...]]] = []
         size = 0
         while self._waiting and isinstance(write := self._waiting[0], Append):
-            if len(keys) == MOST_IN_CALL or size > MOST_BYTES_IN_CALL:
+            if len(entries) == MOST_IN_CALL or size > MOST_BYTES_IN_CALL:
                 break
             self._next()
-            keys.append(self._hashes.key(write.session_id))
-            values += write.values
+            entries.append((self._hashes.key(write.session_id), write.values))
             size += write.size
-        self._hashes.counts.appends += await self._hashes.run(APPEND, keys, values) or 0
+        self._hashes.counts.appends += await self._hashes.run(APPEND, self._common, entries) or 0
 
     async def _other(self, write: Write) -> None:
         try:
@@ -104,8 +103,8 @@ class Appender:
             await self._hashes.fill(write.session_id, write.lease, write.fields)
         elif isinstance(write, Move):
             pairs = [part for field in write.fields.items() for part in field]
-            about = self._hashes.ttl, self._max_bytes, write.stamp, write.base, len(write.gone)
-            await self._hashes.run(MOVE, [self._hashes.key(write.session_id)], [*about, *write.gone, *pairs])
+            values: Values = [write.stamp, write.base, len(write.gone), *write.gone, *pairs]
+            await self._hashes.run(MOVE, self._common, [(self._hashes.key(write.session_id), values)])
         else:
             await self._hashes.drop([write.session_id])
 

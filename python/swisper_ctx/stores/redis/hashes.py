@@ -14,13 +14,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from swisper_ctx._core import token
 from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.stores.redis.breaker import Breaker
-from swisper_ctx.stores.redis.link import BusyError, Command, Link, WrongKeyError
+from swisper_ctx.stores.redis.cluster import ClusterLink
+from swisper_ctx.stores.redis.link import (
+    BusyError,
+    ClusterFoundError,
+    Command,
+    Link,
+    Values,
+    WrongKeyError,
+    every,
+    first,
+)
 from swisper_ctx.stores.redis.scripts import FILL, LATER, LEASE, TAIL, Script
 
 log = logging.getLogger("swisper_ctx.redis")
@@ -68,9 +76,10 @@ class Hashes:
         self.is_strict = is_strict
         self.counts, self.breaker = Counts(), Breaker(PROBE)
         self._link: Link | None = None
+        self._link_class: type[Link] = Link
         self._probe: asyncio.Task[None] | None = None
-        self._owed: dict[bytes, None] = {}
-        """Keys that are to be deleted when Redis is back."""
+        self._owed: dict[Command, None] = {}
+        """What is to be deleted when Redis is back."""
         self._alarmed_at = -ALARM_PAUSE
         self.is_closed = False
 
@@ -94,21 +103,21 @@ class Hashes:
 
     async def whole(self, session_id: str) -> Fields | None:
         """All fields of a session; empty if it is not there."""
-        return await self._fields(session_id, lambda link, key: _first(link, "HGETALL", key))
+        return await self._fields(session_id, lambda link, key: first(link, "HGETALL", key))
 
     async def tail(self, session_id: str, records: int) -> Fields | None:
         """All fields but the bodies of blocks before the last so many records of each list."""
-        return await self._fields(session_id, lambda link, key: link.run(TAIL, [key], [records]))
+        return await self._fields(session_id, lambda link, key: link.run(TAIL, [records], [(key, [])]))
 
     async def later(self, session_id: str, version: int) -> Fields | None:
         """Those that a reader of the frames after a version needs."""
-        return await self._fields(session_id, lambda link, key: link.run(LATER, [key], [version]))
+        return await self._fields(session_id, lambda link, key: link.run(LATER, [version], [(key, [])]))
 
     async def some(self, session_id: str, fields: Sequence[bytes]) -> Fields | None:
         """Those of some fields that are there."""
 
         async def read(link: Link, key: bytes) -> list[Any]:
-            values = await _first(link, "HMGET", key, *fields)
+            values = await first(link, "HMGET", key, *fields)
             pairs = zip(fields, values, strict=True)
             return [part for field, value in pairs if value is not None for part in (field, value)]
 
@@ -133,44 +142,44 @@ class Hashes:
     async def lease(self, session_ids: Sequence[str]) -> list[bytes] | None:
         """Forget what is there of these sessions; what may fill each, unless it is forgotten once more."""
         leases = [token() for _ in session_ids]
-        keys = [self.key(session_id) for session_id in session_ids]
-        answer = await self._ask(lambda link: link.run(LEASE, keys, [LEASE_TIME, *leases]))
+        entries = [(self.key(session_id), [lease]) for session_id, lease in zip(session_ids, leases, strict=True)]
+        answer = await self.run(LEASE, [LEASE_TIME], entries)
         return None if answer is None else leases
 
     async def fill(self, session_id: str, lease: bytes, fields: Mapping[bytes, bytes]) -> None:
         """Put a whole session there, if the lease still holds."""
         values = [part for field in fields.items() for part in field]
-        filled = await self.run(FILL, [self.key(session_id)], [self.ttl, lease, *values])
+        filled = await self.run(FILL, [self.ttl], [(self.key(session_id), [lease, *values])])
         self.counts.fills += filled or 0
 
-    async def run(self, script: Script, keys: Sequence[bytes], values: Sequence[bytes | str | int]) -> Any:
+    async def run(self, script: Script, common: Values, entries: Sequence[tuple[bytes, Values]]) -> Any:
         """The answer of a script, None without one."""
-        return await self._ask(lambda link: link.run(script, keys, values))
+        return await self._ask(lambda link: link.run(script, common, entries))
 
     async def drop(self, session_ids: Collection[str]) -> bool:
         """Forget these sessions, now or when Redis is back; whether anything was there."""
         if self.is_closed or not session_ids:
             return False
-        keys = [key for session_id in session_ids for key in (self.key(session_id), self.value_key(session_id))]
+        commands = [("UNLINK", self.key(session_id), self.value_key(session_id)) for session_id in session_ids]
         try:
             # Tried also while Redis is away: what is to be forgotten is not served any more, but would lie there.
-            return bool(await _first(self._here(), "UNLINK", *keys))
+            return any(await self._try(lambda link: every(link, *commands)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
             await self._failed(error)
-        self._owed.update(dict.fromkeys(keys[: MOST_OWED - len(self._owed)]))
+        self._owed.update(dict.fromkeys(commands[: MOST_OWED - len(self._owed)]))
         if self.is_strict:
             raise StoreUnavailableError(f"Redis does not answer, and keeps a session for {self.ttl // 1000} s more")
         return False
 
     async def get(self, session_id: str) -> bytes | None:
         """The whole context under this id."""
-        found: bytes | None = await self._ask(lambda link: _first(link, "GET", self.value_key(session_id)))
+        found: bytes | None = await self._ask(lambda link: first(link, "GET", self.value_key(session_id)))
         return found
 
     async def set(self, session_id: str, value: bytes, ttl: float) -> None:
         """Keep a whole context for so many seconds."""
         key = self.value_key(session_id)
-        await self._ask(lambda link: _first(link, "SET", key, value, "PX", round(ttl * 1000)))
+        await self._ask(lambda link: first(link, "SET", key, value, "PX", round(ttl * 1000)))
 
     # -- failing
 
@@ -190,7 +199,7 @@ class Hashes:
         """The answer, None if Redis has none. Raises StoreUnavailableError if strict."""
         if self.may_ask():
             try:
-                return await ask(self._here())
+                return await self._try(ask)
             except (BusyError, WrongKeyError):
                 pass
             except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
@@ -198,6 +207,16 @@ class Hashes:
         if self.is_strict:
             raise StoreUnavailableError("Redis does not answer")
         return None
+
+    async def _try(self, ask: Callable[[Link], Awaitable[Any]]) -> Any:
+        link = self._here()
+        try:
+            return await ask(link)
+        except ClusterFoundError:
+            await link.hang_up()
+            if self._link is link:
+                self._link_class, self._link = ClusterLink, None
+            return await ask(self._here())
 
     async def _failed(self, error: Exception) -> None:
         if self.breaker.open():
@@ -211,15 +230,13 @@ class Hashes:
     async def _probed(self) -> None:
         """See whether Redis can be written to again, and delete there what could not be deleted."""
         owed = list(self._owed)
-        commands: list[Command] = [("SET", f"{self._prefix}probe", "", "PX", 1_000)]
-        commands += [("UNLINK", *owed[start : start + 1_000]) for start in range(0, len(owed), 1_000)]
         try:
-            await _every(self._here(), *commands)
+            await self._try(lambda link: every(link, ("SET", f"{self._prefix}probe", "", "PX", 1_000), *owed))
         except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away
             log.debug("Redis still fails: %s", type(error).__name__)
             return
-        for key in owed:
-            self._owed.pop(key, None)
+        for command in owed:
+            self._owed.pop(command, None)
         away = self.breaker.close()
         log.warning("Redis is back after %.1f s", away)
         emit(self._on_event(), "cache_restored", seconds=round(away, 3))
@@ -232,7 +249,7 @@ class Hashes:
         if link is None or not link.is_here:
             if link is not None:
                 leave(link)
-            link = self._link = Link(self._url, PATIENCE)
+            link = self._link = self._link_class(self._url, PATIENCE)
         return link
 
     async def aclose(self) -> None:
@@ -251,16 +268,3 @@ def leave(link: Link) -> None:
         return
     with suppress(RuntimeError):  # that loop is closed
         link.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(link.hang_up()))
-
-
-async def _first(link: Link, *command: bytes | str | int) -> Any:
-    (answer,) = await _every(link, command)
-    return answer
-
-
-async def _every(link: Link, *commands: Command) -> list[Any]:
-    answers = await link.call(*commands)
-    for answer in answers:
-        if isinstance(answer, ResponseError):
-            raise answer
-    return answers

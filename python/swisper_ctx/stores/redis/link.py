@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ClusterCrossSlotError, MovedError, NoScriptError, ResponseError
 
 from swisper_ctx.stores.redis.patience import Patience
 from swisper_ctx.stores.redis.scripts import Script
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 CONNECTIONS = 8
 """At most so many are open; who finds all in use waits, within the time of the call."""
 
-Command = tuple[bytes | str | int, ...]
+Value = bytes | str | int
+Values = Sequence[Value]
+Command = tuple[Value, ...]
 
 
 class BusyError(Exception):
     """All connections were in use for as long as a call may take: it says nothing of Redis."""
+
+
+class ClusterFoundError(Exception):
+    """What was taken for a Redis is a node of a cluster: see `cluster.py`."""
 
 
 class WrongKeyError(Exception):
@@ -36,11 +42,9 @@ class Link:
 
     def __init__(self, url: str, seconds: float) -> None:
         self.loop, self.process = asyncio.get_running_loop(), os.getpid()
-        self._seconds = seconds
+        self._url, self._seconds = url, seconds
         # RESP2 has no messages that nobody asked for. The pool is here for what it makes of the URL.
-        self._pool: Any = ConnectionPool.from_url(
-            url, protocol=2, socket_timeout=None, socket_connect_timeout=seconds, health_check_interval=0
-        )
+        self._pool: Any = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=seconds)
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._idle: list[AbstractConnection] = []
 
@@ -52,20 +56,19 @@ class Link:
     async def call(self, *commands: Command) -> list[Any]:
         """The answers to some commands that are sent together; an answer may be a ResponseError.
 
-        Raises TimeoutError, BusyError, WrongKeyError, and what the driver raises.
+        Raises TimeoutError, BusyError, WrongKeyError, ClusterFoundError, and what the driver raises.
         """
-        is_sent = False
+        await self._take()
         try:
-            async with Patience(self._seconds), self._free:
-                is_sent = True
+            async with Patience(self._seconds):
                 return await self._converse(commands)
-        except TimeoutError:
-            if not is_sent:
-                raise BusyError from None
-            raise
+        finally:
+            self._free.release()
 
-    async def run(self, script: Script, keys: Sequence[bytes], values: Sequence[bytes | str | int]) -> Any:
-        """The answer of a script, which is sent in full where Redis does not know it."""
+    async def run(self, script: Script, common: Values, entries: Sequence[tuple[bytes, Values]]) -> Any:
+        """The answer of a script to some keys, each with its values; it is sent in full where it is not known."""
+        keys = [key for key, _ in entries]
+        values = [*common, *(value for _, values in entries for value in values)]
         (answer,) = await self.call(("EVALSHA", script.sha, len(keys), *keys, *values))
         if isinstance(answer, NoScriptError):
             (answer,) = await self.call(("EVAL", script.text, len(keys), *keys, *values))
@@ -77,6 +80,17 @@ class Link:
         """Close the connections that are not in use; others are closed when nobody uses them any more."""
         while self._idle:
             await self._idle.pop().disconnect(nowait=True)
+
+    async def _take(self) -> None:
+        """A connection may be used after this, and must be released."""
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with Patience(self._seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise BusyError from None
 
     async def _converse(self, commands: Sequence[Command]) -> list[Any]:
         connection = await self._connection()
@@ -108,10 +122,32 @@ def is_cut(connection: AbstractConnection) -> bool:
     return reader is None or reader.at_eof()
 
 
+async def every(link: Link, *commands: Command) -> list[Any]:
+    """The answers to some commands. Raises the first of them that is an error."""
+    answers = await link.call(*commands)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+async def first(link: Link, *command: Value) -> Any:
+    """The answer to one command. Raises it if it is an error."""
+    (answer,) = await every(link, command)
+    return answer
+
+
 async def _answer(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(disable_decoding=True)
     except ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
-            raise WrongKeyError from None
-        return error
+        return told(error)
+
+
+def told(error: ResponseError) -> ResponseError:
+    """An answer that is an error. Raises it if it is one of those that say nothing of Redis."""
+    if str(error).startswith("WRONGTYPE"):
+        raise WrongKeyError from None
+    if isinstance(error, MovedError | ClusterCrossSlotError):
+        raise ClusterFoundError from None
+    return error
