@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from swisper_ctx.stores.cache import SessionCache
     from swisper_ctx.stores.encrypted import EncryptedSessionStore
     from swisper_ctx.stores.memory import MemorySessionStore
+    from swisper_ctx.stores.redis import RedisCache
     from swisper_ctx.stores.shelve import ShelveSessionStore
     from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
@@ -77,6 +78,7 @@ __all__ = [
     "Product",
     "RecordList",
     "RecoveryReport",
+    "RedisCache",
     "SQLiteSessionStore",
     "SessionCache",
     "SessionInfo",
@@ -97,6 +99,7 @@ __all__ = [
 _STORES = {
     "EncryptedSessionStore": "swisper_ctx.stores.encrypted",
     "MemorySessionStore": "swisper_ctx.stores.memory",
+    "RedisCache": "swisper_ctx.stores.redis",
     "SessionCache": "swisper_ctx.stores.cache",
     "ShelveSessionStore": "swisper_ctx.stores.shelve",
     "SQLiteSessionStore": "swisper_ctx.stores.sqlite",

@@ -19,9 +19,10 @@ from swisper_ctx.log import Etag, SessionPage, VersionInfo
 from swisper_ctx.retention import LONGEST
 from swisper_ctx.stats import PerformanceCache
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.cache import SessionCache
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.recovery import RecoveryReport
-from swisper_ctx.stores.registry import open_store
+from swisper_ctx.stores.registry import open_cache, open_store
 
 log = logging.getLogger("swisper_ctx.manager")
 
@@ -119,6 +120,7 @@ class PipelineSessionManager(Generic[C]):
         url: str,
         *,
         expires_in: timedelta | float | None = DAY,
+        cache: str | None = None,
         encryption_key: Keys | None = None,
         on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[SwisperContext]: ...
@@ -130,6 +132,7 @@ class PipelineSessionManager(Generic[C]):
         context_class: type[D],
         *,
         expires_in: timedelta | float | None = DAY,
+        cache: str | None = None,
         encryption_key: Keys | None = None,
         on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[D]: ...
@@ -140,18 +143,26 @@ class PipelineSessionManager(Generic[C]):
         context_class: type[Any] = SwisperContext,
         *,
         expires_in: timedelta | float | None = DAY,
+        cache: str | None = None,
         encryption_key: Keys | None = None,
         on_event: OnEvent | None = None,
     ) -> PipelineSessionManager[Any]:
         """A manager over the store at a URL: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
-        With `encryption_key` what is stored is encrypted; see EncryptedSessionStore. Use it as `async with`, or call
-        `aclose()`. Raises StoreError for a URL that means no store, and ValueError for what is no key or an
+        With `encryption_key` what is stored is encrypted; see EncryptedSessionStore. `cache` is the URL of a Redis in
+        front of the store, see RedisCache; with it, what was used last stays in memory too, see SessionCache: a load
+        may give what was the newest version a second ago, unless it is `at_least`. Use it as `async with`, or call
+        `aclose()`. Raises StoreError for a URL that means no store or no Redis, and ValueError for what is no key or an
         `expires_in` that is not positive.
         """
         store = open_store(url)
+        if cache is not None:
+            store = open_cache(cache, store)
+            store.on_event = on_event
         if encryption_key is not None:
             store = EncryptedSessionStore(encryption_key, store)
+        if cache is not None:
+            store = SessionCache(store)
         return cls(store, context_class, expires_in=expires_in, on_event=on_event)
 
     async def __aenter__(self) -> Self:

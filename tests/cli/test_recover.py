@@ -7,7 +7,6 @@ from click.testing import CliRunner
 from tests.cli.stored import CANARY, change, flip, objects, of_session, run, run_process
 
 from swisper_ctx.cli.commands import commands
-from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 
 def test_a_fork_begins_where_a_session_was(store: Path) -> None:
@@ -101,22 +100,6 @@ def test_delete_takes_what_is_in_quarantine_along(store: Path) -> None:
     assert objects(run(store, "delete", "short", "--yes", "--json")) == [{"session_id": "short", "deleted": True}]
     assert [each["session_id"] for each in objects(run(store, "sessions", "--json"))] == ["long"]
     assert run(store, "delete", "short", "--yes").exit_code == 1
-
-
-def test_without_a_cache_there_is_nothing_to_evict(store: Path) -> None:
-    result = run(store, "evict", "short")
-    assert (result.exit_code, result.stdout) == (
-        0,
-        "this store has no cache in front of it: there is nothing to evict\n",
-    )
-    assert objects(run(store, "evict", "short", "--json")) == [{"session_id": "short", "has_cache": False}]
-
-
-def test_a_cache_forgets_what_is_evicted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forgotten: list[str] = []
-    monkeypatch.setattr(SQLiteSessionStore, "invalidate", forgotten.append, raising=False)
-    assert run(store, "evict", "short").stdout == "session short: the cache holds nothing of it any more\n"
-    assert forgotten == ["short"]
 
 
 def test_a_healthy_store_needs_nothing(store: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from swisper_ctx.cli.output import Output, json_option, plural, printable
 from swisper_ctx.cli.reading import session_ids
-from swisper_ctx.cli.store_option import perform, store_option
+from swisper_ctx.cli.store_option import cache_option, perform, store_option
 from swisper_ctx.errors import ContextError, StoreError
 from swisper_ctx.keys import KeyFile, new_key
 from swisper_ctx.stores.base import SessionStore
@@ -37,28 +37,30 @@ def keygen(file: Path | None) -> None:
 
 @click.command("rotate", short_help="Seal everything under the first key.")
 @store_option
+@cache_option
 @json_option
-def rotate(store: str, as_json: bool) -> None:
+def rotate(store: str, cache: str | None, as_json: bool) -> None:
     """Put everything that is stored under the first key of SWISPER_KEYS, beside live turns.
 
     First give the keys, old and new, to every process that uses the store. One that was interrupted is run again and
     goes on. The exit code is 1 if anything is left under another key.
     """
     output = Output(as_json)
-    perform(store, lambda opened: seal_all(opened, output, plaintext=False))
+    perform(store, lambda opened: seal_all(opened, output, plaintext=False), cache)
 
 
 @click.command("encrypt", short_help="Seal a store that is not encrypted.")
 @store_option
+@cache_option
 @json_option
-def encrypt(store: str, as_json: bool) -> None:
+def encrypt(store: str, cache: str | None, as_json: bool) -> None:
     """Seal everything that is stored under the first key of SWISPER_KEYS, also what was never sealed.
 
     Stop the processes that use the store without keys before: they cannot read what is sealed. One that was
     interrupted is run again and goes on. The exit code is 1 if anything is left.
     """
     output = Output(as_json)
-    perform(store, lambda opened: seal_all(opened, output, plaintext=True))
+    perform(store, lambda opened: seal_all(opened, output, plaintext=True), cache)
 
 
 async def seal_all(store: SessionStore, output: Output, *, plaintext: bool) -> bool:

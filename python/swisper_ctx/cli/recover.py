@@ -8,7 +8,7 @@ import click
 
 from swisper_ctx.cli.output import Output, json_option, plural
 from swisper_ctx.cli.reading import SessionCommand
-from swisper_ctx.cli.store_option import perform, store_option
+from swisper_ctx.cli.store_option import cache_option, perform, store_option
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.recovery import RecoveryReport
 
@@ -16,16 +16,17 @@ from swisper_ctx.stores.recovery import RecoveryReport
 @click.command("recover", cls=SessionCommand, short_help="Let a damaged session go on from its last good state.")
 @click.argument("session")
 @store_option
+@cache_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @json_option
-def recover(session: str, store: str, dry_run: bool, as_json: bool) -> None:
+def recover(session: str, store: str, cache: str | None, dry_run: bool, as_json: bool) -> None:
     """Find what is damaged in SESSION, and let it go on from its last good state.
 
     Nothing is deleted: what was there is kept as another session, whose id is printed, until SESSION is deleted or
     expires. The exit code is 1 if anything was lost, or would be.
     """
     output = Output(as_json)
-    perform(store, lambda opened: recover_session(opened, output, session, dry_run))
+    perform(store, lambda opened: recover_session(opened, output, session, dry_run), cache)
 
 
 async def recover_session(store: SessionStore, output: Output, session_id: str, dry_run: bool) -> bool:

@@ -20,7 +20,7 @@ from swisper_ctx.errors import ContextError, StoreError
 from swisper_ctx.keys import Keys, named_keys
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
-from swisper_ctx.stores.registry import open_store
+from swisper_ctx.stores.registry import open_cache, open_store
 
 Work = Callable[[SessionStore], Awaitable[bool]]
 """What a command does with the store; whether all was well."""
@@ -69,20 +69,32 @@ def keys_at_hand() -> Keys | None:
     return named_keys(value) if value else None
 
 
-def opened_store(url: str) -> SessionStore:
-    """The store of a URL, encrypted if there are keys. Raises UsageError."""
+cache_option = click.option(
+    "--cache",
+    envvar="SWISPER_CACHE",
+    show_envvar=True,
+    metavar="URL",
+    help="The Redis in front of it, as redis://host:6379/0, which is to forget what changes.",
+)
+
+
+def opened_store(url: str, cache: str | None = None) -> SessionStore:
+    """The store of a URL, with a cache if one is named, encrypted if there are keys. Raises UsageError."""
     try:
         store, keys = open_store(url), keys_at_hand()
+        if cache is not None:
+            # Who asks for a session to be forgotten is to be told where it was not.
+            store = open_cache(cache, store, strict=True)
         return store if keys is None else EncryptedSessionStore(keys, store)
     except (StoreError, ValueError) as error:
         raise click.UsageError(printable(str(error))) from None
 
 
-def perform(url: str, work: Work) -> None:
+def perform(url: str, work: Work, cache: str | None = None) -> None:
     """Do the work of a command on its store; errors of this package end it with one line."""
     # Integers of any size are exact in a context; Python refuses to print those of more than 4300 digits.
     sys.set_int_max_str_digits(0)
-    store = opened_store(url)
+    store = opened_store(url, cache)
     try:
         good = asyncio.run(_closing(store, work))
     except ContextError as error:

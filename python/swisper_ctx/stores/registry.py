@@ -29,6 +29,16 @@ def register(scheme: str, target: str) -> None:
     _classes[scheme] = target
 
 
+def open_cache(url: str, store: SessionStore, **options: Any) -> SessionStore:
+    """The RedisCache that `url` names, in front of a store, with its `options`. StoreError as from `open_store`."""
+    try:
+        cache_class = import_module("swisper_ctx.stores.redis").RedisCache
+    except ImportError as error:
+        raise StoreError(f"the cache for redis:// cannot be imported: {error}") from error
+    cache: SessionStore = cache_class(url, store, **options)
+    return cache
+
+
 def open_store(url: str, **options: Any) -> SessionStore:
     """The store that `url` names: `memory://`, `sqlite:///relative.db`, `shelve:////absolute`, or one registered.
 

@@ -36,10 +36,10 @@ def test_the_forms_are_found_where_they_stand() -> None:
         assert found_in(content, new_key())
 
 
-async def live(url: str, key: str) -> list[str]:
+async def live(url: str, key: str, cache: str | None = None) -> list[str]:
     """Turns, checkpoints, pipelines and conflicts; the texts of the errors."""
     errors = list[BaseException]()
-    async with PipelineSessionManager.open(url, encryption_key=key) as sessions:
+    async with PipelineSessionManager.open(url, encryption_key=key, cache=cache) as sessions:
         context = await sessions.create_session(user_id="u", session_id="s", product_query=SAID)
         rival = await sessions.load_session_context("s")
         assert rival is not None
@@ -57,10 +57,10 @@ async def live(url: str, key: str) -> list[str]:
                 assert await folded(sessions.session_store, context)
         rival.product_query = rival.metadata[SAID] = SAID
         errors.append(await raised(sessions, rival))
-    wrong = PipelineSessionManager.open(url, encryption_key=new_key())
+    wrong = PipelineSessionManager.open(url, encryption_key=new_key(), cache=cache)
     errors.append(await unreadable(wrong.session_store))
     await wrong.aclose()
-    plain = PipelineSessionManager.open(url)
+    plain = PipelineSessionManager.open(url, cache=cache)
     errors.append(await unreadable(plain.session_store))
     await plain.aclose()
     return ["".join(traceback.format_exception(error)) for error in errors]

@@ -13,6 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from redis.asyncio.connection import parse_url
+
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.errors import ContextError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
@@ -43,6 +45,7 @@ R = TypeVar("R")
 
 MAX_BYTES = 4 * 1024 * 1024
 """A session of more stored bytes is not kept in Redis, unless another number is given."""
+SCHEMES = ("redis://", "rediss://", "unix://")
 MOST_FILLS = 16
 """So many sessions are on their way into Redis at most; others that were read are not put there."""
 
@@ -77,6 +80,7 @@ class RedisCache(SessionStore):
                 "a RedisCache goes into an EncryptedSessionStore, not around it: Redis would have clear text"
             )
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
+        check_url(url)
         self._hashes = Hashes(url, prefix, ttl, strict, lambda: self.on_event)
         self._max_bytes = max_bytes
         self._appender = Appender(self._hashes, max_bytes)
@@ -102,10 +106,13 @@ class RedisCache(SessionStore):
         if found is None:
             return None
         try:
-            return deserialize_context(json.loads(found))
-        except (ContextError, ValueError, TypeError):
-            await self._hashes.damaged(session_id)
-            return None
+            document = json.loads(found)
+            if isinstance(document, dict):
+                return deserialize_context(document)
+        except (ContextError, ValueError):
+            pass
+        await self._hashes.damaged(session_id)
+        return None
 
     async def set(self, session_id: str, context: SwisperContext, ttl: float = 3600) -> None:
         """Keep a context as it is now for `ttl` seconds, as JSON: unencrypted, beside the log, and not durable.
@@ -295,6 +302,7 @@ class RedisCache(SessionStore):
         return await self.store._doubted(session_id) or forgotten
 
     async def _deleted(self, session_ids: Collection[str]) -> None:
+        await self._hashes.drop(session_ids)
         await self.store._deleted(session_ids)
 
     # -- what the store does
@@ -341,6 +349,15 @@ class RedisCache(SessionStore):
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         let_go(task)
+
+
+def check_url(url: str) -> None:
+    """Raises StoreError for what is no URL of a Redis; it may hold a password, and is not told."""
+    with suppress(ValueError):
+        if url.startswith(SCHEMES):
+            parse_url(url)
+            return
+    raise StoreError("the URL of a Redis is like redis://host:6379/0, rediss:// or unix:///path")
 
 
 def let_go(future: asyncio.Future[Any]) -> None:
