@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from swisper_ctx.stores.redis.link import Command, Link, Values, told
 from swisper_ctx.stores.redis.scripts import Script
@@ -48,12 +49,13 @@ class ClusterLink(Link):
             commands.append((command, script, len(entries), *[key] * len(entries), *common, *values))
         return dict(zip(by_key, await self.call(*commands), strict=True))
 
-    async def hang_up(self) -> None:
+    async def hang_up(self, nowait: bool = True) -> None:
         """Close all connections; the nodes are asked for anew."""
         if self._found is not None:
             self._found.cancel()
             self._found = None
-        await self._client.aclose()
+        with suppress(RedisError):
+            await self._client.aclose()
 
     async def _converse(self, commands: Sequence[Command]) -> list[Any]:
         if self._found is None:

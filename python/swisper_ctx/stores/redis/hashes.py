@@ -257,8 +257,9 @@ class Hashes:
         self.is_closed = True
         if self._probe is not None and not self._probe.get_loop().is_closed():
             self._probe.cancel()
+            await asyncio.wait([self._probe])
         if self._link is not None and self._link.is_here:
-            await self._link.hang_up()
+            await self._link.hang_up(nowait=False)
 
 
 def leave(link: Link) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import ClusterCrossSlotError, MovedError, NoScriptError, ResponseError
+from redis.exceptions import ClusterCrossSlotError, MovedError, NoScriptError, RedisError, ResponseError
 
 from swisper_ctx.stores.redis.patience import Patience
 from swisper_ctx.stores.redis.scripts import Script
@@ -76,10 +77,11 @@ class Link:
             raise answer
         return answer
 
-    async def hang_up(self) -> None:
-        """Close the connections that are not in use; others are closed when nobody uses them any more."""
+    async def hang_up(self, nowait: bool = True) -> None:
+        """Close the connections that are not in use, and wait for that or not."""
         while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+            with suppress(RedisError):
+                await self._idle.pop().disconnect(nowait=nowait)
 
     async def _take(self) -> None:
         """A connection may be used after this, and must be released."""
