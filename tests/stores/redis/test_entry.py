@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swisper_ctx.log import Block, Etag, Frame, Head, StoredSession
-from swisper_ctx.stores.redis.entry import DamagedEntryError, Entry, etag_bytes, pack
+from swisper_ctx.log import NEVER, Block, Change, Etag, Frame, Head, StoredSession
+from swisper_ctx.stores.redis.entry import DamagedEntryError, Entry, etag_bytes, pack, pack_append
 from swisper_ctx.stores.redis.writes import of_session
 
 tokens = st.binary(min_size=16, max_size=16)
@@ -73,6 +73,23 @@ def test_any_damage_is_found(stored: StoredSession, data: st.DataObject) -> None
     session_id = stored.session_id + "!" if kind == "other" else stored.session_id
     with pytest.raises(DamagedEntryError):
         Entry(session_id, fields).session()
+
+
+@given(sessions(), st.none() | texts, st.none() | times | st.just(NEVER), bodies)
+def test_a_change_is_packed_as_what_the_store_makes_of_it(
+    stored: StoredSession, change_id: str | None, expires_at: int | None, body: bytes
+) -> None:
+    etag = Etag(stored.etag.version + 1, b"new" + bytes(13))
+    change = Change(stored.session_id, stored.user_id, stored.etag, etag, body, change_id, expires_at=expires_at)
+    parent, state, field, frame, expiry = pack_append(change, 77)
+    assert parent == etag_bytes(stored.etag)
+    fields = {**pack(stored), b"e": state, field: frame, **({b"x": expiry} if expiry else {})}
+    new = Frame(etag.version, etag.token, change_id, 77, body)
+    expected = stored._replace(
+        etag=etag, updated_at=77, expires_at=change.expiry(stored.expires_at), frames=(*stored.frames, new)
+    )
+    assert Entry(stored.session_id, fields).session() == expected
+    assert pack(expected) == fields
 
 
 def test_frames_of_another_lineage_are_damage() -> None:

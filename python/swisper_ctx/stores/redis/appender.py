@@ -32,15 +32,15 @@ class Appender:
         self._told: list[Callable[[], None]] = []
         self._awaited: dict[int, asyncio.Future[None]] = {}
 
-    def add(self, write: Write) -> None:
-        """Send it soon; nothing is awaited."""
+    def add(self, *writes: Write) -> None:
+        """Send them soon; nothing is awaited."""
         loop = asyncio.get_running_loop()
         if self._task is not None and self._task.get_loop() is not loop:
             self._forget()
             self._task = None
-        self._waiting.append(write)
-        self._size += write.size
-        if self._task is None or self._task.done():
+        self._waiting.extend(writes)
+        self._size += sum(write.size for write in writes)
+        if self._waiting and (self._task is None or self._task.done()):
             self._task = loop.create_task(self._send())
 
     async def put(self, write: Write) -> None:
@@ -83,13 +83,14 @@ class Appender:
 
     async def _append(self) -> None:
         entries: list[tuple[bytes, tuple[bytes, ...]]] = []
-        size = 0
-        while self._waiting and isinstance(write := self._waiting[0], Append):
-            if len(entries) == MOST_IN_CALL or size > MOST_BYTES_IN_CALL:
+        waiting, key, size = self._waiting, self._hashes.key, 0
+        while waiting and len(entries) < MOST_IN_CALL and size < MOST_BYTES_IN_CALL:
+            if not isinstance(write := waiting[0], Append):
                 break
-            self._next()
-            entries.append((self._hashes.key(write.session_id), write.values))
+            waiting.popleft()
+            entries.append((key(write.session_id), write.values))
             size += write.size
+        self._size -= size
         self._hashes.counts.appends += await self._hashes.run(APPEND, self._common, entries) or 0
 
     async def _other(self, write: Write) -> None:

@@ -262,13 +262,18 @@ class RedisCache(SessionStore):
         error: BaseException | None,
     ) -> None:
         """The group is durable: on with it to Redis. Only if that is far behind do the savers wait for it."""
-        self._failpoint("redis.append")
-        if results is not None and len(results) == len(changes) and self._hashes.may_ask():
-            for change, (time, _) in zip(changes, results, strict=True):
-                if time is not None:
-                    lease = leases.get(change.session_id)
-                    self._appender.add(of_change(change, time, lease, self._max_bytes))
-        self._appender.when_close(partial(answered, results, error))
+        try:
+            self._failpoint("redis.append")
+            if results is not None and len(results) == len(changes) and self._hashes.may_ask():
+                most = self._max_bytes
+                writes = [
+                    of_change(change, time, leases.get(change.session_id), most)
+                    for change, (time, _) in zip(changes, results, strict=True)
+                    if time is not None
+                ]
+                self._appender.add(*writes)
+        finally:
+            self._appender.when_close(partial(answered, results, error))
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         written = await self.store.checkpoint(checkpoint)

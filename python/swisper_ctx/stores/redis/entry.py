@@ -17,7 +17,7 @@ Fields = dict[bytes, bytes]
 
 SUM = struct.Struct("<I")
 STATE = struct.Struct("<Iq")
-"""crc, updated_at; then the etag, which scripts compare."""
+"""crc, updated_at; then the etag, which scripts compare: the version as `<Q`, and the token."""
 EXPIRY = struct.Struct("<Iq")
 """crc, expires_at, or -1."""
 OWNER = struct.Struct("<IQq")
@@ -28,6 +28,8 @@ BLOCK = struct.Struct("<IIq")
 """crc, records, position; then the field."""
 FRAME = struct.Struct("<IqBHB")
 """crc, time, bytes of the token and of the change_id (UNNAMED: there is none), whether there is a body; then those."""
+TIME, NUMBERS = struct.Struct("<q"), struct.Struct("<qBHB")
+"""STATE and FRAME without the crc."""
 UNNAMED = 0xFFFF
 BYTES_OF_ID = 16
 
@@ -60,7 +62,9 @@ def pack_creation(change: Change, time: int) -> Fields:
     """The fields of a session that was just created."""
     if change.head is None:
         raise ValueError("a change that creates a session has a head")
-    field, frame = pack_change(change, time)
+    field, frame = pack_frame(
+        change.session_id, Frame(change.etag.version, change.etag.token, change.change_id, time, change.frame)
+    )
     return {
         b"e": pack_state(change.session_id, change.etag, time),
         b"x": pack_expiry(change.session_id, change.expiry()),
@@ -70,10 +74,27 @@ def pack_creation(change: Change, time: int) -> Fields:
     }
 
 
-def pack_change(change: Change, time: int) -> tuple[bytes, bytes]:
-    """Field and value of the frame of a change that was committed at `time`."""
-    frame = Frame(change.etag.version, change.etag.token, change.change_id, time, change.frame)
-    return pack_frame(change.session_id, frame)
+def pack_append(change: Change, time: int) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """What APPEND takes of a change that was committed at `time`: the parent's etag, `e`, the frame, perhaps `x`.
+
+    It is what `pack_state` and `pack_frame` give, in a third of the time: every turn comes here.
+    """
+    session_id, _, expected, (version, token), frame, change_id, _, _, expires_at, _ = change
+    if expected is None:
+        raise ValueError("a change that creates a session has no parent")
+    session = crc32(session_id.encode())
+    state = TIME.pack(time) + version.to_bytes(8, "little") + token
+    field = b"f%d" % version
+    named = b"" if change_id is None else change_id.encode()
+    length = UNNAMED if change_id is None else len(named)
+    about = NUMBERS.pack(time, len(token), length, 1) + token + named
+    return (
+        expected[0].to_bytes(8, "little") + expected[1],
+        crc32(state, crc32(b"e", session)).to_bytes(4, "little") + state,
+        field,
+        b"".join((crc32(frame, crc32(about, crc32(field, session))).to_bytes(4, "little"), about, frame)),
+        b"" if expires_at is None else pack_expiry(session_id, change.expiry()),
+    )
 
 
 def pack_moved(checkpoint: Checkpoint) -> Fields:

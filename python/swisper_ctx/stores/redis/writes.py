@@ -10,13 +10,10 @@ from swisper_ctx.log import Change, Checkpoint, StoredSession
 from swisper_ctx.stores.redis.entry import (
     Fields,
     block_fields,
-    etag_bytes,
     pack,
-    pack_change,
+    pack_append,
     pack_creation,
-    pack_expiry,
     pack_moved,
-    pack_state,
 )
 
 Unfit = (ValueError, OverflowError, struct.error)
@@ -80,15 +77,13 @@ def of_change(change: Change, time: int, lease: bytes | None, max_bytes: int) ->
     if len(change.frame) > max_bytes:
         return Drop(change.session_id)
     try:
-        if change.expected is None:
-            fields = pack_creation(change, time)
-            return Drop(change.session_id) if lease is None else Creation(change.session_id, lease, fields)
-        field, frame = pack_change(change, time)
-        state = pack_state(change.session_id, change.etag, time)
-        expiry = b"" if change.expires_at is None else pack_expiry(change.session_id, change.expiry())
+        if change.expected is not None:
+            return Append(change.session_id, pack_append(change, time))
+        if lease is not None:
+            return Creation(change.session_id, lease, pack_creation(change, time))
     except Unfit:
-        return Drop(change.session_id)
-    return Append(change.session_id, (etag_bytes(change.expected), state, field, frame, expiry))
+        pass
+    return Drop(change.session_id)
 
 
 def of_checkpoint(checkpoint: Checkpoint, max_bytes: int) -> Write:
