@@ -79,7 +79,7 @@ def pack_append(change: Change, time: int) -> tuple[bytes, bytes, bytes, bytes, 
 
     It is what `pack_state` and `pack_frame` give, in a third of the time: every turn comes here.
     """
-    session_id, _, expected, (version, token), frame, change_id, _, _, expires_at, _ = change
+    session_id, _, expected, (version, token), frame, change_id, _, _, expires_at, *_ = change
     if expected is None:
         raise ValueError("a change that creates a session has no parent")
     session = crc32(session_id.encode())
