@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from swisper_ctx.log import StoredBody
 from swisper_ctx.stores.postgres.connection import Connection
+from swisper_ctx.stores.postgres.removal import lock_heads
 
 BODIES = """
     SELECT 'head', stamp, NULL::bigint, body FROM context_heads WHERE session_id = $1
@@ -19,7 +20,6 @@ REPLACE = {
 }
 # Turns go on meanwhile; a delete and a checkpoint wait, or they and this could wait for one another.
 LOCK = "SELECT 1 FROM session_etags WHERE session_id = $1 FOR KEY SHARE"
-LOCK_HEADS = "SELECT FROM context_heads WHERE session_id = $1 ORDER BY base FOR UPDATE"
 OTHERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
@@ -38,7 +38,7 @@ async def replace_bodies(connection: Connection, session_id: str, bodies: Sequen
     async with connection.transaction():
         if await connection.fetchval(LOCK, session_id) is None:
             return 0
-        await connection.execute(LOCK_HEADS, session_id)
+        await lock_heads(connection, [session_id])
         for (kind, key, old), new in bodies:
             replaced += await connection.fetchval(REPLACE[kind], session_id, key, old, new) or 0
     return replaced

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from swisper_ctx.errors import StoreError, StoreUnavailableError
@@ -61,7 +62,7 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
         try:
             async with connections.writer() as connection:
                 return await _write_again(connection, changes, now, unknown)
-        except (StoreUnavailableError, *DRIVER_ERRORS):
+        except (StoreError, *DRIVER_ERRORS):
             await asyncio.sleep(LOST_PAUSE)
     return [unknown] * len(changes)
 
@@ -90,7 +91,7 @@ class Group:
     async def write(self, changes: Sequence[Change]) -> list[CommitResult]:
         """Each of them committed, refused or failed, in their order. Raises what a lost connection raises."""
         # In one order everywhere, no two groups wait for one another.
-        ordered = sorted(changes)
+        ordered = sorted(changes, key=attrgetter("session_id"))
         await self._attempt(self._append, [change for change in ordered if change.expected is not None])
         await self._attempt(self._create, [change for change in ordered if change.expected is None])
         return [self.results.get(change.etag.token, REFUSED) for change in changes]
@@ -103,12 +104,15 @@ class Group:
         except (*DRIVER_ERRORS, ValueError) as error:
             if was_lost(error):
                 raise
-            if len(changes) > 1 and is_about_values(error):
-                for change in changes:
-                    await self._attempt(write, [change])
+            # Whatever of it has gone through before has gone through.
+            left = [change for change in changes if change.etag.token not in self.results]
+            if len(left) > 1 and (is_about_values(error) or isinstance(error, IN_THE_WAY)):
+                middle = len(left) // 2
+                await self._attempt(write, left[:middle])
+                await self._attempt(write, left[middle:])
             else:
                 failed = CommitResult(None, store_error(error))
-                self.results |= dict.fromkeys((change.etag.token for change in changes), failed)
+                self.results |= dict.fromkeys((change.etag.token for change in left), failed)
 
     async def _append(self, changes: Sequence[Change]) -> None:
         is_plain = all(change.change_id is None and change.projection is None for change in changes)

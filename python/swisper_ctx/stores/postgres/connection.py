@@ -119,20 +119,27 @@ class Connections:
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Connection]:
         """A connection of the pool. Raises StoreUnavailableError when none is free in time."""
-        connection = await self._acquire()
-        try:
+        async with self._taken() as connection:
             with mapped_errors():
                 yield connection
-        finally:
-            await self._release(connection)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[Connection]:
         """The same for what writes: when the answer is lost, OutcomeUnknownError."""
-        connection = await self._acquire()
-        try:
+        async with self._taken() as connection:
             with mapped_write_errors():
                 yield connection
+
+    @asynccontextmanager
+    async def _taken(self) -> AsyncIterator[Connection]:
+        connection = await self._acquire()
+        try:
+            yield connection
+        except BaseException as error:
+            # Before it takes a connection back, a pool waits until the server has heard that nobody waits any more.
+            if isinstance(error, asyncio.CancelledError) or isinstance(error.__cause__, TimeoutError):
+                connection.terminate()
+            raise
         finally:
             await self._release(connection)
 

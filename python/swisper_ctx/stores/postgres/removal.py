@@ -17,7 +17,9 @@ LOCK_EXPIRED = f"""
     WHERE session_id = ANY($1::text[]) AND expires_at <= coalesce($2::bigint, {MICROS})
     ORDER BY session_id FOR UPDATE SKIP LOCKED
 """
-LOCK_HEADS = "SELECT FROM context_heads WHERE session_id = ANY($1::text[]) ORDER BY session_id, base FOR UPDATE"
+LOCK_HEADS = """
+    SELECT session_id, base FROM context_heads WHERE session_id = ANY($1::text[]) ORDER BY session_id, base FOR UPDATE
+"""
 TABLES = ("context_blocks", "context_frames", "context_heads", "pipeline_executions", "sessions", "session_etags")
 DELETE = [f"DELETE FROM {table} WHERE session_id = ANY($1::text[])" for table in TABLES]
 
@@ -31,7 +33,15 @@ async def delete_sessions(
         rows = await (connection.fetch(LOCK_EXPIRED, ids, now) if expired else connection.fetch(LOCK, ids))
         found = [session_id for (session_id,) in rows]
         if found:
-            await connection.execute(LOCK_HEADS, found)
+            await lock_heads(connection, found)
             for statement in DELETE:
                 await connection.execute(statement, found)
     return len(found)
+
+
+async def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
+    """Those of sessions that are locked: until the end of the transaction no checkpoint moves them."""
+    before = None
+    # One that was waited for has left a newer head, which the next one may be about to move.
+    while (heads := await connection.fetch(LOCK_HEADS, session_ids)) != before:
+        before = heads

@@ -5,6 +5,7 @@ from __future__ import annotations
 from swisper_ctx.log import Block, Etag, Frame, Head, KeptBlock, Remains, Restoration
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
 from swisper_ctx.stores.postgres.read import ALIVE
+from swisper_ctx.stores.postgres.removal import lock_heads
 
 SESSION = f"SELECT user_id, version, token, epoch, created_at FROM session_etags WHERE session_id = $1 AND {ALIVE}"
 HEADS = "SELECT base, stamp, body FROM context_heads WHERE session_id = $1 ORDER BY base"
@@ -20,7 +21,6 @@ LOCK = f"""
     WHERE session_id = $1 AND version = $2 AND token = $3
     AND (expires_at IS NULL OR expires_at > coalesce($4::bigint, {MICROS})) FOR UPDATE
 """
-LOCK_HEADS = "SELECT FROM context_heads WHERE session_id = $1 ORDER BY base FOR UPDATE"
 IS_TAKEN = "SELECT EXISTS (SELECT FROM session_etags WHERE session_id = $1)"
 SET_ASIDE = [
     f"UPDATE {table} SET session_id = $2 WHERE session_id = $1"
@@ -60,7 +60,7 @@ async def restore_session(connection: Connection, restoration: Restoration, now:
         time = await connection.fetchval(LOCK, session_id, *expected, now)
         if time is None or await connection.fetchval(IS_TAKEN, quarantine_id):
             return False
-        await connection.execute(LOCK_HEADS, session_id)
+        await lock_heads(connection, [session_id])
         for statement in SET_ASIDE:
             await connection.execute(statement, session_id, quarantine_id)
         await connection.execute(RESTORE, session_id, quarantine_id, epoch, *etag, messages, time)

@@ -1,13 +1,22 @@
-"""What a killed process said, and whether the file agrees."""
+"""A process that is killed, what it said, and whether the store agrees."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from swisper_ctx.log import StoredSession
+from swisper_ctx.stores.base import SessionStore
 
+ROOT = Path(__file__).parents[2]
 NAMES = [f"s{number}" for number in range(6)]
 
 
@@ -15,6 +24,33 @@ def body_of(name: str, version: int) -> bytes:
     """Content that tells of which session and version it is; of many sizes, so that pages break in many places."""
     size = 50 + version * 977 % 5_000
     return hashlib.shake_128(f"{name} {version}".encode()).digest(size)
+
+
+def run_until_killed(url: str, *failpoint: str, begins: int = 0, delay: float = 0) -> list[str]:
+    """The lines of a process that dies at a failpoint, or `delay` seconds after it began something so many times."""
+    command = [sys.executable, "-m", "tests.stores.crash_child", url, *failpoint]
+    package = Path(sys.modules["swisper_ctx"].__path__[0]).parent
+    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True) as child:
+        too_long = threading.Timer(60, child.terminate)
+        too_long.start()
+        for line in child.stdout or ():
+            lines.append(line)
+            begins -= line.startswith("begin")
+            if begins == 0 and line.startswith("begin"):
+                time.sleep(delay)
+                child.kill()
+        too_long.cancel()
+    assert child.returncode == -signal.SIGKILL
+    return lines
+
+
+async def look(store: SessionStore) -> dict[str, StoredSession | None]:
+    """What there is; the store is closed."""
+    found = {name: await store.read(name) for name in NAMES}
+    await store.aclose()
+    return found
 
 
 @dataclass
@@ -52,11 +88,17 @@ class Told:
                 allowed.add(None)
         return now in allowed
 
-    def agree(self, names: Iterable[str], found: dict[str, StoredSession | None]) -> None:
-        """From here on, what is there is what was acknowledged."""
+    def check(self, found: dict[str, StoredSession | None]) -> bool:
+        """Whether the process died between beginning something and hearing that it was done.
+
+        What was found must be what it heard of; from here on it is what was acknowledged.
+        """
+        assert [name for name in NAMES if not self.allows(name, found[name])] == []
+        assert [name for name, stored in found.items() if stored and not is_whole(name, stored)] == []
         self.acknowledged = {
-            name: (stored.etag.version, stored.etag.token.hex()) for name in names if (stored := found[name])
+            name: (stored.etag.version, stored.etag.token.hex()) for name, stored in found.items() if stored
         }
+        return bool(self.in_flight)
 
 
 def is_whole(name: str, stored: StoredSession) -> bool:

@@ -1,6 +1,6 @@
-"""Writes into an SQLite store until it is killed; says on standard output what it begins and what was acknowledged.
+"""Writes into a store until it is killed; says on standard output what it begins and what was acknowledged.
 
-    python crash_child.py PATH [FAILPOINT COUNT]
+    python crash_child.py URL [FAILPOINT COUNT]
 
 With a failpoint it kills itself when it comes there for the COUNTth time.
 """
@@ -13,10 +13,11 @@ import random
 import signal
 import sys
 
-from tests.stores.sqlite.crash_log import NAMES, body_of
+from tests.stores.crash_log import NAMES, body_of
 
 from swisper_ctx.log import Block, Change, Checkpoint, Etag, Head
-from swisper_ctx.stores.sqlite import SQLiteSessionStore
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.registry import open_store
 
 
 class Deadly:
@@ -37,7 +38,7 @@ def say(word: str, *what: object) -> None:
     os.write(1, (" ".join(map(str, (word, *what))) + "\n").encode())
 
 
-async def commit(store: SQLiteSessionStore, changes: list[Change]) -> None:
+async def commit(store: SessionStore, changes: list[Change]) -> None:
     etags = [f"{change.session_id}:{change.etag.version}:{change.etag.token.hex()}" for change in changes]
     say("begin", "commit", *etags)
     results = await store.commit(changes)
@@ -45,7 +46,7 @@ async def commit(store: SQLiteSessionStore, changes: list[Change]) -> None:
     say("done", "commit", *etags)
 
 
-async def checkpoint(store: SQLiteSessionStore, name: str) -> None:
+async def checkpoint(store: SessionStore, name: str) -> None:
     stored = await store.read(name)
     assert stored is not None
     assert stored.head is not None
@@ -58,7 +59,7 @@ async def checkpoint(store: SQLiteSessionStore, name: str) -> None:
     say("done", "checkpoint", f"{name}:{base}:")
 
 
-async def recreate(store: SQLiteSessionStore, name: str) -> None:
+async def recreate(store: SessionStore, name: str) -> None:
     say("begin", "delete", f"{name}:0:")
     assert await store.delete([name]) == 1
     say("done", "delete", f"{name}:0:")
@@ -74,8 +75,8 @@ def next_of(name: str, etag: Etag) -> Change:
     return Change(name, "u", etag, Etag(etag.version + 1, os.urandom(16)), body_of(name, etag.version + 1))
 
 
-async def main(path: str, failpoint: str, count: int) -> None:
-    store = SQLiteSessionStore(path, failpoint=Deadly(failpoint, count))
+async def main(url: str, failpoint: str, count: int) -> None:
+    store = open_store(url, failpoint=Deadly(failpoint, count))
     etags = await store.etags(NAMES)
     missing = [created(name) for name in NAMES if name not in etags]
     if missing:
@@ -91,5 +92,5 @@ async def main(path: str, failpoint: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    path, failpoint, count = (*sys.argv[1:], "", "0")[:3]
-    asyncio.run(main(path, failpoint, int(count)))
+    url, failpoint, count = (*sys.argv[1:], "", "0")[:3]
+    asyncio.run(main(url, failpoint, int(count)))
