@@ -112,6 +112,13 @@ class TwoCaches(RuleBasedStateMachine):
             self.note(session_id)
 
     @rule(session_id=IDS)
+    def outlived(self, session_id: str) -> None:
+        """A turn on what another process has deleted since it was loaded."""
+        self.turn(session_id, 0, 10)
+        self.delete(session_id, 2)
+        self.turn(session_id, 0, 10)
+
+    @rule(session_id=IDS)
     def fold(self, session_id: str) -> None:
         context = self.runner.run(self.truth.load_session(session_id))
         if context is not None:
