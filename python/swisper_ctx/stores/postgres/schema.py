@@ -56,10 +56,10 @@ _ETAGS = (
         number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
         created_at bigint NOT NULL,
         epoch bigint NOT NULL,
-        version bigint NOT NULL,
-        messages bigint NOT NULL,
-        updated_at bigint NOT NULL,
         expires_at bigint,
+        version bigint NOT NULL,
+        updated_at bigint NOT NULL,
+        messages integer NOT NULL,
         token bytea NOT NULL
     ) WITH (fillfactor = 50, vacuum_truncate = off)""",
     "CREATE INDEX session_etags_by_number ON session_etags (number)",
