@@ -100,7 +100,7 @@ def test_demo_fails_if_the_writer_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "exit code 1" in output
 
 
-@pytest.mark.parametrize("store", ["postgresql://localhost/x", "/nowhere/at/all.db"])
+@pytest.mark.parametrize("store", ["mysql://localhost/x", "/nowhere/at/all.db"])
 def test_demo_refuses_a_store_that_is_no_file(store: str) -> None:
     assert run("--store", store)[0] == 2
 

@@ -206,15 +206,19 @@ class Connections:
 @asynccontextmanager
 async def single_connection(settings: Settings) -> AsyncIterator[Connection]:
     """One connection whose tables nobody has looked at."""
-    if settings.pool is not None:
-        async with settings.pool.acquire(timeout=settings.acquire_timeout) as connection:
-            yield connection
-        return
-    connection = await asyncpg.connect(settings.dsn, **settings.options({}))
+    with mapped_errors():
+        if settings.pool is None:
+            connection = await asyncpg.connect(settings.dsn, **settings.options({}))
+        else:
+            connection = await settings.pool.acquire(timeout=settings.acquire_timeout)
     try:
-        yield connection
+        with mapped_write_errors():
+            yield connection
     finally:
-        await connection.close(timeout=settings.command_timeout)
+        if settings.pool is None:
+            await connection.close(timeout=settings.command_timeout)
+        else:
+            await settings.pool.release(connection)
 
 
 def check_version(version: int | None) -> None:

@@ -29,7 +29,6 @@ from swisper_ctx.stores.postgres.bodies import are_others_at_work, read_bodies, 
 from swisper_ctx.stores.postgres.checkpoint import write_checkpoint
 from swisper_ctx.stores.postgres.commit import commit_group
 from swisper_ctx.stores.postgres.connection import WRITERS, Connection, Connections, Settings, single_connection
-from swisper_ctx.stores.postgres.errors import mapped_write_errors
 from swisper_ctx.stores.postgres.migrate import Migration, migrate
 from swisper_ctx.stores.postgres.removal import delete_sessions
 from swisper_ctx.stores.postgres.restore import read_remains, restore_session
@@ -93,9 +92,8 @@ class PostgresSessionStore(SessionStore):
         leaves whole steps. Raises StoreError for tables of a newer version of this library.
         """
         self._check_usable()
-        with mapped_write_errors():
-            async with single_connection(self._settings) as connection:
-                return await migrate(connection)
+        async with single_connection(self._settings) as connection:
+            return await migrate(connection)
 
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
         async with self._reader() as connection:
