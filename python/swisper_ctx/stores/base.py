@@ -70,6 +70,11 @@ class SessionStore(ABC):
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
 
+    def _stand_before(self, store: SessionStore) -> None:
+        """Be as the store is that this one hands everything on to."""
+        self.groups_in_flight, self.shows_copies = store.groups_in_flight, store.shows_copies
+        self.opens_sealed = self.opens_sealed or store.opens_sealed
+
     @abstractmethod
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
         """The current etags of those sessions that exist."""

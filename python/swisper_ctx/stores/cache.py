@@ -92,8 +92,7 @@ class SessionCache(SessionStore):
     ) -> None:
         behind = redis_cache or persistent_store or MemorySessionStore()
         super().__init__(clock=behind._clock, failpoint=behind._failpoint)
-        self.groups_in_flight, self.shows_copies = behind.groups_in_flight, behind.shows_copies
-        self.opens_sealed = behind.opens_sealed
+        self._stand_before(behind)
         self.persistent_store, self.redis_cache = persistent_store or behind, redis_cache
         self.memory_cache: LRUCache[str, Entry] = LRUCache(max_bytes, weigh=attrgetter("weight"))
         self._behind, self._max_bytes = behind, max_bytes

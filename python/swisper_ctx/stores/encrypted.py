@@ -118,7 +118,7 @@ class EncryptedSessionStore(SessionStore):
     def __init__(self, encryption_key: Keys, store: SessionStore | None = None) -> None:
         self.store = store or MemorySessionStore()
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
-        self.groups_in_flight, self.shows_copies = self.store.groups_in_flight, self.store.shows_copies
+        self._stand_before(self.store)
         self.keyring: Callable[[], Keyring] = keyring_of(encryption_key)
         """Gives the keys of now."""
 

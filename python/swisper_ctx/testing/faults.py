@@ -104,7 +104,7 @@ class FaultyStore(SessionStore):
 
     def __init__(self, store: SessionStore) -> None:
         super().__init__(clock=store._clock, failpoint=store._failpoint)
-        self.groups_in_flight, self.shows_copies = store.groups_in_flight, store.shows_copies
+        self._stand_before(store)
         self.store = store
         self.calls: list[str] = []
         self._faults: dict[str, deque[Fault]] = {operation: deque() for operation in OPERATIONS}

@@ -10,7 +10,7 @@ import pytest
 from tests.stores.postgres.locks import LOCK, assert_whole, transaction
 from tests.stores.postgres.schemas import execute
 
-from swisper_ctx import ConflictError, Message, StoreError, StoreUnavailableError, SwisperContext
+from swisper_ctx import ConflictError, Message, StoreUnavailableError, SwisperContext
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.testing.changes import append, creation

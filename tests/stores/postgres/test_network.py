@@ -72,7 +72,7 @@ async def test_an_answer_that_is_lost_with_its_connection_is_found(
         before = (await execute(url, VERSION))[0][0]
         await proxy.switch(HoldReplies())
         saving = asyncio.ensure_future(say(store, context))
-        while (await execute(url, VERSION))[0][0] == before:
+        while (await execute(url, VERSION))[0][0] == before:  # noqa: ASYNC110 - the server is asked
             await asyncio.sleep(0.001)
         await proxy.drop()
         await proxy.switch(Pass())

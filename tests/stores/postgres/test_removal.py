@@ -80,7 +80,7 @@ async def test_a_checkpoint_of_a_head_that_comes_while_a_removal_waits_for_the_l
     etag = await grow(store, "s", 3)
     await moved(store, "s", 2, added=[new_block("history", 0, 1)])
     key = random.getrandbits(40)
-    await execute(url, GATE.split(";\n")[0].format(key=key))
+    await execute(url, GATE.split(";\n", maxsplit=1)[0].format(key=key))
     await execute(url, GATE.split(";\n")[1])
     async with transaction(url, "SELECT pg_advisory_xact_lock($1)", key):
         async with transaction(url, HEAD, "s"):
@@ -146,7 +146,9 @@ async def test_two_checkpoints_at_once_write_one_head(
     await assert_whole(url)
 
 
-async def test_everything_at_once(store: PostgresSessionStore, other: PostgresSessionStore, url: str, effort: int) -> None:
+async def test_everything_at_once(
+    store: PostgresSessionStore, other: PostgresSessionStore, url: str, effort: int
+) -> None:
     """Until all of it has happened a few hundred times: turns, checkpoints, rotation, deletes, restorations."""
 
     async def work(store: PostgresSessionStore, seed: int) -> None:

@@ -80,7 +80,7 @@ class RedisCache(SessionStore):
                 "a RedisCache goes into an EncryptedSessionStore, not around it: Redis would have clear text"
             )
         super().__init__(clock=self.store._clock, failpoint=self.store._failpoint)
-        self.groups_in_flight, self.shows_copies = self.store.groups_in_flight, self.store.shows_copies
+        self._stand_before(self.store)
         check_url(url)
         self._hashes = Hashes(url, prefix, ttl, strict, lambda: self.on_event)
         self._max_bytes = max_bytes
