@@ -110,7 +110,7 @@ async def test_a_server_that_is_full_or_only_reads(private_postgres: MakePostgre
             context.product_query += "!"
     assert await store.load_session("s")
     for work in (store.delete(["s"]), store.update("s", lambda context: context.cache_keys.append("x"))):
-        with pytest.raises(StoreUnavailableError, match="25006"):  # noqa: PT012
+        with pytest.raises(StoreUnavailableError, match="25006"):
             await work
     await execute(server.dsn, "ALTER SYSTEM RESET default_transaction_read_only")
     await execute(server.dsn, "SELECT pg_reload_conf()")
