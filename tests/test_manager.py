@@ -283,6 +283,32 @@ async def test_a_session_expires_when_it_was_not_saved_for_so_long(expires_in: t
     await sessions.create_session(user_id="u", session_id="s")
 
 
+async def test_cleaning_up_forgets_the_results_of_sessions_that_are_gone_and_tells_how_many() -> None:
+    clock, told = ManualClock(), list[tuple[str, object]]()
+    store = MemorySessionStore(clock=clock)
+    sessions = PipelineSessionManager(
+        store, expires_in=7200, on_event=lambda name, details: told.append((name, details.get("sessions")))
+    )
+    computed = list[str]()
+
+    async def compute(key: str) -> str:
+        computed.append(key)
+        return key
+
+    for name, ttl in (("short", 7200), ("long", 20_000), ("deleted elsewhere", 20_000)):
+        context = SwisperContext(session_id=name, user_id="u")
+        await sessions.performance.get_or_compute(name, lambda name=name: compute(name), context=context)
+        await sessions.performance.get_or_compute("shared", lambda: compute("shared"), context=context)
+        await store.save_session(context, ttl=ttl * 1_000_000)
+    await store.delete_session("deleted elsewhere")
+    clock.advance(121 * MINUTE)
+    assert await sessions.cleanup_expired_sessions() == 1
+    assert ("sessions_expired", 1) in told
+    kept = [sessions.performance.get(key) for key in ("short", "long", "deleted elsewhere", "shared")]
+    assert kept == [None, "long", None, "shared"]
+    assert computed == ["short", "shared", "long", "deleted elsewhere"]
+
+
 async def test_a_session_is_kept_for_a_day_unless_it_is_said_otherwise() -> None:
     clock = ManualClock()
     by_default = PipelineSessionManager(MemorySessionStore(clock=clock))

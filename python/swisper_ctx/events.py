@@ -16,6 +16,7 @@ EventName: TypeAlias = Literal[
     "session_conflict",
     "session_failed",
     "session_deleted",
+    "sessions_expired",
     "checkpoint_written",
     "checkpoint_refused",
     "cache_failed",
@@ -29,7 +30,8 @@ EventName: TypeAlias = Literal[
     "result_expired",
 ]
 """Names that stay the same. A save that was refused lost its compare-and-set: it was written before, or it is merged
-with what others have saved and tried again, or it is a conflict."""
+with what others have saved and tried again, or it is a conflict. Of sessions that have expired only the number is told
+that a cleanup has deleted."""
 
 OnEvent: TypeAlias = Callable[[EventName, dict[str, int | float | str]], object]
 """Called with a name and with numbers, ids of sessions, names of pipelines and error classes: never with content, and

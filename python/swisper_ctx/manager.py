@@ -336,8 +336,17 @@ class PipelineSessionManager(Generic[C]):
         return deleted
 
     async def cleanup_expired_sessions(self) -> int:
-        """Delete the sessions that have expired; how many. See `SessionStore.cleanup_expired_sessions`."""
-        return await self.session_store.cleanup_expired_sessions()
+        """Delete the sessions that have expired; how many. See `SessionStore.cleanup_expired_sessions`.
+
+        Of `performance` go the results whose time has passed, and those that only sessions refer to that are gone.
+        """
+        deleted = await self.session_store.cleanup_expired_sessions()
+        referring = self.performance.sessions
+        # Others may have deleted them.
+        alive = await self.session_store.etags(referring) if referring else {}
+        self.performance.forget(*(referring - alive.keys()))
+        self.performance.clear_expired()
+        return deleted
 
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""

@@ -154,6 +154,11 @@ class PerformanceCache:
             if key in self._results:
                 self._refer(session_id, key)
 
+    @property
+    def sessions(self) -> frozenset[str]:
+        """The ids of the sessions that refer to a result."""
+        return frozenset(self._keys)
+
     def forget(self, *session_ids: str) -> None:
         """Sessions have ended: the results to which no other session refers are forgotten."""
         for session_id in session_ids:

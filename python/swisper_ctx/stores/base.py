@@ -33,7 +33,7 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores import appending, forking, recovery, telling, updating
+from swisper_ctx.stores import appending, cleaning, forking, recovery, telling, updating
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
@@ -46,8 +46,6 @@ from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
 C = TypeVar("C", bound=SwisperContext)
-CLEANUP_BATCH = 100
-"""So many sessions are deleted in one transaction, for which turns wait."""
 
 
 class SessionStore(ABC):
@@ -503,16 +501,7 @@ class SessionStore(ABC):
         In batches, between which others write. Whether a session has expired is asked again by the statement that
         deletes it: one that was saved meanwhile stays. Several processes may do this at the same time.
         """
-        deleted, cursor = 0, None
-        while True:
-            page = await self.sessions(expired=True, cursor=cursor, limit=CLEANUP_BATCH)
-            ids = [session.session_id for session in page.sessions]
-            if ids:
-                deleted += await self.delete(ids, expired=True)
-                await self._deleted(ids)
-            cursor = page.cursor
-            if cursor is None:
-                return deleted
+        return await cleaning.cleanup(self)
 
     async def _doubted(self, session_id: str) -> bool:
         """Called when what was read of a session cannot be opened; whether reading it again may give something else.

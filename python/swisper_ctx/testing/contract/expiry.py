@@ -10,7 +10,8 @@ from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext
 from swisper_ctx.errors import ConflictError, SessionNotFoundError
 from swisper_ctx.log import NEVER, Checkpoint, CommitResult, Etag
-from swisper_ctx.stores.base import CLEANUP_BATCH, SessionStore
+from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.cleaning import BATCH
 from swisper_ctx.testing.changes import append, commit, committed, creation, grow, moved, new_block, new_head
 from swisper_ctx.testing.clock import DAY, MINUTE, START, ManualClock
 from swisper_ctx.testing.faults import FaultyStore, Hang, passes
@@ -168,7 +169,7 @@ class ExpiryContract:
     async def test_cleanup_deletes_what_has_expired_in_batches(self, store: SessionStore, clock: ManualClock) -> None:
         faulty = FaultyStore(store)
         assert await faulty.cleanup_expired_sessions() == 0
-        expired = 2 * CLEANUP_BATCH + 1
+        expired = 2 * BATCH + 1
         for number in range(expired + 3):
             await committed(store, creation(f"s{number}", expires_at=START + (5 if number < expired else 6)))
         clock.advance(5)
@@ -192,7 +193,7 @@ class ExpiryContract:
 
     async def test_two_cleanups_at_once_count_each_session_once(self, store: SessionStore, clock: ManualClock) -> None:
         first, second = FaultyStore(store), FaultyStore(store)
-        for number in range(CLEANUP_BATCH + 20):
+        for number in range(BATCH + 20):
             await committed(store, creation(f"s{number}", expires_at=START + 5))
         clock.advance(5)
         hang = Hang()
@@ -201,4 +202,4 @@ class ExpiryContract:
         await hang.reached.wait()
         assert await second.cleanup_expired_sessions() == 20
         hang.release()
-        assert await begun == CLEANUP_BATCH
+        assert await begun == BATCH
