@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -297,8 +298,8 @@ async def test_cleaning_up_forgets_the_results_of_sessions_that_are_gone_and_tel
 
     for name, ttl in (("short", 7200), ("long", 20_000), ("deleted elsewhere", 20_000)):
         context = SwisperContext(session_id=name, user_id="u")
-        await sessions.performance.get_or_compute(name, lambda name=name: compute(name), context=context)
-        await sessions.performance.get_or_compute("shared", lambda: compute("shared"), context=context)
+        await sessions.performance.get_or_compute(name, partial(compute, name), context=context)
+        await sessions.performance.get_or_compute("shared", partial(compute, "shared"), context=context)
         await store.save_session(context, ttl=ttl * 1_000_000)
     await store.delete_session("deleted elsewhere")
     clock.advance(121 * MINUTE)
