@@ -44,6 +44,11 @@ def servers() -> Iterator[Servers]:
             asyncio.run(execute(postgres, f"DROP SCHEMA {schema} CASCADE"))
 
 
+def schema_of(dsn: str) -> str:
+    """The schema that a DSN of `servers` names."""
+    return dsn.rpartition("search_path%3D")[2]
+
+
 async def prepare(server: str, schema: str, dsn: str) -> None:
     await execute(server, f"CREATE SCHEMA {schema}")
     store = PostgresSessionStore(dsn)

@@ -26,7 +26,7 @@ SESSIONS = {1: (1.2, 200), 64: (3.5, 40), 256: (4.5, 20), 1024: (5.0, 8)}
 class Loop:
     """Turns of many sessions, each after the other, and how long each of them took."""
 
-    def __init__(self, runner: asyncio.Runner, turns: Sequence[Callable[[], Awaitable[None]]], each: int) -> None:
+    def __init__(self, runner: asyncio.Runner, turns: Sequence[Callable[[], Awaitable[object]]], each: int) -> None:
         self.times: list[int] = []
         self._runner, self._turns, self._each = runner, turns, each
 
@@ -39,7 +39,7 @@ class Loop:
         await asyncio.gather(*map(self._talk, self._turns))
         return (perf_counter_ns() - start) / (len(self._turns) * self._each)
 
-    async def _talk(self, turn: Callable[[], Awaitable[None]]) -> None:
+    async def _talk(self, turn: Callable[[], Awaitable[object]]) -> None:
         for _ in range(self._each):
             start = perf_counter_ns()
             await turn()
