@@ -18,6 +18,7 @@ from benches.figure import Figure
 from benches.subjects import (
     cached,
     construct,
+    crowd,
     durable,
     encryption,
     instructions,
@@ -53,6 +54,7 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "served": served.figures,
     "postgres": postgres.figures,
     "others": others.figures,
+    "crowd": crowd.figures,
     "encryption": encryption.figures,
     "rotation": rotation.figures,
     "written": written.figures,

@@ -24,7 +24,7 @@ class LangGraph:
     @classmethod
     async def open(cls, dsn: str, answer: str) -> LangGraph:
         settings = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-        pool = AsyncConnectionPool(dsn, min_size=CONNECTIONS, max_size=CONNECTIONS, kwargs=settings, open=False)
+        pool: Any = AsyncConnectionPool(dsn, min_size=CONNECTIONS, max_size=CONNECTIONS, kwargs=settings, open=False)
         await pool.open()
         saver = AsyncPostgresSaver(pool)
         await saver.setup()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from time import perf_counter, perf_counter_ns
+from time import perf_counter_ns
 from typing import Any
 
 import asyncpg
 from benches.figure import Costs, Figure, Limit
 from benches.interleave import Way, interleave
+from benches.offer import offered, percentile
 from benches.servers import Servers, servers
 from benches.subjects.served import Loop, Ours
 
@@ -142,27 +142,10 @@ class Bench:
         each = Loop(self.runner, [partial(self.ours.turn, context) for context in contexts], 10)
         each.sample()
         rate = 0.5e9 / min(each.sample() for _ in range(3))
-        late = sorted(self.runner.run(self._offered(contexts, rate, seconds)))
-        p99, p50 = late[int(len(late) * 0.99)], late[len(late) // 2]
+        late = self.runner.run(offered(self.ours.turn, contexts, rate, seconds))
+        p99, p50 = percentile(late, 99), percentile(late, 50)
         name = f"p99 / p50 of a save, turns offered at half of what can be done ({rate:,.0f}/s)"
         return Figure(name, Limit("≤", 4), Costs("p99", "ns", [p99]), Costs("p50", "ns", [p50]))
-
-    async def _offered(self, contexts: list[SwisperContext], rate: float, seconds: float) -> list[float]:
-        """Nanoseconds from when each turn was due."""
-        late: list[float] = []
-        random_, tasks, begun, due = random.Random(7), set[asyncio.Task[None]](), perf_counter(), 0.0
-
-        async def one(context: SwisperContext, due: float) -> None:
-            await self.ours.turn(context)
-            late.append((perf_counter() - begun - due) * 1e9)
-
-        while due < seconds:
-            await asyncio.sleep(max(begun + due - perf_counter(), 0))
-            while due <= perf_counter() - begun:
-                tasks.add(asyncio.create_task(one(random_.choice(contexts), due)))
-                due += random_.expovariate(rate)
-        await asyncio.gather(*tasks)
-        return late
 
     def timed(self, work: Callable[[], Awaitable[object]], times: int) -> Way:
         async def sample() -> float:

@@ -11,6 +11,7 @@ from time import perf_counter_ns
 from benches.conversation import FIRST_NUMBER, add_turn, context_of
 from benches.figure import Costs, Figure, Limit
 from benches.interleave import Way, interleave
+from benches.offer import percentile
 from benches.peers.bare_server import BareServers
 from benches.servers import Servers, servers
 
@@ -46,8 +47,7 @@ class Loop:
             self.times.append(perf_counter_ns() - start)
 
     def percentile(self, percent: float) -> float:
-        times = sorted(self.times)
-        return times[min(int(len(times) * percent / 100), len(times) - 1)]
+        return percentile(self.times, percent)
 
 
 class Ours:
