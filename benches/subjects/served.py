@@ -15,7 +15,8 @@ from benches.offer import percentile
 from benches.peers.bare_server import BareServers
 from benches.servers import Servers, servers
 
-from swisper_ctx import PipelineSessionManager, SessionCache, SwisperContext
+from swisper_ctx import EncryptedSessionStore, PipelineSessionManager, SessionCache, SwisperContext
+from swisper_ctx.keys import new_key
 from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.stores.redis import RedisCache
 
@@ -51,12 +52,12 @@ class Loop:
 
 
 class Ours:
-    """Sessions of 10 messages in memory, Redis and PostgreSQL."""
+    """Sessions of 10 messages in memory, Redis and PostgreSQL; encrypted in the last two if there is a key."""
 
-    def __init__(self, where: Servers) -> None:
+    def __init__(self, where: Servers, key: str | None = None) -> None:
         self.store = PostgresSessionStore(where.dsn)
         self.redis = RedisCache(where.redis, self.store)
-        self.cache = SessionCache(self.store, self.redis)
+        self.cache = SessionCache(self.store, self.redis if key is None else EncryptedSessionStore(key, self.redis))
         self.manager = PipelineSessionManager(self.cache)
         self._numbers = count(FIRST_NUMBER + 1)
 
@@ -81,6 +82,7 @@ def figures(quick: bool) -> list[Figure]:
     with servers() as where:
         for sessions, (required, each) in SESSIONS.items():
             found += measure(where, sessions, required, max(each // 10, 2) if quick else each, 1 if quick else 6)
+        found.append(sealed(where, 2 if quick else 20, 1 if quick else 6))
     return found
 
 
@@ -101,6 +103,21 @@ def measure(where: Servers, sessions: int, required: float, each: int, rounds: i
     plural = "session" if sessions == 1 else "sessions"
     name = f"durable turns/s on PostgreSQL and Redis, {sessions:,} {plural}: ours / {BARE}"
     return [Figure(name, Limit("≥", required), costs[BARE], costs[OURS]), *latency(sessions, loops)]
+
+
+def sealed(where: Servers, each: int, rounds: int) -> Figure:
+    """256 sessions, encrypted and not."""
+    with asyncio.Runner() as runner:
+        plain, encrypted = Ours(where), Ours(where, new_key())
+        ways = {
+            name: Loop(runner, [partial(ours.turn, c) for c in runner.run(ours.begin(256))], each).sample
+            for name, ours in (("plain", plain), ("encrypted", encrypted))
+        }
+        costs = {name: Costs(name, "ns", of) for name, of in interleave(ways, rounds).items()}
+        runner.run(plain.manager.aclose())
+        runner.run(encrypted.manager.aclose())
+    name = "turns/s on PostgreSQL and Redis, 256 sessions: encrypted / plain"
+    return Figure(name, Limit("≥", 0.7), costs["plain"], costs["encrypted"])
 
 
 def frame_of(ours: Ours, context: SwisperContext, runner: asyncio.Runner) -> bytes:
