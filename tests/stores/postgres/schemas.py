@@ -34,6 +34,11 @@ class Schemas:
         await store.migrate()
         await store.aclose()
 
+    def run(self, url: str, *statements: str) -> None:
+        """These statements, one after the other."""
+        for statement in statements:
+            in_a_thread(execute(url, statement))
+
     def drop(self) -> None:
         """All of them."""
         for name in self._names:

@@ -138,7 +138,7 @@ class Connections:
         except BaseException as error:
             # Before it takes a connection back, a pool waits until the server has heard that nobody waits any more.
             if isinstance(error, asyncio.CancelledError) or isinstance(error.__cause__, TimeoutError):
-                connection.terminate()
+                terminate(connection)
             raise
         finally:
             await self._release(connection)
@@ -181,7 +181,7 @@ class Connections:
             return connection
 
     async def _discard(self, connection: Connection) -> None:
-        connection.terminate()
+        terminate(connection)
         if self._settings.pool is not None:
             with suppress(*DRIVER_ERRORS):
                 await self._settings.pool.release(connection)
@@ -201,6 +201,12 @@ class Connections:
                 await asyncio.wait_for(self._pool.close(), timeout)
             except DRIVER_ERRORS:
                 self._pool.terminate()
+
+
+def terminate(connection: Connection) -> None:
+    """At once, without a word to the server; nothing if it has gone already."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 @asynccontextmanager

@@ -1,0 +1,136 @@
+"""With many sessions, no statement of the store walks a table of the log, whatever the statistics say."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import re
+from collections.abc import Iterator
+from hashlib import md5
+from importlib import import_module
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+from tests.conftest import FULL
+from tests.stores.postgres.schemas import Schemas
+
+from swisper_ctx.stores import postgres
+from swisper_ctx.stores.postgres import read
+from swisper_ctx.stores.postgres.connection import MICROS, PLANS
+
+pytestmark = pytest.mark.servers
+SESSIONS = 100_000 if FULL else 20_000
+LOG = {"session_etags", "context_heads", "context_blocks", "context_frames"}
+# Not of turns: what is asked once, of other tables, or in a migration.
+ELSEWHERE = {"adoption", "migrate", "schema"}
+# Parts of other statements.
+PARTS = {read.HEAD_ROW, read.LAST_BLOCK_ROWS}
+FILL = (
+    """INSERT INTO session_etags (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
+        SELECT 's' || n, 'u' || n % 1000, 0, 0, 2, 0, 0, 10::bigint ^ 15 + n, decode(md5(n::text), 'hex')
+        FROM generate_series(1, {sessions}) n""",
+    """INSERT INTO context_heads SELECT session_id, 0, token, TRUE, 0, '' FROM session_etags""",
+    """INSERT INTO context_blocks SELECT session_id, token, '', 0, 0, 0, NULL, '' FROM session_etags""",
+    """INSERT INTO context_frames SELECT session_id, 1, 0, token, NULL, '' FROM session_etags""",
+)
+MANY = [*range(1, 201)]
+VALUES = {
+    "text": "'s5000'",
+    "bigint": "2",
+    "numeric": "2",
+    "bytea": r"'\x00'",
+    "text[]": f"ARRAY{[f's{number}' for number in MANY]}",
+    "bigint[]": f"ARRAY{MANY}",
+    "bytea[]": f"ARRAY{[md5(str(number).encode()).hexdigest() for number in MANY]}::bytea[]",
+}
+
+
+@pytest.fixture(scope="module")
+def big(postgres_dsn: str) -> Iterator[str]:
+    """A schema with many sessions, of which the server knows no statistics."""
+    schemas = Schemas(postgres_dsn)
+    url = schemas.new()
+    statements = [f"ALTER TABLE {table} SET (autovacuum_enabled = off)" for table in sorted(LOG)]
+    schemas.run(url, *statements, *(statement.format(sessions=SESSIONS) for statement in FILL))
+    yield url
+    schemas.drop()
+
+
+def statements() -> dict[str, str]:
+    """Every complete statement among the constants of the store, by where it stands."""
+    found = {}
+    for module in pkgutil.iter_modules(postgres.__path__):
+        if module.name not in ELSEWHERE:
+            names = vars(import_module(f"{postgres.__name__}.{module.name}"))
+            found |= {f"{module.name}.{name}": value for name, value in flat(names) if is_statement(value)}
+    for given in product((False, True), repeat=2):
+        found[f"listing {given}"] = listing(*given)
+    return found
+
+
+def flat(names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in names.items():
+        if isinstance(value, dict) and name.isupper():
+            yield from flat({f"{name}.{key}": inner for key, inner in value.items()})
+        elif isinstance(value, list):
+            yield from ((f"{name}.{number}", inner) for number, inner in enumerate(value))
+        else:
+            yield name, value
+
+
+def is_statement(value: object) -> bool:
+    is_sql = isinstance(value, str) and re.match(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\s", value) is not None
+    return is_sql and "{" not in str(value) and value not in PARTS
+
+
+def listing(of_user: bool, expired: bool) -> str:
+    conditions = ["number < $1", *(["user_id = $3"] if of_user else [])]
+    if expired:
+        conditions.append(f"expires_at <= coalesce(${len(conditions) + 2}::bigint, {MICROS})")
+    return read.LISTING.format(condition=" AND ".join(conditions), order="number + 0" if expired else "number")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes({"Relation Name": plan.get("Relation Name", ""), **inner})
+
+
+def walks(plan: dict[str, Any]) -> list[str]:
+    """The parts of a plan that go through a table of the log without a condition on an index."""
+    return [
+        f"{node['Node Type']} on {node['Relation Name']}"
+        for node in nodes(plan)
+        if node.get("Relation Name") in LOG
+        and ("Seq Scan" in node["Node Type"] or "Index" in node["Node Type"])
+        and not (condition := node.get("Index Cond", ""))
+        or (node.get("Relation Name", "").startswith("context_") and "Index" in node["Node Type"])
+        and "session_id" not in condition
+    ]
+
+
+async def faults(connection: Any, statement: str) -> list[str]:
+    """What a statement walks, with the values of these parameters and without knowing them."""
+    await connection.execute(f"PREPARE this AS {statement}")
+    types = await connection.fetchval("SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'this'")
+    values = ", ".join(VALUES[type_] for type_ in types)
+    found = list[str]()
+    for mode in ("force_generic_plan", "force_custom_plan"):
+        await connection.execute(f"SET plan_cache_mode = {mode}")
+        (row,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE this{f'({values})' if values else ''}")
+        found += walks(json.loads(row[0])[0]["Plan"])
+    await connection.execute("DEALLOCATE this")
+    return found
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["never analysed", "analysed"])
+async def test_no_statement_walks_a_table(big: str, analysed: bool) -> None:
+    async with asyncpg.create_pool(big, min_size=0, max_size=1, server_settings=PLANS) as pool:
+        for table in LOG if analysed else ():
+            await pool.execute(f"ANALYZE {table}")
+        async with pool.acquire() as connection:
+            found = {name: wrong for name, statement in statements().items() if (wrong := await faults(connection, statement))}
+    assert len(statements()) > 40
+    assert found == {}
