@@ -50,7 +50,7 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
     """
     try:
         async with connections.writer() as connection:
-            return await Group(connection, now).write(changes)
+            return await Group(connection, now, connections.waits_for_locks).write(changes)
     except StoreError as error:
         return [CommitResult(None, error)] * len(changes)
     except DRIVER_ERRORS as error:
@@ -61,16 +61,17 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
     while time.monotonic() < deadline:
         try:
             async with connections.writer() as connection:
-                return await _write_again(connection, changes, now, unknown)
+                group = Group(connection, now, connections.waits_for_locks)
+                return await _write_again(connection, group, changes, unknown)
         except (StoreError, *DRIVER_ERRORS):
             await asyncio.sleep(LOST_PAUSE)
     return [unknown] * len(changes)
 
 
 async def _write_again(
-    connection: Connection, changes: Sequence[Change], now: int | None, unknown: CommitResult
+    connection: Connection, group: Group, changes: Sequence[Change], unknown: CommitResult
 ) -> list[CommitResult]:
-    results = await Group(connection, now).write(changes)
+    results = await group.write(changes)
     given = [[c.session_id for c in changes], [c.etag.version for c in changes], [c.etag.token for c in changes]]
     found: dict[bytes, CommitResult] = {}
     for there, own, committed_at in await connection.fetch(WHAT_IS_THERE, *given):
@@ -84,9 +85,9 @@ async def _write_again(
 class Group:
     """The changes of one group on their way to the database; what has become of each is in `results`."""
 
-    def __init__(self, connection: Connection, now: int | None) -> None:
+    def __init__(self, connection: Connection, now: int | None, waits_for_locks: bool) -> None:
         self.results: dict[bytes, CommitResult] = {}
-        self._connection, self._now = connection, now
+        self._connection, self._now, self._waits_for_locks = connection, now, waits_for_locks
 
     async def write(self, changes: Sequence[Change]) -> list[CommitResult]:
         """Each of them committed, refused or failed, in their order. Raises what a lost connection raises."""
@@ -115,6 +116,8 @@ class Group:
                 self.results |= dict.fromkeys((change.etag.token for change in left), failed)
 
     async def _append(self, changes: Sequence[Change]) -> None:
+        if not self._waits_for_locks:
+            return await self._append_unlocked(changes)
         is_plain = all(change.change_id is None and change.projection is None for change in changes)
         statement = APPEND if is_plain else APPEND_ONCE
         try:
@@ -126,16 +129,22 @@ class Group:
         """Those whose rows nobody holds; the others a little later, or they fail."""
         for pause in PAUSES:
             await asyncio.sleep(pause)
-            given = columns(changes)
             # Not even this is spared from waiting where a table grows.
             with suppress(*IN_THE_WAY):
-                self._note(await self._connection.fetch(APPEND_UNLOCKED, *given, self._now))
-            pending = {token for (token,) in await self._connection.fetch(PENDING, *given, self._now)}
-            changes = [change for change in changes if change.etag.token in pending]
+                self._note(await self._connection.fetch(APPEND_UNLOCKED, *columns(changes), self._now))
+            changes = await self._pending(changes)
             if not changes:
                 return
         failed = CommitResult(None, StoreUnavailableError("another transaction holds the row of this session"))
         self.results |= dict.fromkeys((change.etag.token for change in changes), failed)
+
+    async def _pending(self, changes: Sequence[Change]) -> list[Change]:
+        """Those that are neither written nor refused."""
+        left = [change for change in changes if change.etag.token not in self.results]
+        if not left:
+            return left
+        pending = {token for (token,) in await self._connection.fetch(PENDING, *columns(left), self._now)}
+        return [change for change in left if change.etag.token in pending]
 
     async def _create(self, changes: Sequence[Change]) -> None:
         self._note(await self._connection.fetch(CREATE, *creation_columns(changes), self._now))

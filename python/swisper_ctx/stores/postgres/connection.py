@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -83,13 +83,31 @@ class Connections:
         """Microseconds that the clock of the database is ahead of this machine's."""
         self.patience = settings.acquire_timeout
         """So long, in seconds, a server that has gone away is waited for."""
+        self.waits_for_locks = not settings.is_behind_pooler
+        """Whether LOCK_TIMEOUT is set for what a group waits for; else it must not wait."""
         self._settings = settings
         self._pool: Any = settings.pool
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(WRITERS)
+        self._until_loop_ends = self._ended_with_loop()
+
+    async def _ended_with_loop(self) -> AsyncGenerator[None, None]:
+        """Waits for the end of the event loop, which closes its asynchronous generators while it can still run.
+
+        What is open then is dropped: connections cannot outlive their loop.
+        """
+        try:
+            yield
+        finally:
+            for connection in self._idle:
+                terminate(connection)
+            if self._settings.pool is None and self._pool is not None:
+                self._pool.terminate()
+            await asyncio.sleep(0)
 
     async def open(self) -> None:
         """Connect, and look whether the tables are those of this version of the library. Raises StoreError."""
+        await anext(self._until_loop_ends)
         settings = self._settings
         if settings.pool is None:
             with mapped_errors():
@@ -176,8 +194,12 @@ class Connections:
             if settings.pool is None:
                 return await asyncpg.connect(settings.dsn, **settings.options(WRITER_SETTINGS))
             connection = await settings.pool.acquire(timeout=settings.acquire_timeout)
-            for name, value in WRITER_SETTINGS.items():
-                await connection.execute("SELECT set_config($1, $2, false)", name, value)
+            try:
+                for name, value in () if settings.is_behind_pooler else WRITER_SETTINGS.items():
+                    await connection.execute("SELECT set_config($1, $2, false)", name, value)
+            except BaseException:
+                await self._discard(connection)
+                raise
             return connection
 
     async def _discard(self, connection: Connection) -> None:
@@ -201,6 +223,7 @@ class Connections:
                 await asyncio.wait_for(self._pool.close(), timeout)
             except DRIVER_ERRORS:
                 self._pool.terminate()
+        await self._until_loop_ends.aclose()
 
 
 def terminate(connection: Connection) -> None:

@@ -200,6 +200,8 @@ class PostgresSessionStore(SessionStore):
         if connections is not None and connections.loop is loop:
             return connections
         opening = self._opening
+        if opening is not None and opening.get_loop() is not loop and not opening.get_loop().is_closed():
+            raise StoreError("this store is in use by another event loop; open one store in each")
         if opening is None or opening.done() or opening.get_loop() is not loop:
             opening = self._opening = loop.create_task(self._open())
         return await asyncio.shield(opening)
