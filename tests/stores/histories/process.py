@@ -69,9 +69,7 @@ class Actor:
             if context is None:
                 continue
             one = Operation(f"{self.name}-{number}", session, True, 0, time.monotonic_ns())
-            context.conversation_history.append(
-                Message("user", self.dice.randbytes(3_000).hex(), message_id=one.name)
-            )
+            context.conversation_history.append(Message("user", self.dice.randbytes(3_000).hex(), message_id=one.name))
             self.diary.note(one.began())
             if await self._saved(context):
                 done = one._replace(returned=time.monotonic_ns(), version=context.version)
@@ -119,7 +117,9 @@ class Actor:
             history = context.conversation_history
             last = history if tail is None else history[-tail:]
             shown = tuple(str(message.message_id) for message in last)
-            self.diary.note(one._replace(returned=returned, version=context.version, messages=len(history), last=shown).ended())
+            self.diary.note(
+                one._replace(returned=returned, version=context.version, messages=len(history), last=shown).ended()
+            )
 
 
 async def act(setup: Setup, work: Work) -> None:

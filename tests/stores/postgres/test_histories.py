@@ -39,6 +39,15 @@ def processes() -> ForkServerContext:
     return context
 
 
+async def ended(process: ForkServerProcess) -> None:
+    """Wait for its end."""
+    for _ in range(6_000):
+        if not process.is_alive():
+            return
+        await asyncio.sleep(0.01)
+    process.kill()
+
+
 class History:
     """One run with its own sessions."""
 
@@ -69,8 +78,8 @@ class History:
             victim.kill()
             running.append(self.start(setup))
             # Not in threads: two that ask about one process take its exit code from one another.
-            while any(process.is_alive() for process in running):
-                await asyncio.sleep(0.01)
+            for process in running:
+                await ended(process)
             faults.cancel()
         assert {process.exitcode for process in running if process is not victim} == {0}
         return await self.check(truth)
@@ -112,7 +121,6 @@ async def test_one_thing_after_the_other(
             outcomes.update(await History(url, staleness, tmp_path, seed, processes).go())
 
     await asyncio.gather(*(go_on() for _ in range(AT_ONCE)))
-    print(outcomes)
     assert outcomes["write done"] > outcomes["write unknown"]
     assert outcomes["read done"] > 0.5 * outcomes["read unknown"]
     await assert_whole(url)

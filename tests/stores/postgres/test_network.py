@@ -52,6 +52,15 @@ async def say(store: PostgresSessionStore, context: SwisperContext) -> str:
     return "saved"
 
 
+async def moved_on(url: str, version: int) -> None:
+    """Wait until the server has written the next version."""
+    for _ in range(5_000):
+        if (await execute(url, VERSION))[0][0] != version:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("nothing was written")
+
+
 async def assert_once(store: PostgresSessionStore, url: str, context: SwisperContext) -> None:
     """Each message of the context is stored once."""
     loaded = await store.load_session("s")
@@ -72,8 +81,7 @@ async def test_an_answer_that_is_lost_with_its_connection_is_found(
         before = (await execute(url, VERSION))[0][0]
         await proxy.switch(HoldReplies())
         saving = asyncio.ensure_future(say(store, context))
-        while (await execute(url, VERSION))[0][0] == before:  # noqa: ASYNC110 - the server is asked
-            await asyncio.sleep(0.001)
+        await moved_on(url, before)
         await proxy.drop()
         await proxy.switch(Pass())
         assert await saving == "saved"

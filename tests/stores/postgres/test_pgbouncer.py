@@ -39,7 +39,11 @@ def pooled(pooler: PgBouncer) -> str:
     """The URL of a database with tables: the pooler passes no search_path on."""
     name = f"test_{secrets.token_hex(8)}"
     in_a_thread(execute(pooler.dsn, f"CREATE DATABASE {name}"))
-    url = pooler.dsn.replace("/postgres?", f"/{name}?") if "?" in pooler.dsn else f"{pooler.dsn.rpartition('/')[0]}/{name}"
+    url = (
+        pooler.dsn.replace("/postgres?", f"/{name}?")
+        if "?" in pooler.dsn
+        else f"{pooler.dsn.rpartition('/')[0]}/{name}"
+    )
 
     async def migrate() -> None:
         store = PostgresSessionStore(url, statement_cache_size=0)
@@ -91,8 +95,13 @@ async def test_a_row_that_is_held_holds_nobody_else(pooled: str) -> None:
 
 async def test_many_turns_at_once_through_few_connections(pooled: str) -> None:
     async with asyncpg.create_pool(pooled, min_size=0, max_size=8, statement_cache_size=0) as pool:
-        stores = [PostgresSessionStore(pooled, statement_cache_size=0), PostgresSessionStore(pool=pool, statement_cache_size=0)]
-        await asyncio.gather(*(grow(store, f"{which}{number}", 20) for which, store in enumerate(stores) for number in range(20)))
+        stores = [
+            PostgresSessionStore(pooled, statement_cache_size=0),
+            PostgresSessionStore(pool=pool, statement_cache_size=0),
+        ]
+        await asyncio.gather(
+            *(grow(store, f"{which}{number}", 20) for which, store in enumerate(stores) for number in range(20))
+        )
         await assert_whole(pooled)
         for store in stores:
             await store.aclose()

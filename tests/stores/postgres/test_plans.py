@@ -28,7 +28,8 @@ ELSEWHERE = {"adoption", "migrate", "schema"}
 # Parts of other statements.
 PARTS = {read.HEAD_ROW, read.LAST_BLOCK_ROWS}
 FILL = (
-    """INSERT INTO session_etags (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
+    """INSERT INTO session_etags
+            (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
         SELECT 's' || n, 'u' || n % 1000, 0, 0, 2, 0, 0, 10::bigint ^ 15 + n, decode(md5(n::text), 'hex')
         FROM generate_series(1, {sessions}) n""",
     """INSERT INTO context_heads SELECT session_id, 0, token, TRUE, 0, '' FROM session_etags""",
@@ -103,11 +104,15 @@ def walks(plan: dict[str, Any]) -> list[str]:
     return [
         f"{node['Node Type']} on {node['Relation Name']}"
         for node in nodes(plan)
-        if node.get("Relation Name") in LOG
-        and ("Seq Scan" in node["Node Type"] or "Index" in node["Node Type"])
-        and not (condition := node.get("Index Cond", ""))
-        or (node.get("Relation Name", "").startswith("context_") and "Index" in node["Node Type"])
-        and "session_id" not in condition
+        if (
+            node.get("Relation Name") in LOG
+            and ("Seq Scan" in node["Node Type"] or "Index" in node["Node Type"])
+            and not (condition := node.get("Index Cond", ""))
+        )
+        or (
+            (node.get("Relation Name", "").startswith("context_") and "Index" in node["Node Type"])
+            and "session_id" not in condition
+        )
     ]
 
 
@@ -131,6 +136,10 @@ async def test_no_statement_walks_a_table(big: str, analysed: bool) -> None:
         for table in LOG if analysed else ():
             await pool.execute(f"ANALYZE {table}")
         async with pool.acquire() as connection:
-            found = {name: wrong for name, statement in statements().items() if (wrong := await faults(connection, statement))}
+            found = {
+                name: wrong
+                for name, statement in statements().items()
+                if (wrong := await faults(connection, statement))
+            }
     assert len(statements()) > 40
     assert found == {}

@@ -95,6 +95,13 @@ async def test_connections_that_are_terminated(private_postgres: MakePostgres) -
     await store.aclose()
 
 
+async def ask_on(store: PostgresSessionStore, context: SwisperContext) -> None:
+    """Until a new setting has come to the connection."""
+    for _ in range(1_000):
+        await store.save_session(context)
+        context.product_query += "!"
+
+
 async def test_a_server_that_is_full_or_only_reads(private_postgres: MakePostgres) -> None:
     server = private_postgres(max_connections=8, superuser_reserved_connections=1)
     store = PostgresSessionStore(server.dsn, acquire_timeout=0.5)
@@ -104,10 +111,8 @@ async def test_a_server_that_is_full_or_only_reads(private_postgres: MakePostgre
     await execute(server.dsn, "ALTER SYSTEM SET default_transaction_read_only = on")
     await execute(server.dsn, "SELECT pg_reload_conf()")
     context.product_query = "fridge"
-    with pytest.raises(StoreUnavailableError, match="25006"):  # noqa: PT012
-        while True:  # until the setting has come to the connection
-            await store.save_session(context)
-            context.product_query += "!"
+    with pytest.raises(StoreUnavailableError, match="25006"):
+        await ask_on(store, context)
     assert await store.load_session("s")
     for work in (store.delete(["s"]), store.update("s", lambda context: context.cache_keys.append("x"))):
         with pytest.raises(StoreUnavailableError, match="25006"):
