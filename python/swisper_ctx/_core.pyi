@@ -1,7 +1,7 @@
 """The compiled core: records, lists of them, and the state of a session."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Final, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
@@ -563,13 +563,10 @@ class Save:
         context: Any,
         delta: Delta,
         before: Snapshot,
-        future: asyncio.Future[None],
         change_id: str | None = None,
         ttl: int | None = None,
     ) -> Self:
-        """`future` is for its caller alone, whose cancellation cancels it; `ttl` is how long a session is kept whose
-        own policy leaves that open, in microseconds.
-        """
+        """`ttl` is how long a session is kept whose own policy leaves that open, in microseconds."""
 
     @property
     def store(self) -> Any: ...
@@ -594,13 +591,20 @@ class Save:
     done: bool
     lost: bool
     """Whether an answer was lost, so that it may have been written."""
+    merges: int
+    """How often it was put on what others had saved."""
     error: Exception | None
-    future: asyncio.Future[None]
+    def __await__(self) -> Generator[Any]:
+        """Wait until it is written; raises what it fails with. Whoever is cancelled waits no longer, that is all."""
+
     def change(self) -> Change:
         """Write what follows on the state that the saves before this one have led to. Raises EncodeError."""
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell those who wait that it was written, or why not."""
 
 @final
 class Conflict:

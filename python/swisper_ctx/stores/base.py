@@ -305,8 +305,7 @@ class SessionStore(ABC):
         Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         committer, position = self._committer, context._position
-        loop = asyncio.get_running_loop()
-        if loop is not committer.loop:
+        if asyncio.get_running_loop() is not committer.loop:
             committer.enter()
         if change_id is not None:
             oversized(change_id=change_id)
@@ -322,10 +321,10 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            last = ContextSave(self, context, delta, before, loop.create_future(), change_id, ttl)
+            last = ContextSave(self, context, delta, before, change_id, ttl)
             position.saves.append(last)
             committer.submit(last)
-            await last.future
+            await last
         elif last is not None:
             await last.settled()
             if last.error is not None:
@@ -418,7 +417,7 @@ class SessionStore(ABC):
         self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
     ) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
-        loop = self._committer.enter()
+        self._committer.enter()
         position = context._position
         if position.limbo is not None:
             self._committer.submit(position.limbo.again())
@@ -427,10 +426,10 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(self, context, delta, before, loop.create_future(), None, ttl)
+        save = ContextSave(self, context, delta, before, None, ttl)
         position.saves.append(save)
         self._committer.submit(save)
-        await save.future
+        await save
 
     async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a session without loading it.

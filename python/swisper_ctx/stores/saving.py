@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, token
@@ -74,28 +75,21 @@ class ContextSave(Save):
         for save in reversed(fallen):
             if save is not position.limbo:
                 save.delta.restore(self.context.__dict__)
-            save.done, save.error = True, error
-            settle(save.future, error)
+            save.settle(error)
 
     def again(self) -> ContextSave:
         """Go back into the queue, as the same change."""
         position = self.position
-        position.limbo, self.done, self.error = None, False, None
-        self._renew()
+        position.limbo, self.done, self.error, self.merges = None, False, None, 0
         position.saves.append(self)
         return self
 
     async def settled(self) -> None:
-        """Wait until it is written or has failed, beside its caller, who may be cancelled meanwhile."""
+        """Wait until it is written or has failed, beside its caller."""
         while not self.done:
-            if self.future.done():
-                self._renew()
-            await asyncio.wait([self.future])
-
-    def _renew(self) -> None:
-        self.future = asyncio.get_running_loop().create_future()
-        # A save behind it fails with it and tells; nobody need ask this one.
-        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+            # What it has failed with is for its callers, who look at `error`.
+            with suppress(Exception):
+                await self
 
 
 class RecordAppend:

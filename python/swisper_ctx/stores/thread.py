@@ -119,17 +119,18 @@ def _serve(jobs: _Queue, resource: Resource[Any]) -> None:
 
 def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
     """Do the job and answer; gives what the next one works on, None if that must open another."""
+    result = error = None
     try:
         owned = resource.open(job.deadline) if owned is None else owned
         result = job.work(owned, job.deadline)
-    except BaseException as error:  # noqa: BLE001 whatever it is, it is the caller's
-        _answer(job, None, error)
-    else:
-        _answer(job, result, None)
+    except BaseException as failure:  # noqa: BLE001 whatever it is, it is the caller's
+        error = failure
     if owned is not None and resource.spoiled(owned):
         with suppress(Exception):
             resource.close(owned)
-        return None
+        owned = None
+    # Last: the event loop, which this wakes, waits for the interpreter lock until this thread waits for a job.
+    _answer(job, result, error)
     return owned
 
 

@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use crate::save::Save;
+use crate::waiting::{Waiter, is_between_tasks};
 
 const MOST_IN_GROUP: usize = 512;
 
@@ -222,11 +223,24 @@ fn change<'py>(write: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-fn committed(write: &Bound<'_, PyAny>, time: &Bound<'_, PyAny>) -> PyResult<()> {
-    match write.cast::<Save>() {
-        Ok(save) => Save::committed(save, time.cast::<PyInt>()?),
-        Err(_) => write.call_method1(intern!(write.py(), "committed"), (time,)).map(drop),
+/// Tells a write that it is durable; gives those who wait for it.
+fn committed(write: &Bound<'_, PyAny>, time: &Bound<'_, PyAny>) -> PyResult<Vec<Py<Waiter>>> {
+    let Ok(save) = write.cast::<Save>() else {
+        write.call_method1(intern!(write.py(), "committed"), (time,))?;
+        return Ok(Vec::new());
+    };
+    Save::note(save, time.cast::<PyInt>()?)?;
+    Ok(std::mem::take(&mut save.borrow_mut().waiters))
+}
+
+/// Lets the tasks go on that have waited; all of them, also if one of them ends the program.
+fn wake(py: Python<'_>, waiters: &[Py<Waiter>]) -> PyResult<()> {
+    let mut outcome = Ok(());
+    for waiter in waiters {
+        let at_once = outcome.is_ok() && is_between_tasks(py);
+        outcome = outcome.and(Waiter::answered(waiter.bind(py), None, at_once));
     }
+    outcome
 }
 
 /// A group under way: called once, with what became of it.
@@ -282,6 +296,19 @@ impl Group {
             Some(Ok(results)) if results.len() == self.writes.len() => results,
             _ => return groups.call_method1(intern!(py, "fail"), (PyList::new(py, &self.writes)?, error)).map(drop),
         };
+        let mut waiters = Vec::new();
+        let told = self.note(groups, &results, &mut waiters);
+        wake(py, &waiters).and(told)
+    }
+
+    /// Tells each write what became of it, and collects who waits for those that are durable.
+    fn note(
+        &self,
+        groups: &Bound<'_, Groups>,
+        results: &Bound<'_, PyList>,
+        waiters: &mut Vec<Py<Waiter>>,
+    ) -> PyResult<()> {
+        let py = groups.py();
         let busy = groups.borrow().busy.clone_ref(py);
         for ((write, change), result) in self.writes.iter().zip(self.changes.bind(py)).zip(results) {
             let (write, result) = (write.bind(py), result.cast_into::<PyTuple>()?);
@@ -290,7 +317,7 @@ impl Group {
                 groups.call_method1(intern!(py, "not_committed"), (write, change, result.get_borrowed_item(1)?))?;
             } else {
                 busy.bind(py).discard(about(write)?.0)?;
-                committed(write, &time)?;
+                waiters.append(&mut committed(write, &time)?);
             }
         }
         Ok(())

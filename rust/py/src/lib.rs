@@ -31,6 +31,7 @@ mod slots;
 mod snapshot;
 mod text;
 mod time;
+mod waiting;
 
 use pyo3::prelude::*;
 

@@ -11,6 +11,7 @@ use swisper_core::state::Field;
 use crate::decode;
 use crate::delta::Delta;
 use crate::snapshot::{Snapshot, array};
+use crate::waiting::Waiter;
 use crate::{named, random};
 
 /// The field that says how long a session is kept, and the list that is counted.
@@ -52,21 +53,21 @@ pub struct Save {
     #[pyo3(get, set)]
     lost: bool,
     #[pyo3(get, set)]
-    error: Option<Py<PyAny>>,
+    merges: usize,
     #[pyo3(get, set)]
-    future: Py<PyAny>,
+    pub error: Option<Py<PyAny>>,
+    pub waiters: Vec<Py<Waiter>>,
 }
 
 #[pymethods]
 impl Save {
     #[new]
-    #[pyo3(signature = (store, context, delta, before, future, change_id=None, ttl=None))]
+    #[pyo3(signature = (store, context, delta, before, change_id=None, ttl=None))]
     fn new(
         store: Py<PyAny>,
         context: Bound<'_, PyAny>,
         delta: Bound<'_, Delta>,
         before: Py<Snapshot>,
-        future: Py<PyAny>,
         change_id: Option<Py<PyString>>,
         ttl: Option<Py<PyInt>>,
     ) -> PyResult<Self> {
@@ -88,8 +89,9 @@ impl Save {
             expires_at: None,
             done: false,
             lost: false,
+            merges: 0,
             error: None,
-            future,
+            waiters: Vec::new(),
         })
     }
 
@@ -147,7 +149,46 @@ impl Save {
         Ok(change)
     }
 
-    pub fn committed(slf: &Bound<'_, Self>, time: &Bound<'_, PyInt>) -> PyResult<()> {
+    fn committed(slf: &Bound<'_, Self>, time: &Bound<'_, PyInt>) -> PyResult<()> {
+        Self::note(slf, time)?;
+        Self::settle(slf, None)
+    }
+
+    #[pyo3(signature = (error))]
+    fn settle(slf: &Bound<'_, Self>, error: Option<Py<PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        let waiters = {
+            let mut own = slf.borrow_mut();
+            (own.done, own.error) = (true, error.as_ref().map(|error| error.clone_ref(py)));
+            std::mem::take(&mut own.waiters)
+        };
+        waiters.iter().try_for_each(|waiter| Waiter::answered(waiter.bind(py), error.as_ref(), false))
+    }
+
+    fn __await__(slf: &Bound<'_, Self>) -> PyResult<Waiter> {
+        Waiter::of(slf)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for object in [&self.store, &self.context, &self.position] {
+            visit.call(object)?;
+        }
+        self.waiters.iter().try_for_each(|waiter| visit.call(waiter))?;
+        visit.call(&self.error)
+    }
+
+    fn __clear__(&mut self, py: Python<'_>) {
+        for object in [&mut self.store, &mut self.context, &mut self.position] {
+            *object = py.None();
+        }
+        self.error = None;
+        self.waiters.clear();
+    }
+}
+
+impl Save {
+    /// The context now stands at this version; who waits is yet to be told.
+    pub fn note(slf: &Bound<'_, Self>, time: &Bound<'_, PyInt>) -> PyResult<()> {
         let py = slf.py();
         let save = slf.borrow();
         let (position, store) = (save.position.bind(py), save.store.bind(py));
@@ -178,28 +219,11 @@ impl Save {
         if !told.is_none() {
             told.call1((&save.context, position, snapshot))?;
         }
-        let future = save.future.clone_ref(py);
         drop(save);
         slf.borrow_mut().done = true;
-        answer(future.bind(py))
+        Ok(())
     }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for object in [&self.store, &self.context, &self.position, &self.future] {
-            visit.call(object)?;
-        }
-        visit.call(&self.error)
-    }
-
-    fn __clear__(&mut self, py: Python<'_>) {
-        for object in [&mut self.store, &mut self.context, &mut self.position, &mut self.future] {
-            *object = py.None();
-        }
-        self.error = None;
-    }
-}
-
-impl Save {
     /// What it writes as the time of expiry; see `moved_expiry`.
     fn expiry(slf: &Bound<'_, Self>, position: &Bound<'_, PyAny>, now: i64) -> PyResult<Option<i64>> {
         let (py, save) = (slf.py(), slf.borrow());
@@ -246,16 +270,4 @@ fn remove(saves: &Bound<'_, PyList>, save: &Bound<'_, Save>) -> PyResult<()> {
         }
     }
     Err(PyRuntimeError::new_err("this save is not on its way"))
-}
-
-/// Wakes who waits, unless it was cancelled or its event loop is gone.
-fn answer(future: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = future.py();
-    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Ok(());
-    }
-    match future.call_method1(intern!(py, "set_result"), (py.None(),)) {
-        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(()),
-        found => found.map(drop),
-    }
 }
