@@ -553,8 +553,8 @@ class Save:
     """One save of a context on its way to a store, made on the state `before`.
 
     `store` has `_clock()`, `_checkpointer` and `_committed`, which may be None; `context._position` says where it
-    stands. A subclass has `first_head(created_at)`, the head that a session is created with, `rule(policy, ttl)`, what a
-    policy of retention means (see `moved_expiry`), and `projection(is_created)`, asked where the store `shows_copies`.
+    stands. A subclass has `first_head(created_at)`, the head that a session is created with, `rule(policy, ttl)`, what
+    a policy of retention means (see `moved_expiry`), and `projection(is_created)`, for a store that `shows_copies`.
     """
 
     def __new__(

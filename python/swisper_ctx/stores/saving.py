@@ -48,12 +48,8 @@ class ContextSave(Save):
     rule = staticmethod(rule)
 
     def first_head(self, created_at: int) -> Head:
-        """The head that its session is created with: version 0, nothing in it."""
-        position, stamp = self.position, token()
-        about = position.session_id, position.user_id, position.epoch, created_at
-        body, _, _ = self.before.checkpoint(*about, (0, NO_TOKEN), stamp, [])
-        position.mark = FoldMark(stamp, [], 0)
-        return Head(0, stamp, body)
+        """The head that its session is created with."""
+        return first_head(self.position, self.before, created_at)
 
     def projection(self, is_created: bool) -> Projection | None:
         """What it shows to people's queries."""
@@ -90,6 +86,15 @@ class ContextSave(Save):
             # What it has failed with is for its callers, who look at `error`.
             with suppress(Exception):
                 await self
+
+
+def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
+    """The head that a session is created with: version 0, nothing in it."""
+    stamp = token()
+    about = position.session_id, position.user_id, position.epoch, created_at
+    body, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, [])
+    position.mark = FoldMark(stamp, [], 0)
+    return Head(0, stamp, body)
 
 
 class RecordAppend:

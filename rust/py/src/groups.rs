@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use crate::save::Save;
-use crate::waiting::{Waiter, is_between_tasks};
+use crate::waiting::{Waiter, between_tasks};
 
 const MOST_IN_GROUP: usize = 512;
 
@@ -236,9 +236,10 @@ fn committed(write: &Bound<'_, PyAny>, time: &Bound<'_, PyAny>) -> PyResult<Vec<
 /// Lets the tasks go on that have waited; all of them, also if one of them ends the program.
 fn wake(py: Python<'_>, waiters: &[Py<Waiter>]) -> PyResult<()> {
     let mut outcome = Ok(());
+    let here = if waiters.is_empty() { None } else { between_tasks(py) };
     for waiter in waiters {
-        let at_once = outcome.is_ok() && is_between_tasks(py);
-        outcome = outcome.and(Waiter::answered(waiter.bind(py), None, at_once));
+        let here = if outcome.is_ok() { here.as_ref() } else { None };
+        outcome = outcome.and(Waiter::answered(waiter.bind(py), None, here));
     }
     outcome
 }

@@ -162,7 +162,7 @@ impl Save {
             (own.done, own.error) = (true, error.as_ref().map(|error| error.clone_ref(py)));
             std::mem::take(&mut own.waiters)
         };
-        waiters.iter().try_for_each(|waiter| Waiter::answered(waiter.bind(py), error.as_ref(), false))
+        waiters.iter().try_for_each(|waiter| Waiter::answered(waiter.bind(py), error.as_ref(), None))
     }
 
     fn __await__(slf: &Bound<'_, Self>) -> PyResult<Waiter> {

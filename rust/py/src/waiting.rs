@@ -104,10 +104,11 @@ impl Waiter {
         Ok(Self { save: Some(save.clone().unbind()), event_loop, wake: None, outcome, is_blocking: false })
     }
 
-    /// Its save was written, or has failed. With `at_once` the task goes on before this returns.
-    pub fn answered(slf: &Bound<'_, Self>, error: Option<&Py<PyAny>>, at_once: bool) -> PyResult<()> {
-        let is_here = at_once && running_loop(slf.py()).is_ok_and(|own| own.is(&slf.borrow().event_loop));
-        Self::answer(slf, Outcome::of(slf.py(), error), is_here)
+    /// Its save was written, or has failed. If its task belongs to the event loop `here`, that goes on before this
+    /// returns.
+    pub fn answered(slf: &Bound<'_, Self>, error: Option<&Py<PyAny>>, here: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let at_once = here.is_some_and(|here| here.is(&slf.borrow().event_loop));
+        Self::answer(slf, Outcome::of(slf.py(), error), at_once)
     }
 
     fn answer(slf: &Bound<'_, Self>, outcome: Outcome, at_once: bool) -> PyResult<()> {
@@ -160,8 +161,10 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     FUNCTION.import(py, "asyncio", "get_running_loop")?.call0()
 }
 
-/// Whether no task is running here, so that another one may be let go on.
-pub fn is_between_tasks(py: Python<'_>) -> bool {
+/// The event loop whose tasks may be let go on here: none where one of them is running.
+pub fn between_tasks(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    FUNCTION.import(py, "asyncio", "current_task").is_ok_and(|current| current.call0().is_ok_and(|task| task.is_none()))
+    let event_loop = running_loop(py).ok()?;
+    let task = FUNCTION.import(py, "asyncio", "current_task").ok()?.call1((&event_loop,)).ok()?;
+    task.is_none().then_some(event_loop)
 }
