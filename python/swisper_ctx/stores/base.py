@@ -227,8 +227,10 @@ class SessionStore(ABC):
         context = loaded.context(context_class)
         if tail is not None and loaded.snapshot.missing:
             context._position.blocks = self.blocks
-        self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
-        emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)
+        if loaded.mark is not None:
+            self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
+        if self.on_event is not None:
+            emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)
         return context
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
