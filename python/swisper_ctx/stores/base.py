@@ -70,7 +70,7 @@ class SessionStore(ABC):
         self._set_up()
 
     def _set_up(self) -> None:
-        # Attributes: a property that is computed once is looked up in ten times the steps, by every save.
+        # There from the beginning: every save looks them up, which for a cached property goes the slow way.
         begin, refused = partial(telling.begin_commit, self), partial(resolve, self)
         self._committer = Committer(begin, refused, in_flight=self.groups_in_flight)
         write = partial(telling.checkpoint, self)
