@@ -1,13 +1,19 @@
 """The compiled core: records, lists of them, and the state of a session."""
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Final, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
 
+from typing_extensions import disjoint_base
+
+from swisper_ctx.log import Change, Etag
+
 __all__ = [
     "Conflict",
     "Delta",
+    "Groups",
     "Histogram",
     "LRUCache",
     "Message",
@@ -15,15 +21,18 @@ __all__ = [
     "PipelineExecution",
     "Product",
     "RecordList",
+    "Save",
     "Snapshot",
     "append_frame",
     "chat_form",
     "check_block",
+    "moved_expiry",
     "patch_of",
     "plain",
     "rebase",
     "reset",
     "salvage",
+    "system_clock",
     "token",
 ]
 
@@ -502,6 +511,101 @@ class Delta:
     def adopt(self, touched: dict[str, Any]) -> None:
         """Show a record that was appended to the state alone in the list as well, before what is new there."""
 
+@disjoint_base
+class Groups:
+    """Writes on their way to a store in groups of at most 512, one for each session, so many groups in flight.
+
+    A subclass has `fail(writes, error)`, `not_committed(write, change, error)` and `rest()`, which is called where
+    nothing may be under way any more and `drained` is not empty.
+    """
+
+    def __new__(cls, begin: Callable[[Sequence[Change], Any], None], in_flight: int) -> Self: ...
+    loop: asyncio.AbstractEventLoop | None
+    """In which writes were submitted last."""
+    @property
+    def drained(self) -> list[asyncio.Future[None]]:
+        """Those who wait until nothing is under way."""
+
+    @property
+    def is_idle(self) -> bool:
+        """No group is under way, nor about to be formed."""
+
+    def submit(self, write: Any) -> None:
+        """Queue a write; nothing is awaited."""
+
+    def resubmit(self, write: Any) -> None:
+        """Queue a write before all others."""
+
+    def schedule(self) -> None:
+        """If anything waits, form the next group when those about to run in the event loop have had their say."""
+
+    def send(self) -> None:
+        """Form groups and begin to write them."""
+
+    def release(self, session_id: str) -> None:
+        """Nothing of this session is under way any more."""
+
+    def give_up(self) -> list[Any]:
+        """Forget the groups under way; the writes in them."""
+
+@disjoint_base
+class Save:
+    """One save of a context on its way to a store, made on the state `before`.
+
+    `store` has `_clock()`, `_checkpointer` and `_committed`, which may be None; `context._position` says where it
+    stands. A subclass has `first_head(created_at)`, the head that a session is created with, `rule(policy, ttl)`, what
+    a policy of retention means (see `moved_expiry`), and `projection(is_created)`, for a store that `shows_copies`.
+    """
+
+    def __new__(
+        cls,
+        store: Any,
+        context: Any,
+        delta: Delta,
+        before: Snapshot,
+        change_id: str | None = None,
+        ttl: int | None = None,
+    ) -> Self:
+        """`ttl` is how long a session is kept whose own policy leaves that open, in microseconds."""
+
+    @property
+    def store(self) -> Any: ...
+    @property
+    def context(self) -> Any: ...
+    @property
+    def position(self) -> Any: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def change_id(self) -> str | None: ...
+    @property
+    def ttl(self) -> int | None: ...
+    delta: Delta
+    before: Snapshot
+    snapshot: Snapshot
+    """The state after it."""
+    etag: Etag
+    """Of the version that it becomes, from when its change is made."""
+    size: int
+    """The bytes of its frame."""
+    done: bool
+    lost: bool
+    """Whether an answer was lost, so that it may have been written."""
+    merges: int
+    """How often it was put on what others had saved."""
+    error: Exception | None
+    def __await__(self) -> Generator[Any]:
+        """Wait until it is written; raises what it fails with. Whoever is cancelled waits no longer, that is all."""
+
+    def change(self) -> Change:
+        """Write what follows on the state that the saves before this one have led to. Raises EncodeError."""
+
+    def committed(self, time: int) -> None:
+        """The context now stands at this version."""
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell those who wait that it was written, or why not."""
+
 @final
 class Conflict:
     """Why changes do not merge with what others have saved."""
@@ -591,6 +695,19 @@ class Histogram:
 
 def token() -> bytes:
     """16 random bytes from the operating system."""
+
+def system_clock() -> int:
+    """The time of this machine, in microseconds since 1970-01-01 UTC."""
+
+def moved_expiry(
+    rule: tuple[int, bool] | None, is_new: bool, times: tuple[int, int], current: int | None
+) -> int | None:
+    """What a save writes as the time of expiry, NEVER for none; None if it leaves it as it is.
+
+    `rule` is how long a session lives, in microseconds, and whether that counts from its creation; None if nothing
+    says. `times` are those of the creation and of now. The expiry moves when the rule is new, else only by more than a
+    24th of the time a session lives: that spares most turns the write.
+    """
 
 def chat_form(message: Message) -> dict[str, Any]:
     """Those of `role`, `content`, `name`, `tool_calls` and `tool_call_id` that a message has, in its order."""

@@ -97,18 +97,25 @@ class Position:
         "written",
     )
 
-    def __init__(self, session_id: str, user_id: str, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        user_id: str,
+        snapshot: Snapshot,
+        etag: Etag | None = None,
+        epoch: int = 0,
+        times: tuple[int | None, int | None, int | None] = (None, None, None),
+        mark: FoldMark | None = None,
+    ) -> None:
+        """`times` are those of the creation, of the last save, and of expiry."""
         self.session_id, self.user_id = session_id, user_id
         self.snapshot = snapshot
         """The state after everything that was handed to a store, acknowledged or not."""
-        self.etag: Etag | None = None
-        self.mark: FoldMark | None = None
+        self.etag, self.epoch, self.mark = etag, epoch, mark
+        self.version = 0 if etag is None else etag[0]
+        self.created_at, self.updated_at, self.expires_at = times
         self.blocks: Callable[[str, list[bytes]], Awaitable[tuple[Block, ...]]] | None = None
         """Fetches blocks that were left in the store; None if none were."""
-        self.epoch = self.version = 0
-        self.created_at: int | None = None
-        self.updated_at: int | None = None
-        self.expires_at: int | None = None
         self.unknown: dict[str, Any] = {}
         """Fields of a context from elsewhere that its class does not declare, until they are first saved."""
         self.limbo: Any = None

@@ -95,6 +95,7 @@ CONFLICTS = {
     "barrier": "consent, retention or a redaction lies between, which merge with nothing",
     "unidentified": "a record was edited that has no id to be known by",
     "too_old": "what was saved since is no longer kept",
+    "busy": "it would merge, but others were faster each time",
     "past": "the context shows an old version",
     "gone": "the session is gone",
     "exists": "the session exists already",
@@ -115,6 +116,7 @@ class ConflictError(StoreError):
         barrier         consent, retention or a redaction, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
+        busy            it would merge, but somebody else was faster 16 times in a row: save it again
         past            the context is one of `at_version`
         gone, exists    there is no such session, or there is one where it was to be created
         change_id       the log holds this change_id, and the context has edits that are not part of that change

@@ -55,17 +55,17 @@ class FieldDescriptor:
     From then on the attribute is an ordinary one, and the keys of `__dict__` are the fields that may have changed.
     """
 
-    __slots__ = ("spec",)
+    __slots__ = ("name", "spec")
 
     def __init__(self, spec: FieldSpec) -> None:
-        self.spec = spec
+        self.spec, self.name = spec, spec.name
 
     def __get__(self, context: SwisperContext | None, owner: type[Any]) -> Any:
         if context is None:
             return self
-        snapshot, spec = context._position.snapshot, self.spec
-        value = spec.decode(snapshot.get(spec.name)) if spec.name in snapshot else spec.initial()
-        context.__dict__[spec.name] = value
+        snapshot, name = context._position.snapshot, self.name
+        value = self.spec.decode(snapshot.get(name)) if name in snapshot else self.spec.initial()
+        context.__dict__[name] = value
         return value
 
 

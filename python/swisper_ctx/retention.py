@@ -60,32 +60,15 @@ def retention(policy: object) -> Retention:
     return _parsed(policy if isinstance(policy, str) else "")
 
 
-def moved_expiry(
-    policy: object, before: object, times: tuple[int, int], current: int | None, default: int | None
-) -> int | None:
-    """What a save writes as the time of expiry, NEVER for none; None if it leaves it as it is.
-
-    `before` is the policy of the version before, `times` are those of the creation and of now, `default` is the
-    manager's. It moves when the policy has changed, else only by more than a 24th of the time a session lives: that
-    spares most turns the write. A policy that a newer version of this library has stored moves nothing.
-    """
-    rule = _rule(policy if isinstance(policy, str) else "", default)
-    if rule is None:
-        return None
-    ttl, moment = rule
-    if ttl == NEVER:
-        return None if current is None else NEVER
-    expiry = times[moment] + ttl
-    is_due = current is None or abs(expiry - current) * 24 > ttl or policy != before
-    return expiry if is_due and expiry != current else None
-
-
 @lru_cache(maxsize=256)
-def _rule(policy: str, default: int | None) -> tuple[int, int] | None:
-    """How long a session lives, and from which of the two times on."""
+def rule(policy: str, default: int | None) -> tuple[int, bool] | None:
+    """How long a session lives, and whether that counts from its creation; None if nothing says.
+
+    `default` is the manager's. A policy that a newer version of this library has stored says nothing.
+    """
     try:
         kept = _parsed(policy)
     except PrivacyError:
         return None
     ttl = kept.lifetime(default)
-    return None if ttl is None else (ttl, 0 if kept.from_creation else 1)
+    return None if ttl is None else (ttl, kept.from_creation)

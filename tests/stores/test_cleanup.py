@@ -10,6 +10,7 @@ from pathlib import Path
 
 from swisper_ctx.context import SwisperContext
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.cache import SessionCache
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock
@@ -101,6 +102,17 @@ async def test_a_store_is_told_which_ids_may_be_gone() -> None:
     assert sorted(told) == ["a", "b"]
     assert await store.delete_session("c")
     assert sorted(told) == ["a", "b", "c"]
+
+
+async def test_a_cache_passes_on_which_ids_may_be_gone() -> None:
+    inner = SessionCache(MemorySessionStore())
+    store = SessionCache(FaultyStore(inner))
+    context = SwisperContext(session_id="a", user_id="u")
+    await store.save_session(context)
+    await inner.load_session("a")
+    assert "a" in inner.memory_cache
+    await store._deleted(["a"])
+    assert "a" not in inner.memory_cache
 
 
 def cleaner_of(path: Path) -> subprocess.Popen[str]:

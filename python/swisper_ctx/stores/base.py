@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution, Snapshot
@@ -67,11 +67,20 @@ class SessionStore(ABC):
 
     def __init__(self, *, clock: Clock = system_clock, failpoint: Failpoint = no_failpoint) -> None:
         self._clock, self._failpoint = clock, failpoint
+        self._set_up()
+
+    def _set_up(self) -> None:
+        # There from the beginning: every save looks them up, which for a cached property goes the slow way.
+        begin, refused = partial(telling.begin_commit, self), partial(resolve, self)
+        self._committer = Committer(begin, refused, in_flight=self.groups_in_flight)
+        write = partial(telling.checkpoint, self)
+        self._checkpointer = Checkpointer(write, self.read, shows_copies=self.shows_copies)
 
     def _stand_before(self, store: SessionStore) -> None:
         """Be as the store is that this one hands everything on to."""
         self.groups_in_flight, self.shows_copies = store.groups_in_flight, store.shows_copies
         self.opens_sealed = self.opens_sealed or store.opens_sealed
+        self._set_up()
 
     @abstractmethod
     async def etags(self, session_ids: Collection[str]) -> dict[str, Etag]:
@@ -181,14 +190,6 @@ class SessionStore(ABC):
 
     # -- on contexts
 
-    @cached_property
-    def _committer(self) -> Committer:
-        return Committer(partial(telling.begin_commit, self), partial(resolve, self), in_flight=self.groups_in_flight)
-
-    @cached_property
-    def _checkpointer(self) -> Checkpointer:
-        return Checkpointer(partial(telling.checkpoint, self), self.read, shows_copies=self.shows_copies)
-
     @overload
     async def load_session(
         self, session_id: str, *, user_id: str | None = None, tail: int | None = None, strict: bool = False
@@ -226,8 +227,10 @@ class SessionStore(ABC):
         context = loaded.context(context_class)
         if tail is not None and loaded.snapshot.missing:
             context._position.blocks = self.blocks
-        self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
-        emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)
+        if loaded.mark is not None:
+            self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)
+        if self.on_event is not None:
+            emit(self.on_event, "session_loaded", session_id=session_id, version=loaded.etag.version)
         return context
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
@@ -241,10 +244,8 @@ class SessionStore(ABC):
         stored = await self.read(session_id, tail=tail)
         return None if stored is None else open_stored(stored, declared)
 
-    def _committed(  # noqa: B027 - most stores have nothing to do
-        self, context: ContextBase, position: Position, snapshot: Snapshot
-    ) -> None:
-        """A save of this context was acknowledged, and this is what it saved; for caches."""
+    _committed: Callable[[ContextBase, Position, Snapshot], None] | None = None
+    """Told when a save of a context was acknowledged, and what it saved: by caches."""
 
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
         """The versions above `after` that are still known, oldest first.
@@ -306,7 +307,8 @@ class SessionStore(ABC):
         Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
         """
         committer, position = self._committer, context._position
-        loop = committer.enter()
+        if asyncio.get_running_loop() is not committer.loop:
+            committer.enter()
         if change_id is not None:
             oversized(change_id=change_id)
         if position.etag is None:
@@ -321,9 +323,10 @@ class SessionStore(ABC):
         before = position.snapshot
         delta = context._freeze()
         if delta is not None:
-            last = ContextSave(self, loop, context, delta, before, change_id, ttl)
+            last = ContextSave(self, context, delta, before, change_id, ttl)
+            position.saves.append(last)
             committer.submit(last)
-            await last.future
+            await last
         elif last is not None:
             await last.settled()
             if last.error is not None:
@@ -416,7 +419,7 @@ class SessionStore(ABC):
         self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
     ) -> None:
         """Append one record to a list of a context and write that alone; other edits stay for the next save."""
-        loop = self._committer.enter()
+        self._committer.enter()
         position = context._position
         if position.limbo is not None:
             self._committer.submit(position.limbo.again())
@@ -425,9 +428,10 @@ class SessionStore(ABC):
         delta = before.append(field, record)
         delta.adopt(context.__dict__)
         position.snapshot = delta.snapshot
-        save = ContextSave(self, loop, context, delta, before, None, ttl)
+        save = ContextSave(self, context, delta, before, None, ttl)
+        position.saves.append(save)
         self._committer.submit(save)
-        await save.future
+        await save
 
     async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
         """Append one record to a list of a session without loading it.

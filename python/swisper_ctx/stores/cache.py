@@ -266,6 +266,7 @@ class SessionCache(SessionStore):
     async def _deleted(self, session_ids: Collection[str]) -> None:
         for session_id in session_ids:
             self.invalidate(session_id)
+        await self._behind._deleted(session_ids)
 
     async def bodies(self, session_id: str) -> tuple[StoredBody, ...]:
         return await self._behind.bodies(session_id)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+
+from swisper_ctx._core import system_clock
+
+__all__ = ["Clock", "Failpoint", "no_failpoint", "system_clock"]
 
 Clock = Callable[[], int]
 """Gives the time in microseconds since 1970-01-01 UTC."""
 
 Failpoint = Callable[[str], None]
 """Called with the name of each place where a process may die; tests kill or raise there."""
-
-
-def system_clock() -> int:
-    """The time of this machine."""
-    return time.time_ns() // 1000
 
 
 def no_failpoint(name: str) -> None:

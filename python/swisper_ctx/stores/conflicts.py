@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import Protocol
 
 from swisper_ctx._core import Conflict, rebase, reset
@@ -13,6 +15,12 @@ from swisper_ctx.stores.loaded import open_stored
 from swisper_ctx.stores.saving import GONE, TOO_OLD, ContextSave, RecordAppend
 
 BEGINNING = Etag(0, b"")
+
+MERGES = 16
+BACKOFF = 0.001
+"""A save is merged so often at most: others have won that often. After the first time it waits at random before it
+reads what they have saved, up to so many seconds, doubled each time up to the eighth: together a second at most.
+"""
 
 
 class Store(Protocol):
@@ -33,6 +41,8 @@ async def resolve(store: Store, write: ContextSave | RecordAppend, change: Chang
     """
     if isinstance(write, RecordAppend):
         return await _resolved(store, write, change)
+    if write.merges:
+        await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** min(write.merges, 7)))  # noqa: S311 - no secret
     try:
         return await _resolved(store, write, change)
     except ConflictError as error:
@@ -76,6 +86,9 @@ async def _merge(store: Store, save: ContextSave, change: Change, stored: Stored
         # Of a create whose answer was lost the frame may be gone.
         is_told = not save.lost or stored.frames[0].version == 1
         raise ConflictError("exists" if is_told else TOO_OLD, actual=stored.etag)
+    if save.merges == MERGES:
+        raise ConflictError("busy", expected=change.expected, actual=stored.etag)
+    save.merges += 1
     try:
         follow(store, save.context, stored)
     except NotLoadedError:

@@ -28,14 +28,9 @@ class Loaded(NamedTuple):
 
     def context(self, context_class: type[C]) -> C:
         """A context that stands at this version."""
-        position = Position(self.session_id, self.user_id, self.snapshot)
-        position.etag, position.epoch, position.version = self.etag, self.epoch, self.etag.version
-        position.created_at, position.updated_at, position.expires_at = (
-            self.created_at,
-            self.updated_at,
-            self.expires_at,
-        )
-        position.mark = self.mark
+        session_id, user_id, etag, epoch, created_at, updated_at, expires_at, snapshot, mark = self
+        times = created_at, updated_at, expires_at
+        position = Position(session_id, user_id, snapshot, etag, epoch, times, mark)
         return context_class._at(position)
 
 

@@ -30,6 +30,8 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
 
+REFUSED = CommitResult(None)
+
 
 class _HeadRow(NamedTuple):
     head: Head
@@ -139,25 +141,27 @@ class MemorySessionStore(SessionStore):
     def _commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         self._check_open()
         self._failpoint("commit.begin")
-        time, written = self._clock(), dict[str, _Session]()
-        results, frames = [], list[tuple[_Session, Frame]]()
+        time = self._clock()
+        committed, staged = CommitResult(time), list[tuple[Change, _Session]]()
+        results = []
         for change in changes:
-            before = written.get(change.session_id) or self._alive(change.session_id, time)
+            before = self._alive(change.session_id, time)
             try:
                 after = self._create(before, change, time) if change.expected is None else _append(before, change, time)
             except StoreError as error:
                 results.append(CommitResult(None, error))
                 continue
-            if after is not None:
-                written[change.session_id] = after
-                frames.append((after, _frame(change, time)))
-            results.append(CommitResult(time if after else None))
+            if after is None:
+                results.append(REFUSED)
+            else:
+                results.append(committed)
+                staged.append((change, after))
         self._failpoint("commit.applied")
-        self._sessions |= written
-        for session, frame in frames:
-            session.frames.append(frame)
-            if frame.change_id is not None:
-                session.change_ids.add(frame.change_id)
+        for change, after in staged:
+            self._sessions[change.session_id] = after
+            after.frames.append(Frame(*change.etag, change.change_id, time, change.frame))
+            if change.change_id is not None:
+                after.change_ids.add(change.change_id)
         self._failpoint("commit.done")
         return results
 
@@ -284,16 +288,20 @@ def _append(before: _Session | None, change: Change, time: int) -> _Session | No
         return None
     if change.change_id is not None and change.change_id in before.change_ids:
         return None
-    return before._replace(
-        etag=change.etag,
-        messages=before.messages if change.messages is None else change.messages,
-        updated_at=time,
-        expires_at=change.expiry(before.expires_at),
+    return _Session(
+        before.key,
+        before.user_id,
+        change.etag,
+        before.epoch,
+        before.messages if change.messages is None else change.messages,
+        before.created_at,
+        time,
+        change.expiry(before.expires_at),
+        before.heads,
+        before.blocks,
+        before.frames,
+        before.change_ids,
     )
-
-
-def _frame(change: Change, time: int) -> Frame:
-    return Frame(change.etag.version, change.etag.token, change.change_id, time, change.frame)
 
 
 def _in_use(session: _Session) -> list[Block]:

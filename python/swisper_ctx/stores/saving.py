@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
-from swisper_ctx._core import Delta, PipelineExecution, Snapshot, append_frame, token
+from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, token
 from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
-from swisper_ctx.log import NEVER, Change, Etag, Head, Projection, StoredSession
-from swisper_ctx.retention import POLICY, moved_expiry
+from swisper_ctx.log import Change, Etag, Head, Projection, StoredSession
+from swisper_ctx.retention import rule
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 from swisper_ctx.stores.projection import execution_copy, projected
@@ -31,104 +33,34 @@ class Saver(Protocol):
     @property
     def _checkpointer(self) -> Checkpointer: ...
 
-    def _committed(self, context: ContextBase, position: Position, snapshot: Snapshot) -> None: ...
+    @property
+    def _committed(self) -> Callable[[ContextBase, Position, Snapshot], None] | None: ...
 
 
-class ContextSave:
+class ContextSave(Save):
     """What one `save` of a context hands over, frozen before the first await."""
 
-    __slots__ = (
-        "before",
-        "change_id",
-        "context",
-        "delta",
-        "done",
-        "error",
-        "etag",
-        "expires_at",
-        "future",
-        "lost",
-        "session_id",
-        "size",
-        "snapshot",
-        "store",
-        "token",
-        "ttl",
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        store: Saver,
-        loop: asyncio.AbstractEventLoop,
-        context: SwisperContext,
-        delta: Delta,
-        before: Snapshot,
-        change_id: str | None,
-        ttl: int | None = None,
-    ) -> None:
-        """`ttl` is how long a session is kept whose own policy leaves that open, in microseconds."""
-        position = context._position
-        self.store, self.context, self.delta, self.change_id, self.ttl = store, context, delta, change_id, ttl
-        self.before, self.snapshot = before, position.snapshot
-        self.session_id, self.token, self.done, self.lost = position.session_id, token(), False, False
-        self.expires_at: int | None = None
-        self.error: Exception | None = None
-        self.future: asyncio.Future[None] = loop.create_future()
-        """For its caller alone, whose cancellation cancels it."""
-        position.saves.append(self)
+    store: Saver
+    context: SwisperContext
+    position: Position
+    rule = staticmethod(rule)
 
-    def change(self) -> Change:
-        """Write what follows on the state that the saves before this one have led to."""
-        position, now = self.context._position, self.store._clock()
-        expected, session_id, epoch = position.etag, self.session_id, position.epoch
-        version, parent = (1, NO_TOKEN) if expected is None else (expected[0] + 1, expected[1])
-        self.etag = etag = Etag(version, self.token)
-        frame = self.delta.frame(session_id, epoch, parent, etag, self.change_id, now)
-        self.size = len(frame)
-        head = first_head(position, self.before, now) if expected is None else None
-        messages, expires_at = self.snapshot.count("conversation_history"), self._expiry(now)
-        about = session_id, position.user_id, expected, etag, frame, self.change_id, messages, head, expires_at, epoch
-        return Change(*about, self._projection(is_created=expected is None))
+    def first_head(self, created_at: int) -> Head:
+        """The head that its session is created with."""
+        return first_head(self.position, self.before, created_at)
 
-    def _projection(self, *, is_created: bool) -> Projection | None:
-        if not self.store.shows_copies:
-            return None
-        return projected(self.context._position.user_id, self.before, self.snapshot, is_created=is_created)
-
-    def _expiry(self, now: int) -> int | None:
-        position, snapshot = self.context._position, self.snapshot
-        policy = old = snapshot.get(POLICY) if POLICY in snapshot else None
-        if POLICY in self.context.__dict__:
-            old = self.before.get(POLICY) if POLICY in self.before else None
-        times = now if position.created_at is None else position.created_at, now
-        self.expires_at = moved_expiry(policy, old, times, position.expires_at, self.ttl)
-        return self.expires_at
-
-    def committed(self, time: int) -> None:
-        """The context now stands at this version."""
-        position, etag = self.context._position, self.etag
-        mark = position.mark
-        position.saves.remove(self)
-        if position.etag is None:
-            position.created_at = time
-        position.etag, position.version, position.updated_at = etag, etag[0], time
-        if self.expires_at is not None:
-            position.expires_at = None if self.expires_at == NEVER else self.expires_at
-        if self.change_id is not None:
-            position.wrote(self.change_id)
-        if mark is not None:
-            mark.grew(etag[0], self.size)
-            self.store._checkpointer.consider(position, self.snapshot, etag)
-        self.store._committed(self.context, position, self.snapshot)
-        self.done = True
-        settle(self.future, None)
+    def projection(self, is_created: bool) -> Projection | None:
+        """What it shows to people's queries."""
+        return projected(self.position.user_id, self.before, self.snapshot, is_created=is_created)
 
     def failed(self, error: Exception) -> None:
         """Give the edits back to the context; the saves that were to follow this one fail with it.
 
         If nobody knows whether this one was written, it is kept as it is, with its token, to be tried again.
         """
-        position = self.context._position
+        position = self.position
         at = position.saves.index(self)
         fallen, position.saves = position.saves[at:], position.saves[:at]
         position.snapshot = self.before
@@ -139,36 +71,28 @@ class ContextSave:
         for save in reversed(fallen):
             if save is not position.limbo:
                 save.delta.restore(self.context.__dict__)
-            save.done, save.error = True, error
-            settle(save.future, error)
+            save.settle(error)
 
     def again(self) -> ContextSave:
         """Go back into the queue, as the same change."""
-        position = self.context._position
-        position.limbo, self.done, self.error = None, False, None
-        self._renew()
+        position = self.position
+        position.limbo, self.done, self.error, self.merges = None, False, None, 0
         position.saves.append(self)
         return self
 
     async def settled(self) -> None:
-        """Wait until it is written or has failed, beside its caller, who may be cancelled meanwhile."""
+        """Wait until it is written or has failed, beside its caller."""
         while not self.done:
-            if self.future.done():
-                self._renew()
-            await asyncio.wait([self.future])
-
-    def _renew(self) -> None:
-        self.future = asyncio.get_running_loop().create_future()
-        # A save behind it fails with it and tells; nobody need ask this one.
-        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+            # What it has failed with is for its callers, who look at `error`.
+            with suppress(Exception):
+                await self
 
 
 def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
     """The head that a session is created with: version 0, nothing in it."""
     stamp = token()
-    body, _, _ = empty.checkpoint(
-        position.session_id, position.user_id, position.epoch, created_at, (0, NO_TOKEN), stamp, []
-    )
+    about = position.session_id, position.user_id, position.epoch, created_at
+    body, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, [])
     position.mark = FoldMark(stamp, [], 0)
     return Head(0, stamp, body)
 

@@ -22,6 +22,9 @@ class Store(Protocol):
 def begin_commit(store: Store, changes: Sequence[Change], answered: Answered) -> None:
     """Start a commit, and tell what becomes of each change."""
     on_event = store.on_event
+    if on_event is None:
+        store.begin_commit(changes, answered)
+        return
 
     def told(results: list[CommitResult] | None, error: BaseException | None) -> None:
         failed: list[tuple[int | None, BaseException | None]] = [(None, error)] * len(changes)
@@ -29,7 +32,7 @@ def begin_commit(store: Store, changes: Sequence[Change], answered: Answered) ->
             tell(on_event, change, time, failure)
         answered(results, error)
 
-    store.begin_commit(changes, answered if on_event is None else told)
+    store.begin_commit(changes, told)
 
 
 def tell(on_event: OnEvent | None, change: Change, time: int | None, error: BaseException | None) -> None:

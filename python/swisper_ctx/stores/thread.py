@@ -33,19 +33,10 @@ Answered = Callable[[Any, BaseException | None], None]
 """Called with a result and None, or with None and what was raised."""
 
 
-class _Job(NamedTuple):
-    work: Callable[[Any, float], Any]
-    deadline: float
-    loop: asyncio.AbstractEventLoop
-    answered: Answered
+_Job = tuple[Callable[[Any, float], Any] | None, float, asyncio.AbstractEventLoop, Answered]
+"""What to do, until when, and who is told in which event loop. With nothing to do the thread ends."""
 
-
-class _Stop(NamedTuple):
-    loop: asyncio.AbstractEventLoop
-    answered: Answered
-
-
-_Queue = SimpleQueue[_Job | _Stop | None]
+_Queue = SimpleQueue[_Job | None]
 
 
 class OwnerThread(Generic[R]):
@@ -71,7 +62,7 @@ class OwnerThread(Generic[R]):
 
     def begin(self, work: Callable[[R, float], Any], answered: Answered) -> None:
         """Queue a job; `answered` is called in the running event loop with its result or what it raises."""
-        job = _Job(work, time.monotonic() + self._timeout, asyncio.get_running_loop(), answered)
+        job = work, time.monotonic() + self._timeout, asyncio.get_running_loop(), answered
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
@@ -87,7 +78,7 @@ class OwnerThread(Generic[R]):
         if thread is not None:
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
-            self._jobs.put(_Stop(loop, partial(settle, future)))
+            self._jobs.put((None, 0, loop, partial(settle, future)))
             try:
                 await future
             finally:
@@ -104,8 +95,8 @@ class OwnerThread(Generic[R]):
 def _serve(jobs: _Queue, resource: Resource[Any]) -> None:
     # What it owns is known to this frame alone: a forked process has no such frame and cannot close it.
     owned: Any = None
-    while isinstance(job := jobs.get(), _Job):
-        owned = _perform(job, owned, resource)
+    while (job := jobs.get()) is not None and job[0] is not None:
+        owned = _perform(job[0], job, owned, resource)
         del job
     error = None
     if owned is not None:
@@ -117,25 +108,28 @@ def _serve(jobs: _Queue, resource: Resource[Any]) -> None:
         _answer(job, None, error)
 
 
-def _perform(job: _Job, owned: Any, resource: Resource[Any]) -> Any:
+def _perform(work: Callable[[Any, float], Any], job: _Job, owned: Any, resource: Resource[Any]) -> Any:
     """Do the job and answer; gives what the next one works on, None if that must open another."""
+    result = error = None
     try:
-        owned = resource.open(job.deadline) if owned is None else owned
-        result = job.work(owned, job.deadline)
-    except BaseException as error:  # noqa: BLE001 whatever it is, it is the caller's
-        _answer(job, None, error)
-    else:
-        _answer(job, result, None)
+        owned = resource.open(job[1]) if owned is None else owned
+        result = work(owned, job[1])
+    except BaseException as failure:  # noqa: BLE001 whatever it is, it is the caller's
+        error = failure
     if owned is not None and resource.spoiled(owned):
         with suppress(Exception):
             resource.close(owned)
-        return None
+        owned = None
+    # Last: the event loop, which this wakes, waits for the interpreter lock until this thread waits for a job.
+    _answer(job, result, error)
+    del error  # its traceback has this frame
     return owned
 
 
-def _answer(job: _Job | _Stop, result: object, error: BaseException | None) -> None:
+def _answer(job: _Job, result: object, error: BaseException | None) -> None:
+    _, _, loop, answered = job
     with suppress(RuntimeError):  # the loop that asked has been closed meanwhile
-        job.loop.call_soon_threadsafe(job.answered, result, error)
+        loop.call_soon_threadsafe(answered, result, error)
 
 
 def settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

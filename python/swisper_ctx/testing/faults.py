@@ -180,6 +180,9 @@ class FaultyStore(SessionStore):
         replaced: int = await self._call("replace", lambda: self.store.replace(session_id, bodies))
         return replaced
 
+    async def _deleted(self, session_ids: Collection[str]) -> None:
+        await self.store._deleted(session_ids)
+
     async def aclose(self) -> None:
         for fault in self._hanging:
             fault.release()

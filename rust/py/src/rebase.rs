@@ -10,8 +10,9 @@ use swisper_core::rebase::{self as merging, BARRIERS, Failure, Theirs};
 use swisper_core::state::{Field, State};
 
 use crate::decode;
+use crate::delta::Delta;
 use crate::record_list::RecordList;
-use crate::snapshot::{Delta, Snapshot, array};
+use crate::snapshot::{Snapshot, array};
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "swisper_ctx._core")]
@@ -69,7 +70,7 @@ pub fn rebase<'py>(
     let still_unsaved = unsaved.and_then(|_| deltas.pop());
     let now = still_unsaved.as_ref().or(deltas.last()).map_or(theirs.state(), delta::Delta::next);
     show(&base.at(now.clone()), &|name| theirs.touch(name), still_unsaved.as_ref(), touched)?;
-    let deltas: PyResult<Vec<_>> = deltas.into_iter().map(|delta| Bound::new(py, base.leading(delta))).collect();
+    let deltas: PyResult<Vec<_>> = deltas.into_iter().map(|delta| Bound::new(py, Delta::new(base, delta))).collect();
     Ok((base.at(theirs.state().clone()), deltas?).into_pyobject(py)?.into_any())
 }
 

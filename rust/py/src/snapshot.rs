@@ -1,4 +1,4 @@
-//! `Snapshot` and `Delta`: one version of a session, and the change to the next.
+//! `Snapshot`: one version of a session.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,16 +9,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple};
 use swisper_core::body::Body;
 use swisper_core::checkpoint::{self, About, Block};
-use swisper_core::delta::{self, Change};
+use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
 use swisper_core::error::Error;
-use swisper_core::frame::Frame;
 use swisper_core::list::List;
 use swisper_core::open;
-use swisper_core::patch::{self, Writer};
 use swisper_core::state::{Field, State, Value};
 
 use crate::construct::with_scratch;
+use crate::delta::Delta;
 use crate::error::raise;
 use crate::record::Class;
 use crate::record_list::RecordList;
@@ -27,17 +26,15 @@ use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
 #[derive(Debug)]
-struct Declared {
+pub struct Declared {
     records: Vec<(String, Class)>,
     times: Vec<String>,
 }
 
-type Fields = Arc<Declared>;
-
 /// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
 type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
 
-fn class_of(fields: &Fields, name: &str) -> Option<Class> {
+fn class_of(fields: &Declared, name: &str) -> Option<Class> {
     fields.records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
 }
 
@@ -50,8 +47,8 @@ pub fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
 #[derive(Debug)]
 pub struct Snapshot {
     pub state: State,
-    fields: Fields,
-    session_id: Option<Arc<str>>,
+    pub fields: Arc<Declared>,
+    pub session_id: Option<Arc<str>>,
 }
 
 impl Snapshot {
@@ -201,7 +198,7 @@ impl Snapshot {
         })
     }
 
-    fn count(&self, name: &str) -> usize {
+    pub fn count(&self, name: &str) -> usize {
         match self.state.get(name) {
             Some(Field::Records(list)) => list.len(),
             _ => 0,
@@ -287,12 +284,7 @@ impl Snapshot {
 
 impl Snapshot {
     fn delta(&self, changes: Vec<Change>) -> Delta {
-        self.leading(delta::Delta::new(self.state.clone(), changes))
-    }
-
-    /// A change of the same session.
-    pub fn leading(&self, delta: delta::Delta) -> Delta {
-        Delta { delta, fields: Arc::clone(&self.fields), session_id: self.session_id.clone() }
+        Delta::new(self, change::Delta::new(self.state.clone(), changes))
     }
 }
 
@@ -366,119 +358,6 @@ fn gathered(
 }
 
 /// See `_core.pyi`.
-#[pyclass(frozen, module = "swisper_ctx._core")]
-#[derive(Debug)]
-pub struct Delta {
-    pub delta: delta::Delta,
-    fields: Fields,
-    session_id: Option<Arc<str>>,
-}
-
-#[pymethods]
-impl Delta {
-    #[getter]
-    fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            state: self.delta.next().clone(),
-            fields: Arc::clone(&self.fields),
-            session_id: self.session_id.clone(),
-        }
-    }
-
-    fn patch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        with_scratch(py, |out| {
-            self.delta.append_patch(out).map_err(|error| raise(py, &error, self.session_id.as_deref()))?;
-            Ok(PyBytes::new(py, out))
-        })
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn frame<'py>(
-        &self,
-        py: Python<'py>,
-        session_id: &str,
-        epoch: u32,
-        parent: &[u8],
-        etag: (u64, Bound<'py, PyBytes>),
-        change_id: Option<&str>,
-        time: i64,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let frame = frame(parent, &etag, change_id, time, &[])?;
-        with_scratch(py, |out| {
-            frame.begin(out, session_id, epoch);
-            self.delta.append_patch(out).map_err(|error| raise(py, &error, Some(session_id)))?;
-            frame.finish(out, session_id, epoch);
-            Ok(PyBytes::new(py, out))
-        })
-    }
-
-    fn restore(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
-        for change in self.delta.changes() {
-            let Change::Records(name, edits, _) = change else { continue };
-            if let Some(list) = touched.get_item(name)? {
-                list.cast::<RecordList>()?.borrow_mut().restore(touched.py(), edits)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// See `_core.pyi`.
-    fn adopt(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = touched.py();
-        for change in self.delta.changes() {
-            let Change::Records(name, edits, _) = change else { continue };
-            let Some(list) = touched.get_item(name)? else { continue };
-            let last = edits.list.len().saturating_sub(1);
-            let record = edits.list.get(last).map_err(|error| raise(py, &error, None))?;
-            list.cast::<RecordList>()?.borrow_mut().insert_saved(py, record.text())?;
-        }
-        Ok(())
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Delta of {} fields>", self.delta.changes().len())
-    }
-}
-
-fn frame<'a>(
-    parent: &[u8],
-    etag: &(u64, Bound<'_, PyBytes>),
-    change_id: Option<&'a str>,
-    time: i64,
-    patch: &'a [u8],
-) -> PyResult<Frame<'a>> {
-    Ok(Frame {
-        version: etag.0,
-        parent: array(parent, "a token")?,
-        token: array(etag.1.as_bytes(), "a token")?,
-        change_id: change_id.unwrap_or_default(),
-        time,
-        patch,
-    })
-}
-
-/// See `_core.pyi`.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-pub fn append_frame<'py>(
-    py: Python<'py>,
-    session_id: &str,
-    epoch: u32,
-    parent: &[u8],
-    etag: (u64, Bound<'py, PyBytes>),
-    change_id: Option<&str>,
-    time: i64,
-    field: &str,
-    record: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let text = record.call_method0("to_json")?;
-    let mut out = Writer::default();
-    out.add(format!("/{field}/-").as_bytes(), text.cast::<PyBytes>()?.as_bytes());
-    let patch = out.finish();
-    Ok(PyBytes::new(py, &frame(parent, &etag, change_id, time, &patch)?.seal(session_id, epoch)))
-}
-
-/// See `_core.pyi`.
 #[pyfunction]
 pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
@@ -497,20 +376,4 @@ pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: Bound<'
     let block = stored_blocks(&[stored])?.pop();
     let checked = block.map_or(Ok(()), |block| open::check(&session_id.into(), epoch, block));
     checked.map_err(|error| raise(py, &error, Some(session_id)))
-}
-
-/// See `_core.pyi`.
-#[pyfunction]
-pub fn patch_of<'py>(
-    py: Python<'py>,
-    session_id: &str,
-    epoch: u32,
-    version: u64,
-    body: &[u8],
-) -> PyResult<Bound<'py, PyBytes>> {
-    let failed = |error: &Error| raise(py, error, Some(session_id));
-    let payload = swisper_core::frame::open(session_id, epoch, version, body).map_err(|error| failed(&error))?;
-    let frame = swisper_core::frame::parse(version, &payload).map_err(|error| failed(&error))?;
-    patch::parse(frame.patch).map_err(|error| failed(&error))?;
-    Ok(PyBytes::new(py, frame.patch))
 }

@@ -156,3 +156,10 @@ fn utc_fields(text: &[u8]) -> Option<Fields> {
     let year = i32::from(two(0)?) * 100 + i32::from(two(2)?);
     Some(((year, two(5)?, two(8)?), (two(11)?, two(14)?, two(17)?), micros))
 }
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn system_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

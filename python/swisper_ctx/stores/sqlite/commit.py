@@ -126,15 +126,17 @@ def _together(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) -> l
     for part in _parts(appends):
         moves: list[object] = [time]
         frames: list[object] = []
-        for session_id, _, expected, etag, frame, change_id, messages, *_ in part:
-            moves += session_id, *(expected or ()), *etag, messages
-            frames += session_id, *etag, change_id, time, frame
+        for change in part:
+            session_id, _, expected, etag, frame, change_id, messages = change[:7]
+            moves += (session_id, *(expected or ()), *etag, messages)
+            frames += (session_id, *etag, change_id, time, frame)
         moves.append(time)
         cursor.execute(MOVE_MANY[len(part)], moves)
         if cursor.rowcount != len(part):
             raise _RefusedError
         cursor.execute(ADD_FRAMES[len(part)], frames)
-    cursor.executemany(EXPIRE, [(c.expiry(), c.session_id) for c in appends if c.expires_at is not None])
+    if moved := [(change.expiry(), change.session_id) for change in appends if change.expires_at is not None]:
+        cursor.executemany(EXPIRE, moved)
     if len(appends) < len(changes) and not all(_create(cursor, c, time) for c in changes if c.expected is None):
         raise _RefusedError
     return [True] * len(changes)

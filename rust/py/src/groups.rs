@@ -1,0 +1,331 @@
+//! `Groups`: the part of a committer that every save runs through.
+
+use std::collections::VecDeque;
+
+use pyo3::exceptions::PyException;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyInt, PyList, PySet, PyString, PyTuple, PyType};
+
+use crate::save::Save;
+use crate::waiting::{Waiter, between_tasks};
+
+const MOST_IN_GROUP: usize = 512;
+
+/// More than these are shared among the groups that may be on their way at once, so that their stages overlap.
+const FEW: usize = 32;
+
+/// See `_core.pyi`.
+#[pyclass(subclass, module = "swisper_ctx._core")]
+pub struct Groups {
+    begin: Py<PyAny>,
+    in_flight: usize,
+    waiting: VecDeque<Py<PyAny>>,
+    /// The ids of the sessions that have a write under way.
+    busy: Py<PySet>,
+    under_way: Vec<Py<Group>>,
+    #[pyo3(get, set, name = "loop")]
+    event_loop: Option<Py<PyAny>>,
+    #[pyo3(get)]
+    drained: Py<PyList>,
+    is_scheduled: bool,
+    /// The last group was one of one write.
+    is_lone: bool,
+}
+
+#[pymethods]
+impl Groups {
+    #[new]
+    fn new(py: Python<'_>, begin: Py<PyAny>, in_flight: usize) -> PyResult<Self> {
+        Ok(Self {
+            begin,
+            in_flight,
+            waiting: VecDeque::new(),
+            busy: PySet::empty(py)?.unbind(),
+            under_way: Vec::new(),
+            event_loop: None,
+            drained: PyList::empty(py).unbind(),
+            is_scheduled: false,
+            is_lone: false,
+        })
+    }
+
+    #[getter]
+    fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && !self.is_scheduled
+    }
+
+    fn submit(slf: &Bound<'_, Self>, write: Py<PyAny>) -> PyResult<()> {
+        let is_lone = {
+            let mut own = slf.borrow_mut();
+            own.waiting.push_back(write);
+            if own.is_scheduled || own.under_way.len() >= own.in_flight {
+                return Ok(());
+            }
+            own.is_lone
+        };
+        if is_lone { Self::send(slf) } else { Self::schedule(slf) }
+    }
+
+    fn resubmit(slf: &Bound<'_, Self>, write: Py<PyAny>) {
+        slf.borrow_mut().waiting.push_front(write);
+    }
+
+    fn schedule(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let event_loop = {
+            let mut own = slf.borrow_mut();
+            if own.is_scheduled || own.waiting.is_empty() {
+                return Ok(());
+            }
+            let Some(event_loop) = &own.event_loop else { return Ok(()) };
+            let event_loop = event_loop.clone_ref(slf.py());
+            own.is_scheduled = true;
+            event_loop
+        };
+        let send = slf.getattr(intern!(slf.py(), "send"))?;
+        event_loop.call_method1(slf.py(), intern!(slf.py(), "call_soon"), (send,)).map(drop)
+    }
+
+    fn send(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        slf.borrow_mut().is_scheduled = false;
+        while slf.borrow().has_room() {
+            let (writes, changes) = Self::take(slf)?;
+            if writes.is_empty() {
+                break;
+            }
+            let (is_lone, groups) = (writes.len() == 1, slf.clone().unbind());
+            let group = Bound::new(py, Group { groups, writes, changes: changes.clone().unbind() })?;
+            let begin = {
+                let mut own = slf.borrow_mut();
+                own.is_lone = is_lone;
+                own.under_way.push(group.clone().unbind());
+                own.begin.clone_ref(py)
+            };
+            if let Err(error) = begin.bind(py).call1((changes, &group)) {
+                Group::answered(&group, None, Some(caught(py, error)?))?;
+            }
+        }
+        Self::rest(slf)
+    }
+
+    fn release(slf: &Bound<'_, Self>, session_id: &Bound<'_, PyString>) -> PyResult<()> {
+        let busy = slf.borrow().busy.clone_ref(slf.py());
+        busy.bind(slf.py()).discard(session_id).map(drop)
+    }
+
+    fn give_up<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let (groups, busy) = {
+            let mut own = slf.borrow_mut();
+            own.is_scheduled = false;
+            (std::mem::take(&mut own.under_way), own.busy.clone_ref(py))
+        };
+        busy.bind(py).clear();
+        PyList::new(
+            py,
+            groups.iter().flat_map(|group| group.borrow(py).writes.iter().map(|w| w.clone_ref(py)).collect::<Vec<_>>()),
+        )
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.begin)?;
+        visit.call(&self.event_loop)?;
+        visit.call(&self.drained)?;
+        self.waiting.iter().try_for_each(|write| visit.call(write))?;
+        self.under_way.iter().try_for_each(|group| visit.call(group))
+    }
+
+    fn __clear__(&mut self, py: Python<'_>) {
+        (self.begin, self.event_loop) = (py.None(), None);
+        self.waiting.clear();
+        self.under_way.clear();
+    }
+}
+
+impl Groups {
+    fn has_room(&self) -> bool {
+        !self.waiting.is_empty() && self.under_way.len() < self.in_flight
+    }
+
+    fn most_in_group(&self) -> usize {
+        let waiting = self.waiting.len();
+        let is_shared = self.in_flight > 1 && waiting > FEW;
+        if is_shared { MOST_IN_GROUP.min(waiting / 2) } else { MOST_IN_GROUP }
+    }
+
+    /// The next group: at most one write for each session, none of a session that has one under way.
+    fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<(Vec<Py<PyAny>>, Bound<'py, PyList>)> {
+        let py = slf.py();
+        let busy = slf.borrow().busy.clone_ref(py).into_bound(py);
+        let (mut writes, mut later, changes) = (Vec::new(), Vec::new(), PyList::empty(py));
+        let most = slf.borrow().most_in_group();
+        while writes.len() < most {
+            let Some(write) = slf.borrow_mut().waiting.pop_front() else { break };
+            let write = write.into_bound(py);
+            let (session_id, is_done) = about(&write)?;
+            if is_done {
+                continue;
+            }
+            if busy.contains(&session_id)? {
+                later.push(write.unbind());
+                continue;
+            }
+            match change(&write) {
+                Ok(change) => {
+                    changes.append(change)?;
+                    busy.add(session_id)?;
+                    writes.push(write.unbind());
+                }
+                // Whatever it is, it belongs to the caller of this write.
+                Err(error) => drop(write.call_method1(intern!(py, "failed"), (caught(py, error)?,))?),
+            }
+        }
+        let mut own = slf.borrow_mut();
+        later.into_iter().rev().for_each(|write| own.waiting.push_front(write));
+        Ok((writes, changes))
+    }
+
+    /// Tells who waits for the end of all writes, if this is it.
+    fn rest(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let drained = slf.borrow().drained.clone_ref(py);
+        if drained.bind(py).is_empty() { Ok(()) } else { slf.call_method0(intern!(py, "rest")).map(drop) }
+    }
+}
+
+/// The exception that was raised, if it is no order to end the program.
+fn caught(py: Python<'_>, error: PyErr) -> PyResult<Bound<'_, PyAny>> {
+    if error.is_instance_of::<PyException>(py) {
+        Ok(error.into_value(py).into_bound(py).into_any())
+    } else {
+        Err(error)
+    }
+}
+
+/// The session of a write, and whether it is settled already.
+fn about<'py>(write: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, bool)> {
+    let py = write.py();
+    if let Ok(save) = write.cast::<Save>() {
+        let save = save.borrow();
+        return Ok((save.session_id.bind(py).clone(), save.done));
+    }
+    let session_id = write.getattr(intern!(py, "session_id"))?.cast_into()?;
+    Ok((session_id, write.getattr(intern!(py, "done"))?.extract()?))
+}
+
+fn change<'py>(write: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match write.cast::<Save>() {
+        Ok(save) => Save::change(save).map(Bound::into_any),
+        Err(_) => write.call_method0(intern!(write.py(), "change")),
+    }
+}
+
+/// Tells a write that it is durable; gives those who wait for it.
+fn committed(write: &Bound<'_, PyAny>, time: &Bound<'_, PyAny>) -> PyResult<Vec<Py<Waiter>>> {
+    let Ok(save) = write.cast::<Save>() else {
+        write.call_method1(intern!(write.py(), "committed"), (time,))?;
+        return Ok(Vec::new());
+    };
+    Save::note(save, time.cast::<PyInt>()?)?;
+    Ok(std::mem::take(&mut save.borrow_mut().waiters))
+}
+
+/// Lets the tasks go on that have waited; all of them, also if one of them ends the program.
+fn wake(py: Python<'_>, waiters: &[Py<Waiter>]) -> PyResult<()> {
+    let mut outcome = Ok(());
+    let here = if waiters.is_empty() { None } else { between_tasks(py) };
+    for waiter in waiters {
+        let here = if outcome.is_ok() { here.as_ref() } else { None };
+        outcome = outcome.and(Waiter::answered(waiter.bind(py), None, here));
+    }
+    outcome
+}
+
+/// A group under way: called once, with what became of it.
+#[pyclass(frozen, module = "swisper_ctx._core")]
+pub struct Group {
+    groups: Py<Groups>,
+    writes: Vec<Py<PyAny>>,
+    changes: Py<PyList>,
+}
+
+#[pymethods]
+impl Group {
+    fn __call__(
+        slf: &Bound<'_, Self>,
+        results: Option<Bound<'_, PyAny>>,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::answered(slf, results, error)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.groups)?;
+        visit.call(&self.changes)?;
+        self.writes.iter().try_for_each(|write| visit.call(write))
+    }
+}
+
+impl Group {
+    fn answered(
+        slf: &Bound<'_, Self>,
+        results: Option<Bound<'_, PyAny>>,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let groups = slf.get().groups.bind(py);
+        groups.borrow_mut().under_way.retain(|group| !group.is(slf));
+        let told = slf.get().tell(groups, results, error.as_ref());
+        // A task that was cancelled: its event loop is about to end, and takes up nothing else.
+        if !error.is_some_and(|error| cancelled(py).is_ok_and(|class| error.is_instance(class).unwrap_or(false))) {
+            Groups::schedule(groups)?;
+        }
+        told.and(Groups::rest(groups))
+    }
+
+    fn tell(
+        &self,
+        groups: &Bound<'_, Groups>,
+        results: Option<Bound<'_, PyAny>>,
+        error: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = groups.py();
+        let results = match results.map(Bound::cast_into::<PyList>) {
+            Some(Ok(results)) if results.len() == self.writes.len() => results,
+            _ => return groups.call_method1(intern!(py, "fail"), (PyList::new(py, &self.writes)?, error)).map(drop),
+        };
+        let mut waiters = Vec::new();
+        let told = self.note(groups, &results, &mut waiters);
+        wake(py, &waiters).and(told)
+    }
+
+    /// Tells each write what became of it, and collects who waits for those that are durable.
+    fn note(
+        &self,
+        groups: &Bound<'_, Groups>,
+        results: &Bound<'_, PyList>,
+        waiters: &mut Vec<Py<Waiter>>,
+    ) -> PyResult<()> {
+        let py = groups.py();
+        let busy = groups.borrow().busy.clone_ref(py);
+        for ((write, change), result) in self.writes.iter().zip(self.changes.bind(py)).zip(results) {
+            let (write, result) = (write.bind(py), result.cast_into::<PyTuple>()?);
+            let time = result.get_borrowed_item(0)?;
+            if time.is_none() {
+                groups.call_method1(intern!(py, "not_committed"), (write, change, result.get_borrowed_item(1)?))?;
+            } else {
+                busy.bind(py).discard(about(write)?.0)?;
+                waiters.append(&mut committed(write, &time)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cancelled(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "asyncio", "CancelledError")
+}
