@@ -11,6 +11,9 @@ mod histogram;
 mod lru;
 mod lru_get;
 mod number;
+mod objects;
+mod patch;
+mod patched;
 mod places;
 mod plan;
 mod pydantic;
@@ -27,6 +30,7 @@ mod slots;
 mod snapshot;
 mod text;
 mod time;
+mod whole;
 
 use pyo3::prelude::*;
 
@@ -50,6 +54,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(snapshot::patch_of, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::check_block, module)?)?;
+    module.add_class::<patch::Patch>()?;
+    module.add_function(wrap_pyfunction!(patch::diff, module)?)?;
+    module.add_function(wrap_pyfunction!(patch::apply_patch, module)?)?;
     let forget = wrap_pyfunction!(random::forget_random, module)?;
     let kwargs = pyo3::types::PyDict::new(module.py());
     kwargs.set_item("after_in_child", forget)?;
