@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import MutableMapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any
 
-from swisper_ctx._core import LRUCache, Message, PIIEntity, PipelineExecution, Product, RecordList
+from swisper_ctx._core import (
+    LRUCache,
+    Message,
+    Patch,
+    PIIEntity,
+    PipelineExecution,
+    Product,
+    RecordList,
+    apply_patch,
+    diff,
+)
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.draft import Draft
 from swisper_ctx.errors import (
@@ -45,6 +55,7 @@ if TYPE_CHECKING:
 
 MutableSequence.register(RecordList)
 MutableMapping.register(LRUCache)
+Sequence.register(Patch)
 
 __all__ = [
     "CodecError",
@@ -68,6 +79,7 @@ __all__ = [
     "OnEvent",
     "OutcomeUnknownError",
     "PIIEntity",
+    "Patch",
     "PatchError",
     "PerformanceCache",
     "PipelineExecution",
@@ -91,7 +103,9 @@ __all__ = [
     "SwisperContext",
     "VersionInfo",
     "VersionUnavailableError",
+    "apply_patch",
     "deserialize_context",
+    "diff",
     "field",
     "serialize_context",
 ]

@@ -1,7 +1,7 @@
 """The compiled core: records, lists of them, and the state of a session."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import datetime
 from types import GenericAlias
 from typing import Any, Final, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, final, overload
@@ -18,14 +18,17 @@ __all__ = [
     "LRUCache",
     "Message",
     "PIIEntity",
+    "Patch",
     "PipelineExecution",
     "Product",
     "RecordList",
     "Save",
     "Snapshot",
     "append_frame",
+    "apply_patch",
     "chat_form",
     "check_block",
+    "diff",
     "moved_expiry",
     "patch_of",
     "plain",
@@ -340,6 +343,77 @@ class RecordList(MutableSequence[_R]):
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _D = TypeVar("_D")
+
+_T = TypeVar("_T")
+
+@final
+class Patch(Sequence[dict[str, Any]]):
+    """A JSON Patch (RFC 6902): an immutable sequence of operations, each given as a dict of its own when it is read.
+
+    `Patch(operations)` takes operations as dicts. Raises PatchError for one that is malformed, or that puts a value
+    deeper than 128 containers; EncodeError for a value that JSON cannot hold. Members that the RFC does not name are
+    left out. Two patches are equal if they have the same operations; values are compared strictly, by value and type.
+    `repr` shows no values; `str` has a line for each operation, for people, with values shortened.
+    """
+
+    def __new__(cls, operations: Iterable[Mapping[str, Any]] | None = None) -> Self: ...
+    @classmethod
+    def from_json(cls, data: bytes | bytearray | memoryview | str) -> Self:
+        """The patch in JSON text. Raises DecodeError for what is no JSON, PatchError for what is no patch."""
+
+    def to_json(self) -> bytes:
+        """The patch as JSON text without white space."""
+
+    def invert(self, source: Any) -> Patch:
+        """The patch that leads back to `source` from what this one makes of it.
+
+        It holds the values that this patch replaces or removes. Raises PatchError if this patch does not fit `source`.
+        """
+
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> Patch: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+    def __reversed__(self) -> Iterator[dict[str, Any]]: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def count(self, operation: Any) -> int:
+        """How often the patch has an operation."""
+
+    def index(self, operation: Any, start: int = 0, stop: int = ...) -> int:
+        """Where an operation stands first. Raises ValueError if it does not."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, _memo: Any) -> Self: ...
+
+def diff(source: _T, target: _T) -> Patch:
+    """The patch that turns `source` into `target`, which are of one kind; `1`, `1.0` and `True` differ.
+
+    Plain objects (exact JSON builtins), JSON text as bytes, records, record lists, or contexts. The order of members
+    does not count. Elements of arrays are aligned by their `message_id`, `product_id`, `execution_id` or `id` where
+    all have one, else by value within bounds; where operations on the parts would be longer, the whole is replaced.
+
+    Of two contexts their content is compared, saved or not, and nothing that the store sets; where they come from one
+    session, what they share is not looked at. Objects that are identical and bytes that are the same at both ends are
+    not looked at either: what is no JSON there is not found out.
+
+    Raises EncodeError for objects that are no JSON, DecodeError for bytes that are none, TypeError for two kinds.
+    """
+
+def apply_patch(document: _T, patch: Patch) -> _T:
+    """What a patch (RFC 6902) makes of a document, which stays as it is, also where the patch does not fit.
+
+    Bytes, a record or a RecordList give a new one. Plain objects give objects that share with the document all that
+    the patch does not touch, as `copy.copy` does: copy deeply what is to be changed apart. A context gives a context
+    that stands where the document does, with the changes unsaved: saving it writes them.
+
+    Raises PatchError, which names the operation, for one that does not fit, for a test that does not hold, and where
+    a value would stand deeper than 128 containers or copies come to more than 16 MiB; DecodeError for bytes that are
+    no JSON; ContextError for a context with a save on its way.
+    """
 
 @final
 class LRUCache(MutableMapping[_K, _V]):

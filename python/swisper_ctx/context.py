@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, dataclas
 from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
 from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
-from swisper_ctx.errors import ConflictError, InvalidTransitionError
+from swisper_ctx.errors import ConflictError, ContextError, InvalidTransitionError, PatchError
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
 from swisper_ctx.log import Block, Etag
 from swisper_ctx.retention import POLICY, retention
@@ -127,6 +127,16 @@ class Position:
         self.is_past = False
         """Made to look at an old version: it merges with nothing."""
 
+    def copy(self) -> Position:
+        """The same place for another context. Raises ContextError while a save from here is on its way."""
+        if self.saves or self.limbo is not None:
+            raise ContextError("a save of this context is on its way: await it first")
+        other = Position(self.session_id, self.user_id, self.snapshot)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.unknown, other.saves = dict(self.unknown), []
+        return other
+
     def wrote(self, change_id: str) -> None:
         """Remember a change_id."""
         self.written = {change_id, *(self.written or ())}
@@ -198,16 +208,30 @@ class ContextBase:
 
         return context_schema(cls, handler, METADATA, deserialize_context, serialize_context)
 
+    def _touched(self) -> dict[str, Any]:
+        """The fields of a first version, which has them all, so that any JSON Patch tool can follow from there."""
+        touched = self.__dict__
+        known = {name: touched.get(name) for name in self._fields}
+        initial = {name: self._fields[name].initial() for name in known if name not in touched}
+        return {**known, **touched, **initial, **self._position.unknown}
+
+    def _patched(self, changed: dict[str, Any]) -> Self:
+        """A context that stands where this one does, with these fields as its unsaved changes."""
+        context = self._at(self._position.copy())
+        for name, value in changed.items():
+            spec = self._fields.get(name)
+            if name in METADATA:
+                raise PatchError("it is set by the store", path=f"/{name}")
+            if spec is None or spec.record_class is not None:
+                context.__dict__[name] = value
+            else:
+                setattr(context, name, spec.decode(value))
+        return context
+
     def _freeze(self) -> Delta | None:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
-        touched = self.__dict__
-        if position.snapshot.is_empty:
-            # The first version has every field, so that any JSON Patch tool can follow from there.
-            known = {name: touched.get(name) for name in self._fields}
-            initial = {name: self._fields[name].initial() for name in known if name not in touched}
-            touched = {**known, **touched, **initial, **position.unknown}
-        delta = position.snapshot.freeze(touched)
+        delta = position.snapshot.freeze(self._touched() if position.snapshot.is_empty else self.__dict__)
         if delta is not None:
             position.snapshot = delta.snapshot
         return delta
@@ -317,6 +341,7 @@ def serialize_context(context: SwisperContext) -> dict[str, Any]:
         untouched = name in snapshot and name not in context.__dict__
         body[name] = plain(snapshot.get(name) if untouched else getattr(context, name))
     unknown = {name: snapshot.get(name) for name in snapshot.names if name not in body} | position.unknown
+    unknown |= {name: value for name, value in context.__dict__.items() if name not in body}
     body |= {name: plain(value) for name, value in unknown.items()}
     times = {"created_at": plain(context.created_at), "updated_at": plain(context.updated_at)}
     owner = {"session_id": position.session_id, "user_id": position.user_id}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
 
 import click
 
-from swisper_ctx.cli.differences import differences
+from swisper_ctx._core import diff as compare
 from swisper_ctx.cli.history import without_value, worded
 from swisper_ctx.cli.output import Output, json_option, plural
 from swisper_ctx.cli.reading import open_session, read_session
 from swisper_ctx.cli.store_option import perform, store_option
-from swisper_ctx.context import METADATA, serialize_context
 from swisper_ctx.stores.base import SessionStore
 
 
@@ -36,8 +34,8 @@ async def show_diff(
     store: SessionStore, output: Output, session_id: str, versions: tuple[int, int], reveal: bool
 ) -> bool:
     """Print the operations."""
-    before, after = [await content(store, session_id, version) for version in versions]
-    found = list(differences(before, after))
+    before, after = [open_session(await read_session(store, session_id, version)) for version in versions]
+    found = list(compare(before, after))
     if output.as_json:
         for operation in found:
             output.object(operation if reveal else without_value(operation))
@@ -47,9 +45,3 @@ async def show_diff(
         count = len(list(repeated))
         output.line(f"  {text}" + (f"  ({count} times)" if count > 1 else ""))
     return True
-
-
-async def content(store: SessionStore, session_id: str, version: int) -> dict[str, Any]:
-    """The fields of a session as they were at a version."""
-    whole = serialize_context(open_session(await read_session(store, session_id, version)))
-    return {name: value for name, value in whole.items() if name not in METADATA}

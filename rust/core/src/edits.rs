@@ -5,10 +5,16 @@
 
 use std::ops::Range;
 
+use crate::align::{Alignment, align};
 use crate::error::{Error, Result};
 use crate::json::member;
-use crate::list::{List, Record};
+use crate::list::{Apart, List, Record};
 use crate::patch::{Verb, Writer};
+use crate::tree::Text;
+
+/// Longer parts that differ are put in as a whole, and so are those with more edits: each edit copies a segment.
+const MOST_ALIGNED: usize = 4096;
+const MOST_EDITS: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Edit {
@@ -96,6 +102,44 @@ impl Tracked {
         Ok((edits, kept))
     }
 
+    /// Edits the list until it is like another one; tells whether it was not.
+    pub fn lead_to(&mut self, target: &List) -> Result<bool> {
+        let Apart { start, own, others, .. } = self.list.apart(target)?;
+        let end = own.iter().rev().zip(others.iter().rev()).take_while(|(a, b)| a.text() == b.text()).count();
+        let (old, new) = (texts(&own, end), texts(&others, end));
+        if old.is_empty() && new.is_empty() {
+            return Ok(false);
+        }
+        let aligned = if old.len().max(new.len()) > MOST_ALIGNED { None } else { Some(align(&old, &new)) };
+        let rewritten = |aligned: &Alignment| {
+            let differs = |(a, b): &&(usize, usize)| old.get(*a).map(|t| t.0) != new.get(*b).map(|t| t.0);
+            aligned.kept.iter().filter(differs).map(|(_, index)| *index).collect::<Vec<_>>()
+        };
+        match aligned.map(|aligned| (rewritten(&aligned), aligned)) {
+            Some((rewritten, aligned)) if aligned.edits() + rewritten.len() <= MOST_EDITS => {
+                self.follow(start, &aligned, &rewritten, &new)?;
+            }
+            _ => self.splice(start..start + old.len(), &new.iter().map(|text| text.0).collect::<Vec<_>>())?,
+        }
+        Ok(true)
+    }
+
+    fn follow(&mut self, start: usize, aligned: &Alignment, rewritten: &[usize], new: &[Text<'_>]) -> Result<()> {
+        for &at in aligned.removed.iter().rev() {
+            self.splice(start + at..start + at + 1, &[])?;
+        }
+        for &(from, to) in &aligned.moved {
+            let record = self.list.get(start + from)?;
+            self.splice(start + from..start + from + 1, &[])?;
+            self.splice(start + to..start + to, &[record.text()])?;
+        }
+        for (&at, length) in aligned.added.iter().map(|at| (at, 0)).chain(rewritten.iter().map(|at| (at, 1))) {
+            let text = new.get(at).ok_or(Error::OutOfRange)?;
+            self.splice(start + at..start + at + length, &[text.0])?;
+        }
+        Ok(())
+    }
+
     fn id(&self, at: usize) -> Result<Option<Vec<u8>>> {
         let record = self.list.get(at)?;
         let raw_key = format!("\"{}\"", self.id_key);
@@ -147,6 +191,10 @@ impl Tracked {
         self.kept += 1;
         Ok(())
     }
+}
+
+fn texts(records: &[Record], end: usize) -> Vec<Text<'_>> {
+    records.iter().take(records.len() - end).map(|record| Text(record.text())).collect()
 }
 
 impl Edits {
@@ -253,6 +301,30 @@ mod tests {
         assert!(!list.is_changed());
         list.splice(0..3, &[]).unwrap();
         assert_eq!(patch(&list.freeze()), r#"[{"op":"replace","path":"/h","value":[]}]"#);
+    }
+
+    #[test]
+    fn a_list_is_led_to_another_by_few_edits() {
+        let mut list = tracked(300);
+        let mut target = list.list().clone();
+        target.splice(10..11, &[]).unwrap();
+        target.splice(20..20, &[&record(900)]).unwrap();
+        target.splice(30..31, &[br#"{"id":"30","x":1}"#]).unwrap();
+        let last = target.get(299).unwrap();
+        target.splice(299..300, &[]).unwrap();
+        target.splice(0..0, &[last.text()]).unwrap();
+        assert!(list.lead_to(&target).unwrap());
+        let text = |list: &List| {
+            let mut out = Vec::new();
+            list.encode(&mut out).unwrap();
+            out
+        };
+        assert_eq!(text(list.list()), text(&target));
+        assert!(!list.lead_to(&target).unwrap());
+        assert_eq!(patch(&list.freeze()).matches(r#""op":"test""#).count(), 3);
+        let mut other = tracked(3000);
+        assert!(other.lead_to(&target).unwrap());
+        assert_eq!(text(other.list()), text(&target));
     }
 
     #[test]

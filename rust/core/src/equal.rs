@@ -2,36 +2,54 @@
 
 use std::collections::HashMap;
 
-use crate::error::Result;
-use crate::json::{elements, members, slice};
+use crate::error::{Error, Kind, Result};
+use crate::json::{MAX_DEPTH, elements, members, slice};
 use crate::text;
 
-/// Whether two texts stand for the same value.
+/// Whether two texts stand for the same value. An error for text that is nested much deeper than anything of ours.
 pub fn json(a: &[u8], b: &[u8]) -> Result<bool> {
+    nested(a, b, 0)
+}
+
+fn nested(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
     if a == b {
         return Ok(true);
     }
+    if depth > 2 * MAX_DEPTH {
+        return Err(Error::codec(Kind::TooDeep, 0));
+    }
     match (a.first(), b.first()) {
-        (Some(b'{'), Some(b'{')) => objects(a, b),
-        (Some(b'['), Some(b'[')) => arrays(a, b),
+        (Some(b'{'), Some(b'{')) => objects(a, b, depth + 1),
+        (Some(b'['), Some(b'[')) => arrays(a, b, depth + 1),
         (Some(b'"'), Some(b'"')) => Ok(text::unescape(a)? == text::unescape(b)?),
-        _ => Ok(false),
+        _ => Ok(numbers(a, b)),
     }
 }
 
-fn arrays(a: &[u8], b: &[u8]) -> Result<bool> {
+/// Whether both are floats, or both integers, of one value that is written in two ways.
+fn numbers(a: &[u8], b: &[u8]) -> bool {
+    let float = |text: &[u8]| {
+        let is_float = text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        let value = is_float.then(|| std::str::from_utf8(text).ok()?.parse::<f64>().ok()).flatten()?;
+        value.is_finite().then(|| value.to_bits())
+    };
+    let is_zero = |text: &[u8]| matches!(text, b"0" | b"-0");
+    is_zero(a) && is_zero(b) || float(a).is_some_and(|value| Some(value) == float(b))
+}
+
+fn arrays(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
     let (mut left, mut right) = (elements(a, 0)?, elements(b, 0)?);
     loop {
         match (left.next().transpose()?, right.next().transpose()?) {
             (None, None) => return Ok(true),
-            (Some(x), Some(y)) if json(slice(a, x.clone())?, slice(b, y.clone())?)? => {}
+            (Some(x), Some(y)) if nested(slice(a, x.clone())?, slice(b, y.clone())?, depth)? => {}
             _ => return Ok(false),
         }
     }
 }
 
 /// Of a key that stands twice in `b`, the first counts.
-fn objects(a: &[u8], b: &[u8]) -> Result<bool> {
+fn objects(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
     let (mut others, mut count) = (HashMap::new(), 0_usize);
     for found in members(b, 0)? {
         let (key, value) = found?;
@@ -41,7 +59,7 @@ fn objects(a: &[u8], b: &[u8]) -> Result<bool> {
     for found in members(a, 0)? {
         let (key, value) = found?;
         let Some(other) = others.get(&text::unescape(slice(a, key)?)?) else { return Ok(false) };
-        if count == 0 || !json(slice(a, value)?, slice(b, other.clone())?)? {
+        if count == 0 || !nested(slice(a, value)?, slice(b, other.clone())?, depth)? {
             return Ok(false);
         }
         count -= 1;
@@ -73,10 +91,25 @@ mod tests {
     }
 
     #[test]
+    fn depth_costs_no_more_stack_than_there_is() {
+        let deep = |last: &str| [&*"[".repeat(100_000), last, &*"]".repeat(100_000)].concat().into_bytes();
+        assert!(super::json(&deep("1"), &deep("1")).unwrap());
+        assert!(super::json(&deep("1"), &deep("2")).is_err());
+    }
+
+    #[test]
     fn equality_is_strict_and_unordered() {
         for (a, b, same) in [
             (r#"{"a":1,"b":[2]}"#, r#"{"b":[2],"a":1}"#, true),
             ("1", "1.0", false),
+            ("1e2", "100.0", true),
+            ("1E+2", "1e02", true),
+            ("100", "1e2", false),
+            ("0", "-0", true),
+            ("0.0", "-0.0", false),
+            ("1e400", "1e401", false),
+            ("true", "false", false),
+            ("null", "0", false),
             ("[1]", "[1,1]", false),
             (r#"{"a":1}"#, r#"{"a":true}"#, false),
             (r#"{"a":1}"#, r#"{"b":1}"#, false),

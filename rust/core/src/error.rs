@@ -13,6 +13,7 @@ pub enum Kind {
     InvalidString,
     InvalidNumber,
     TrailingBytes,
+    TooDeep,
 }
 
 impl Kind {
@@ -27,6 +28,7 @@ impl Kind {
             Self::InvalidString => "invalid string",
             Self::InvalidNumber => "invalid number",
             Self::TrailingBytes => "bytes after the value",
+            Self::TooDeep => "nested deeper than 128",
         }
     }
 }
@@ -57,6 +59,17 @@ impl Error {
 
     pub(crate) fn corrupt(block: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Corrupt { block: block.into(), problem: problem.into() }
+    }
+
+    /// The same failure of a patch, seen from so many bytes further on in its path.
+    #[must_use]
+    pub fn from_within(self, skipped: usize) -> Self {
+        match self {
+            Self::Patch { problem, operation, path } => {
+                Self::Patch { problem, operation, path: path.get(skipped..).unwrap_or_default().to_owned() }
+            }
+            other => other,
+        }
     }
 
     /// The same failure, met inside a stored block.

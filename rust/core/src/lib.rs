@@ -1,8 +1,11 @@
 //! The codec, patches and session log of `swisper_ctx`, without Python.
 #![forbid(unsafe_code)]
 
+pub mod align;
 pub mod body;
 pub mod checkpoint;
+pub mod compact;
+pub mod compare;
 pub mod delta;
 pub mod diff;
 pub mod edits;
@@ -17,6 +20,7 @@ pub mod json;
 pub mod list;
 pub mod lru;
 pub mod open;
+pub mod operations;
 pub mod patch;
 pub mod pointer;
 pub mod rebase;
@@ -26,4 +30,5 @@ pub mod segments;
 pub mod state;
 pub mod text;
 mod touch;
+pub mod tree;
 pub mod write;

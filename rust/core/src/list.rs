@@ -33,6 +33,17 @@ impl Record {
     }
 }
 
+/// What is not plainly the same in two lists.
+#[derive(Debug)]
+pub struct Apart {
+    /// How many records stand before it in both.
+    pub start: usize,
+    pub own: Vec<Record>,
+    pub others: Vec<Record>,
+    /// Whether records stand behind it.
+    pub is_inside: bool,
+}
+
 /// See the module. A clone is a snapshot.
 #[derive(Debug, Clone)]
 pub struct List {
@@ -197,6 +208,46 @@ impl List {
         Ok(())
     }
 
+    /// Whether both hold the same records in the same memory.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        let same_tail = Arc::ptr_eq(&self.tail, &other.tail) && self.tail_count == other.tail_count;
+        same_tail && self.segments.is_shared_with(&other.segments)
+    }
+
+    /// The part in which two lists differ. What they share is not looked at.
+    pub fn apart(&self, other: &Self) -> Result<Apart> {
+        let (mut start, whole) = self.segments.common_start(&other.segments)?;
+        let (common, same) = self.common_tail(other);
+        start += if whole { common } else { 0 };
+        let limit = self.len().min(other.len()) - start;
+        let end = if same && self.tail_count <= limit {
+            self.tail_count + self.segments.common_end(&other.segments, limit - self.tail_count)?
+        } else {
+            0
+        };
+        let records = |list: &Self| (start..list.len() - end).map(|at| list.get(at)).collect::<Result<_>>();
+        Ok(Apart { start, own: records(self)?, others: records(other)?, is_inside: end > 0 })
+    }
+
+    /// How many records of both tails are the same from their start, and whether those are all of both.
+    fn common_tail(&self, other: &Self) -> (usize, bool) {
+        let shorter = self.tail_count.min(other.tail_count);
+        let same_count = self.tail_count == other.tail_count;
+        if Arc::ptr_eq(&self.tail, &other.tail) {
+            return (shorter, same_count);
+        }
+        // Both in one order, whoever compares: two threads never wait for each other.
+        let (first, second) =
+            if Arc::as_ptr(&self.tail) < Arc::as_ptr(&other.tail) { (self, other) } else { (other, self) };
+        let (first, second) = (lock(&first.tail), lock(&second.tail));
+        let (Some(own), Some(others)) = (records(&first), records(&second)) else { return (0, false) };
+        if own.text(shorter) == others.text(shorter) {
+            return (shorter, same_count);
+        }
+        ((0..shorter).take_while(|&at| own.get(at) == others.get(at)).count(), false)
+    }
+
     /// Appends the JSON text of the whole list.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.reserve(self.encoded_size());
@@ -274,6 +325,14 @@ fn last(packed: &Packed, count: usize, is_it: &mut impl FnMut(&[u8]) -> Result<b
     Ok(None)
 }
 
+/// The records of a tail; None if it cannot be opened.
+fn records(tail: &Tail) -> Option<&Packed> {
+    match tail {
+        Tail::Open(packed) => Some(packed),
+        Tail::Sealed(segment) => segment.records().ok().map(|packed| &**packed),
+    }
+}
+
 fn copy(tail: &Tail, count: usize) -> Packed {
     match tail {
         Tail::Open(packed) => packed.prefix(count),
@@ -311,6 +370,38 @@ mod tests {
         assert_eq!(list.encoded_size(), encoded.len());
         let frozen = List::from_segments(list.freeze().unwrap());
         assert_eq!(texts(&frozen), model);
+    }
+
+    #[test]
+    fn two_lists_are_apart_where_they_differ() {
+        let mut list = List::default();
+        (0..700).for_each(|n| list.push(&record(n)));
+        let mut other = List::default();
+        (0..700).for_each(|n| other.push(&record(n)));
+        let differ = |a: &List, b: &List| {
+            let apart = a.apart(b).unwrap();
+            let of = |records: &[Record]| records.iter().map(|r| r.text().to_vec()).collect::<Vec<_>>();
+            let (own, others) = (of(&apart.own), of(&apart.others));
+            let (before, after) = (texts(a), texts(b));
+            assert_eq!(before[..apart.start], after[..apart.start]);
+            assert_eq!(own, before[apart.start..apart.start + own.len()]);
+            assert_eq!(others, after[apart.start..apart.start + others.len()]);
+            assert_eq!(before[apart.start + own.len()..], after[apart.start + others.len()..]);
+            assert_eq!(apart.is_inside, before.len() > apart.start + own.len());
+            (apart.start, own.len(), others.len())
+        };
+        assert_eq!(differ(&list, &other), (700, 0, 0));
+        let mut longer = list.clone();
+        longer.push(b"{}");
+        assert_eq!(differ(&list, &longer), (700, 0, 1));
+        assert_eq!(differ(&longer, &other), (700, 1, 0));
+        for at in [0, 5, 300, 699] {
+            let mut edited = list.clone();
+            edited.splice(at..at + 1, &[b"{}", b"[]"]).unwrap();
+            assert!(differ(&edited, &list).1 < 500);
+            assert!(differ(&other, &edited).1 < 500);
+        }
+        assert_eq!(differ(&List::default(), &list), (0, 0, 700));
     }
 
     #[test]

@@ -82,14 +82,15 @@ pub fn parse(patch: &[u8]) -> Result<Vec<Operation<'_>>> {
 fn operation(src: &[u8], at: usize, number: usize) -> Result<(Operation<'_>, usize)> {
     let bad = |problem| Error::Patch { problem, operation: number, path: String::new() };
     let (mut op, mut path, mut from, mut value) = (None, None, None, None);
-    let mut found = members(src, at)?;
+    let mut found = members(src, at).map_err(|_| bad("an operation is an object"))?;
+    let pointer = |content| text::unescape(content).map_err(|_| bad("a pointer is a string"));
     for member in found.by_ref() {
         let (key, range) = member?;
         let content = slice(src, range)?;
         match slice(src, key)? {
             br#""op""# => op = Some(verb(content).ok_or(bad("unknown operation"))?),
-            br#""path""# => path = Some(text::unescape(content)?),
-            br#""from""# => from = Some(text::unescape(content)?),
+            br#""path""# => path = Some(pointer(content)?),
+            br#""from""# => from = Some(pointer(content)?),
             br#""value""# => value = Some(content),
             _ => {}
         }

@@ -65,6 +65,16 @@ pub fn push(out: &mut Vec<u8>, raw: &[u8]) {
     }
 }
 
+/// Appends one token of a pointer that is plain text, with its slash.
+pub fn push_token(out: &mut String, token: &str) {
+    out.push('/');
+    if token.contains(['~', '/']) {
+        out.push_str(&token.replace('~', "~0").replace('/', "~1"));
+    } else {
+        out.push_str(token);
+    }
+}
+
 /// An array index as RFC 6901 writes it: no sign, no leading zero.
 #[must_use]
 pub fn index(token: &str) -> Option<usize> {
@@ -92,6 +102,9 @@ mod tests {
         let mut out = Vec::new();
         push(&mut out, b"#W2/~x");
         assert_eq!(tokens(std::str::from_utf8(&out).unwrap()).unwrap(), ["#W2/~x"]);
+        let mut pointer = String::new();
+        push_token(&mut pointer, "#W2/~x");
+        assert_eq!(pointer.as_bytes(), out);
     }
 
     #[test]

@@ -45,7 +45,12 @@ impl Segments {
 
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
-        self.chunks.iter().flat_map(|chunk| chunk.segments.iter().map(|(_, segment)| segment))
+        self.iter_from(0)
+    }
+
+    fn iter_from(&self, chunk: usize) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
+        let chunks = self.chunks.get(chunk..).unwrap_or_default();
+        chunks.iter().flat_map(|chunk| chunk.segments.iter().map(|(_, segment)| segment))
     }
 
     pub fn push(&mut self, segment: Arc<Segment>) {
@@ -71,6 +76,41 @@ impl Segments {
         let rest = index - before;
         let (end, segment) = chunk.segments.get(chunk.segments.partition_point(|(end, _)| *end <= rest))?;
         Some((segment, rest + segment.count() - end))
+    }
+
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
+    /// How many records stand at the start in segments that are the same in both, and whether those are all segments.
+    pub fn common_start(&self, other: &Self) -> Result<(usize, bool)> {
+        if self.is_shared_with(other) {
+            return Ok((self.len(), true));
+        }
+        let pairs = self.chunks.iter().zip(other.chunks.iter());
+        let shared = pairs.take_while(|(a, b)| Arc::ptr_eq(&a.segments, &b.segments)).count();
+        let last = shared.checked_sub(1).and_then(|last| self.chunks.get(last));
+        let mut count = last.map_or(0, |chunk| chunk.end);
+        let (mut own, mut others) = (self.iter_from(shared), other.iter_from(shared));
+        loop {
+            match (own.next(), others.next()) {
+                (Some(a), Some(b)) if is_same(a, b)? => count += a.count(),
+                (a, b) => return Ok((count, a.is_none() && b.is_none())),
+            }
+        }
+    }
+
+    /// How many records stand so at the end, at most `limit`.
+    pub fn common_end(&self, other: &Self, limit: usize) -> Result<usize> {
+        let mut count = 0;
+        for (a, b) in self.iter().rev().zip(other.iter().rev()) {
+            if count + a.count() > limit || !is_same(a, b)? {
+                break;
+            }
+            count += a.count();
+        }
+        Ok(count)
     }
 
     /// Puts `records` in the place of a range; only the segments that it touches are written anew.
@@ -100,6 +140,14 @@ impl Segments {
         *self = out;
         Ok(())
     }
+}
+
+/// Whether both hold the same records: one that is shared, or is one block of the store, is not opened.
+fn is_same(a: &Arc<Segment>, b: &Arc<Segment>) -> Result<bool> {
+    if Arc::ptr_eq(a, b) || a.spot().is_some_and(|spot| b.spot().is_some_and(|other| spot.id == other.id)) {
+        return Ok(true);
+    }
+    Ok(a.count() == b.count() && a.records()?.text(a.count()) == b.records()?.text(b.count()))
 }
 
 fn rewrite(touched: &[(usize, &Arc<Segment>)], range: &Range<usize>, records: &[&[u8]]) -> Result<Vec<Arc<Segment>>> {

@@ -52,6 +52,16 @@ pub enum Field {
 }
 
 impl Field {
+    /// Whether both are one, without looking at what they hold.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(own), Self::Value(other)) => Arc::ptr_eq(own, other),
+            (Self::Records(own), Self::Records(other)) => own.is_shared_with(other),
+            _ => false,
+        }
+    }
+
     /// The length of its JSON text.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -110,6 +120,15 @@ impl State {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
         let fields = self.shared.iter().enumerate().map(|(at, field)| self.latest_at(at).unwrap_or(field));
         self.names.iter().map(|name| &**name).zip(fields)
+    }
+
+    /// Its fields, each with that of another state.
+    pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, &'a Field, Option<&'a Field>)> {
+        let alike = Arc::ptr_eq(&self.names, &other.names);
+        self.iter().enumerate().map(move |(at, (name, field))| {
+            let same_place = || other.latest_at(at).or_else(|| other.shared.get(at));
+            (name, field, if alike { same_place() } else { other.get(name) })
+        })
     }
 
     fn latest_at(&self, place: usize) -> Option<&Field> {
@@ -225,7 +244,7 @@ impl State {
 
     fn apply_one(&mut self, op: &Operation<'_>, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
         if let (Verb::Move | Verb::Copy, Some(from)) = (op.verb, &op.from) {
-            let text = self.text_at(from)?;
+            let text = self.text_at(from)?.ok_or_else(|| misfit(op, "nothing stands there"))?;
             if op.verb == Verb::Move {
                 self.apply_one(
                     &Operation { verb: Verb::Remove, path: from.clone(), from: None, value: None },
@@ -300,14 +319,28 @@ impl State {
         Ok(())
     }
 
-    fn text_at(&self, path: &str) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        self.encode(&mut all)?;
-        patch::at(&all, path)?.map(<[u8]>::to_vec).ok_or_else(|| Error::Patch {
-            problem: "nothing stands there",
-            operation: 0,
-            path: path.to_owned(),
-        })
+    /// The text that a pointer leads to.
+    pub fn text_at(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let mut text = Vec::new();
+        let Some(mut tokens) = pointer::tokens(path) else { return Ok(None) };
+        if tokens.is_empty() {
+            self.encode(&mut text)?;
+            return Ok(Some(text));
+        }
+        let Some(field) = self.get(&tokens.remove(0)) else { return Ok(None) };
+        let rest = |tokens: usize| path.match_indices('/').nth(tokens).map_or("", |(at, _)| path.split_at(at).1);
+        let found = match (field, tokens.first()) {
+            (Field::Records(list), Some(index)) => match pointer::index(index).filter(|&at| at < list.len()) {
+                Some(at) => patch::at(list.get(at)?.text(), rest(2))?.map(<[u8]>::to_vec),
+                None => None,
+            },
+            (Field::Value(value), _) => patch::at(value.text(), rest(1))?.map(<[u8]>::to_vec),
+            (Field::Records(list), None) => {
+                list.encode(&mut text)?;
+                Some(text)
+            }
+        };
+        Ok(found)
     }
 }
 

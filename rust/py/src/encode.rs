@@ -35,7 +35,12 @@ impl Refusal {
     }
 
     pub fn raise(&self, py: Python<'_>) -> PyErr {
-        let mut path = Vec::new();
+        self.raise_below(py, "")
+    }
+
+    /// The exception for a value whose way begins at a pointer.
+    pub fn raise_below(&self, py: Python<'_>, pointer: &str) -> PyErr {
+        let mut path = pointer.as_bytes().to_vec();
         for token in self.0.path.iter().rev() {
             pointer::push(&mut path, token.as_bytes());
         }
@@ -116,7 +121,7 @@ fn text<'a>(value: &'a Bound<'_, PyString>) -> Result<&'a str, Refusal> {
 }
 
 /// The text of a compact ASCII string: the common case, which needs neither a call nor a check.
-fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a str> {
+pub fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a str> {
     let object = text.as_ptr();
     // SAFETY: `object` is a str. A compact ASCII one holds its characters behind its header, as many bytes as it has
     // code points, all below 128, for as long as it lives (PEP 393).
@@ -154,6 +159,13 @@ fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome 
         out.push(b',');
     }
     close(out, empty, b'}');
+    Ok(())
+}
+
+/// Appends a key with its colon.
+pub fn name(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> Outcome {
+    let key = key.cast_exact::<PyString>().map_err(|_| Refusal::new("a key that is not a str"))?;
+    write::name(out, text(key)?);
     Ok(())
 }
 

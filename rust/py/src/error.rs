@@ -64,6 +64,12 @@ pub fn encode_error(py: Python<'_>, kind: &str, pointer: &str) -> PyErr {
     build(py, "EncodeError", kind, &[("pointer", pointer)]).unwrap_or_else(|error| error)
 }
 
+/// A `PatchError` of a patch as a whole.
+pub fn patch_error(py: Python<'_>, problem: &str, path: &str) -> PyErr {
+    let path = path.into_pyobject(py).map_or_else(|_| py.None(), |s| s.into_any().unbind());
+    build(py, "PatchError", problem, &[("path", path)]).unwrap_or_else(|error| error)
+}
+
 /// A `DecodeError` at a byte.
 pub fn decode_error(py: Python<'_>, kind: &str, index: usize) -> PyErr {
     let index = index.into_pyobject(py).map_or_else(|_| py.None(), |n| n.into_any().unbind());

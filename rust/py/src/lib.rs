@@ -14,6 +14,9 @@ mod lru;
 mod lru_get;
 mod named;
 mod number;
+mod objects;
+mod patch;
+mod patched;
 mod places;
 mod plan;
 mod pydantic;
@@ -32,6 +35,7 @@ mod snapshot;
 mod text;
 mod time;
 mod waiting;
+mod whole;
 
 use pyo3::prelude::*;
 
@@ -59,6 +63,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(delta::patch_of, module)?)?;
     module.add_function(wrap_pyfunction!(salvage::salvage, module)?)?;
     module.add_function(wrap_pyfunction!(snapshot::check_block, module)?)?;
+    module.add_class::<patch::Patch>()?;
+    module.add_function(wrap_pyfunction!(patch::diff, module)?)?;
+    module.add_function(wrap_pyfunction!(patch::apply_patch, module)?)?;
     let forget = wrap_pyfunction!(random::forget_random, module)?;
     let kwargs = pyo3::types::PyDict::new(module.py());
     kwargs.set_item("after_in_child", forget)?;

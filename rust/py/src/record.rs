@@ -70,6 +70,8 @@ pub enum Class {
 }
 
 impl Class {
+    pub const ALL: [Self; 4] = [Self::Message, Self::Product, Self::Execution, Self::Entity];
+
     pub fn schema(self) -> &'static Schema {
         match self {
             Self::Message => &MESSAGE,

@@ -43,6 +43,16 @@ impl RecordList {
         self.tracked.is_changed()
     }
 
+    pub fn list(&self) -> &List {
+        self.tracked.list()
+    }
+
+    /// Edits the list until it is like another one; tells whether it was not.
+    pub fn lead_to(&mut self, py: Python<'_>, target: &List) -> PyResult<bool> {
+        self.splices += 1;
+        self.tracked.lead_to(target).map_err(|error| self.raise(py, &error))
+    }
+
     pub fn freeze(&mut self) -> Edits {
         self.tracked.freeze()
     }

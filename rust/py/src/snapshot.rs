@@ -77,6 +77,12 @@ impl Snapshot {
         }
     }
 
+    /// A list of records over what this state has of it; None of any other field.
+    pub fn record_list(&self, name: &str) -> Option<RecordList> {
+        let class = class_of(&self.fields, name)?;
+        Some(RecordList::over(self.list(name), class, self.session_id.as_deref().map(str::to_owned)))
+    }
+
     /// The changes of the values among `touched`, of those that are wanted, each with its place there.
     pub fn values(
         &self,
@@ -187,9 +193,8 @@ impl Snapshot {
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let field = self.state.get(name);
-        if let (Some(class), None | Some(Field::Records(_))) = (class_of(&self.fields, name), field) {
-            let session_id = self.session_id.as_deref().map(str::to_owned);
-            return Ok(Bound::new(py, RecordList::over(self.list(name), class, session_id))?.into_any());
+        if let (Some(list), None | Some(Field::Records(_))) = (self.record_list(name), field) {
+            return Ok(Bound::new(py, list)?.into_any());
         }
         let field = field.ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
         with_scratch(py, |out| {
