@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, MutableSequence
 from typing import TYPE_CHECKING, Any
 
-from swisper_ctx._core import LRUCache, Message, PIIEntity, PipelineExecution, Product, RecordList
+from swisper_ctx._core import LRUCache, Message, PIIEntity, PipelineExecution, Product, RecordList, dumps, loads
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.draft import Draft
 from swisper_ctx.errors import (
@@ -92,7 +92,9 @@ __all__ = [
     "VersionInfo",
     "VersionUnavailableError",
     "deserialize_context",
+    "dumps",
     "field",
+    "loads",
     "serialize_context",
 ]
 

@@ -3,14 +3,21 @@
 mod attached;
 mod chat;
 mod construct;
+mod dataclass;
 mod decode;
 mod dict_items;
+mod dumps;
 mod encode;
 mod error;
 mod histogram;
+mod instance;
+mod kernels;
+mod layouts;
+mod loads;
 mod lru;
 mod lru_get;
 mod number;
+mod output;
 mod places;
 mod plan;
 mod pydantic;
@@ -19,25 +26,37 @@ mod readonly;
 mod rebase;
 mod record;
 mod record_list;
+mod rfc3339;
 mod salvage;
+mod scalar;
 mod schema;
 mod sealed;
 mod select;
 mod slots;
 mod snapshot;
+mod stored;
 mod text;
 mod time;
+mod types;
+mod utf8;
+mod uuid;
+mod walk;
 
 use pyo3::prelude::*;
 
 // Records and lists are not yet tested without the GIL.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    dict_items::probe(module.py())?;
+    layouts::probe(module.py())?;
     record::install(module)?;
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<snapshot::Delta>()?;
+    module.add_class::<stored::Stored>()?;
+    module.add_function(wrap_pyfunction!(dumps::dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(loads::loads, module)?)?;
+    module.add_function(wrap_pyfunction!(kernels::choose_kernels, module)?)?;
+    module.add_function(wrap_pyfunction!(layouts::read_directly, module)?)?;
     lru_get::install(module)?;
     module.add_class::<rebase::Conflict>()?;
     module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;

@@ -1,14 +1,16 @@
 //! The kernels for x86-64: each copies while it looks for bytes that must be escaped, and says whether there is none.
 
 use std::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
+    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
     _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8, _mm256_loadu_si256,
     _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256,
     _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8,
     _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
 };
 
-use crate::Plain;
+use crate::escape::put_escape;
+use crate::scan::Plain;
+use crate::string::escape_scalar;
 
 const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
@@ -19,7 +21,7 @@ const LAST_CONTROL: i8 = 0x1f;
 /// # Safety
 /// `to` has room for `bytes` and 64 more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
+pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
     let (mut at, length) = (0, bytes.len());
     while at < length {
         let rest = length - at;
@@ -32,11 +34,25 @@ pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
             | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
             | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
         if found != 0 {
-            return false;
+            return at + found.trailing_zeros() as usize;
         }
         at += 64;
     }
-    true
+    length
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn specials_avx2(block: __m256i) -> u32 {
+    let control = _mm256_set1_epi8(LAST_CONTROL);
+    let found = _mm256_or_si256(
+        _mm256_cmpeq_epi8(_mm256_max_epu8(block, control), control),
+        _mm256_or_si256(
+            _mm256_cmpeq_epi8(block, _mm256_set1_epi8(QUOTE)),
+            _mm256_cmpeq_epi8(block, _mm256_set1_epi8(BACKSLASH)),
+        ),
+    );
+    _mm256_movemask_epi8(found).cast_unsigned()
 }
 
 /// For 32 bytes and more: the last block overlaps the one before it.
@@ -44,23 +60,48 @@ pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
 /// # Safety
 /// `to` has room for `bytes`, which are 32 at least.
 #[target_feature(enable = "avx2")]
-pub unsafe fn avx2(bytes: &[u8], to: *mut u8) -> bool {
-    let plain = |at: usize| {
-        // SAFETY: every `at` below leaves 32 bytes behind it, in the slice and in the room.
-        let block = unsafe { _mm256_loadu_si256(bytes.as_ptr().add(at).cast()) };
-        // SAFETY: likewise.
-        unsafe { _mm256_storeu_si256(to.add(at).cast(), block) };
-        let control = _mm256_set1_epi8(LAST_CONTROL);
-        let found = _mm256_or_si256(
-            _mm256_cmpeq_epi8(_mm256_max_epu8(block, control), control),
-            _mm256_or_si256(
-                _mm256_cmpeq_epi8(block, _mm256_set1_epi8(QUOTE)),
-                _mm256_cmpeq_epi8(block, _mm256_set1_epi8(BACKSLASH)),
-            ),
-        );
-        _mm256_movemask_epi8(found) == 0
-    };
-    (0..bytes.len() / 32).all(|n| plain(n * 32)) && plain(bytes.len() - 32)
+pub unsafe fn copy_avx2(bytes: &[u8], to: *mut u8) -> usize {
+    let (mut at, last) = (0, bytes.len() - 32);
+    loop {
+        // SAFETY: `at` leaves 32 bytes behind it, in the slice and in the room.
+        let found = unsafe {
+            let block = _mm256_loadu_si256(bytes.as_ptr().add(at).cast());
+            _mm256_storeu_si256(to.add(at).cast(), block);
+            specials_avx2(block)
+        };
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        if at == last {
+            return bytes.len();
+        }
+        at = (at + 32).min(last);
+    }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "avx2")]
+pub unsafe fn escape_avx2(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let mut at = 0;
+    while bytes.len() - at >= 32 {
+        // SAFETY: 32 bytes are left, and the room is for more than they become.
+        unsafe {
+            let block = _mm256_loadu_si256(bytes.as_ptr().add(at).cast());
+            _mm256_storeu_si256(to.cast(), block);
+            let found = specials_avx2(block);
+            if found == 0 {
+                (at, to) = (at + 32, to.add(32));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    // SAFETY: the room for the rest is what was left of it.
+    unsafe { escape_sse2(bytes.get(at..).unwrap_or_default(), to) }
 }
 
 /// For 8 to 16 bytes, whose two halves overlap; compiled in place, as every x86-64 processor has SSE2.
@@ -84,12 +125,18 @@ pub unsafe fn halves(bytes: &[u8], to: *mut u8) -> bool {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn is_plain(block: __m128i) -> bool {
+    specials_sse2(block) == 0
+}
+
+#[target_feature(enable = "sse2")]
+#[inline]
+pub fn specials_sse2(block: __m128i) -> u32 {
     let control = _mm_set1_epi8(LAST_CONTROL);
     let found = _mm_or_si128(
         _mm_cmpeq_epi8(_mm_max_epu8(block, control), control),
         _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)), _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH))),
     );
-    _mm_movemask_epi8(found) == 0
+    _mm_movemask_epi8(found).cast_unsigned()
 }
 
 /// For 16 bytes and more: the last block overlaps the one before it.
@@ -97,15 +144,76 @@ fn is_plain(block: __m128i) -> bool {
 /// # Safety
 /// `to` has room for `bytes`, which are 16 at least.
 #[target_feature(enable = "sse2")]
-pub unsafe fn sse2(bytes: &[u8], to: *mut u8) -> bool {
-    let plain = |at: usize| {
-        // SAFETY: every `at` below leaves 16 bytes behind it, in the slice and in the room.
-        let block = unsafe { _mm_loadu_si128(bytes.as_ptr().add(at).cast()) };
-        // SAFETY: likewise.
-        unsafe { _mm_storeu_si128(to.add(at).cast(), block) };
-        is_plain(block)
-    };
-    (0..bytes.len() / 16).all(|n| plain(n * 16)) && plain(bytes.len() - 16)
+pub unsafe fn copy_sse2(bytes: &[u8], to: *mut u8) -> usize {
+    let (mut at, last) = (0, bytes.len() - 16);
+    loop {
+        // SAFETY: `at` leaves 16 bytes behind it, in the slice and in the room.
+        let found = unsafe {
+            let block = _mm_loadu_si128(bytes.as_ptr().add(at).cast());
+            _mm_storeu_si128(to.add(at).cast(), block);
+            specials_sse2(block)
+        };
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        if at == last {
+            return bytes.len();
+        }
+        at = (at + 16).min(last);
+    }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "sse2")]
+pub unsafe fn escape_sse2(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let mut at = 0;
+    while bytes.len() - at >= 16 {
+        // SAFETY: 16 bytes are left, and the room is for more than they become.
+        unsafe {
+            let block = _mm_loadu_si128(bytes.as_ptr().add(at).cast());
+            _mm_storeu_si128(to.cast(), block);
+            let found = specials_sse2(block);
+            if found == 0 {
+                (at, to) = (at + 16, to.add(16));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    // SAFETY: the room for the rest is what was left of it.
+    unsafe { escape_scalar(bytes.get(at..).unwrap_or_default(), to) }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub unsafe fn escape_avx512(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let (mut at, length) = (0, bytes.len());
+    while at < length {
+        let rest = length - at;
+        let (lanes, count) = if rest >= 64 { (u64::MAX, 64) } else { ((1 << rest) - 1, rest) };
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is for more than a block becomes.
+        unsafe {
+            let block = _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast());
+            _mm512_storeu_si512(to.cast(), block);
+            let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
+                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
+                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
+            if found == 0 {
+                (at, to) = (at + count, to.add(count));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    to
 }
 
 /// The last block is loaded under a mask, as above.
@@ -139,12 +247,7 @@ pub fn plain_blocks(bytes: &[u8]) -> (usize, bool) {
     for (n, block) in bytes.as_chunks::<16>().0.iter().enumerate() {
         // SAFETY: the block has 16 bytes.
         let block = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
-        let control = _mm_set1_epi8(LAST_CONTROL);
-        let found = _mm_or_si128(
-            _mm_cmpeq_epi8(_mm_max_epu8(block, control), control),
-            _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)), _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH))),
-        );
-        if _mm_movemask_epi8(found) != 0 {
+        if !is_plain(block) {
             return (n * 16, is_ascii);
         }
         is_ascii &= _mm_movemask_epi8(block) == 0;
