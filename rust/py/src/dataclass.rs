@@ -46,9 +46,8 @@ impl Dataclass {
         let get_fields =
             FIELDS.get_or_try_init(py, || py.import("dataclasses")?.getattr("fields").map(Bound::unbind))?;
         // SAFETY: the type is alive, and the function only compared.
-        let is_generic = unsafe {
-            (*class.as_type_ptr()).tp_getattro.is_some_and(|own| std::ptr::fn_addr_eq(own, GENERIC))
-        };
+        let is_generic =
+            unsafe { (*class.as_type_ptr()).tp_getattro.is_some_and(|own| std::ptr::fn_addr_eq(own, GENERIC)) };
         let mut fields = Vec::new();
         let mut is_plain = is_generic;
         for field in get_fields.bind(py).call1((class,))?.try_iter()? {
@@ -157,7 +156,10 @@ impl Field {
 const GENERIC: ffi::getattrofunc = ffi::PyObject_GenericGetAttr;
 
 /// What a class or its bases have under a name, as it stands there.
-fn static_attribute<'py>(class: &Bound<'py, PyType>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+fn static_attribute<'py>(
+    class: &Bound<'py, PyType>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     for base in class.mro() {
         let space = base.getattr("__dict__")?;
         if space.contains(name)? {

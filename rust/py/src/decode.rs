@@ -329,9 +329,8 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
         unsafe {
             let dict = Bound::from_owned_ptr(self.py, dict.as_ptr());
             let (pairs, _) = self.waiting.get(base..).unwrap_or_default().as_chunks::<2>();
-            let is_made = pairs.iter().all(|[key, value]| {
-                ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) == 0
-            });
+            let is_made =
+                pairs.iter().all(|[key, value]| ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) == 0);
             if !is_made {
                 return self.raised(PyErr::fetch(self.py));
             }

@@ -51,7 +51,10 @@ pub fn dumps<'py>(
     }
 }
 
-fn text<'py, const PRETTY: bool>(obj: &Bound<'py, PyAny>, policy: Dumps<'_, 'py, PRETTY>) -> PyResult<Bound<'py, PyBytes>> {
+fn text<'py, const PRETTY: bool>(
+    obj: &Bound<'py, PyAny>,
+    policy: Dumps<'_, 'py, PRETTY>,
+) -> PyResult<Bound<'py, PyBytes>> {
     let py = obj.py();
     within_memory(|| {
         let mut out = Output::new(py, kind_and_length(obj));

@@ -68,7 +68,7 @@ pub fn encode_error(py: Python<'_>, kind: &str, pointer: &str) -> PyErr {
 pub fn decode_error(py: Python<'_>, kind: &str, src: &[u8], index: usize) -> PyErr {
     let before = src.get(..index).unwrap_or(src);
     let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+    let line = before.split(|&byte| byte == b'\n').count();
     let in_line = before.get(line_start..).unwrap_or_default();
     // Bytes that continue a character do not count.
     let column = 1 + in_line.iter().filter(|byte| byte.cast_signed() >= -64).count();

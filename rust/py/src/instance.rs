@@ -4,7 +4,7 @@
 //! names. That is private to the interpreter, see `layouts`.
 
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_ulong};
 use std::ptr::null;
 
 use pyo3::ffi;
@@ -17,8 +17,8 @@ use crate::dict_items::Keys;
 /// The minor version of a tested interpreter, else 0.
 static MINOR: Attached<u8> = Attached::new(0);
 
-const MANAGED_DICT: u64 = 1 << 4;
-const INLINE_VALUES: u64 = 1 << 2;
+const MANAGED_DICT: c_ulong = 1 << 4;
+const INLINE_VALUES: c_ulong = 1 << 2;
 
 /// Where the attributes of a class's instances stand.
 #[derive(Debug)]
@@ -111,14 +111,10 @@ impl Places {
 /// # Safety
 /// `class` is the type of `object`, and the interpreter is of that version, or 0.
 #[inline]
-unsafe fn array(
-    minor: u8,
-    object: *mut ffi::PyObject,
-    class: *mut ffi::PyTypeObject,
-) -> *const *mut ffi::PyObject {
+unsafe fn array(minor: u8, object: *mut ffi::PyObject, class: *mut ffi::PyTypeObject) -> *const *mut ffi::PyObject {
     // SAFETY: as the headers of each version say, where the type has the flag.
     unsafe {
-        let has = |flag: u64| u64::from((*class).tp_flags) & flag != 0;
+        let has = |flag| (*class).tp_flags & flag != 0;
         match minor {
             11 if has(MANAGED_DICT) => *object.cast::<*const *mut ffi::PyObject>().sub(4),
             12 if has(MANAGED_DICT) => {
@@ -161,11 +157,7 @@ pub fn probe(py: Python<'_>, minor: Option<u8>) -> PyResult<()> {
 /// Whether instances of many shapes are read as `getattr` reads them, and none that cannot be.
 fn reads_alike(py: Python<'_>) -> PyResult<bool> {
     let space = PyDict::new(py);
-    py.run(
-        SAMPLES,
-        Some(&space),
-        None,
-    )?;
+    py.run(SAMPLES, Some(&space), None)?;
     let get = |name: &str| space.get_item(name)?.ok_or_else(|| pyo3::exceptions::PyImportError::new_err("a probe"));
     let class = get("Probe")?.cast_into::<PyType>()?;
     let interned = |name: Bound<'_, PyAny>| -> PyResult<Py<PyString>> {

@@ -29,7 +29,8 @@ pub fn loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         failed.set_cause(py, Some(error));
         failed
     })?;
-    let is_constant = data.is_exact_instance_of::<PyMemoryView>() && data.getattr("obj")?.is_exact_instance_of::<PyBytes>();
+    let is_constant =
+        data.is_exact_instance_of::<PyMemoryView>() && data.getattr("obj")?.is_exact_instance_of::<PyBytes>();
     if is_constant && buffer.is_c_contiguous() {
         // SAFETY: so many bytes, which never change, lie there as long as the buffer is held.
         return value(py, unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes()) });
@@ -48,15 +49,13 @@ fn from_str<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         }
     }
     // Not the function that leaves the bytes in the str.
-    match text.encode_utf8() {
-        Ok(bytes) => value(py, bytes.as_bytes()),
-        Err(_) => {
-            let lossy = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
-            let bytes = lossy.cast::<PyBytes>()?.as_bytes();
-            let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), |_| 0);
-            Err(decode_error(py, "a lone surrogate", bytes, at))
-        }
+    if let Ok(bytes) = text.encode_utf8() {
+        return value(py, bytes.as_bytes());
     }
+    let with_surrogates = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    let bytes = with_surrogates.cast::<PyBytes>()?.as_bytes();
+    let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), |_| 0);
+    Err(decode_error(py, "a lone surrogate", bytes, at))
 }
 
 fn value<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {

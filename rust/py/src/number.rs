@@ -11,11 +11,14 @@ const SPLIT: u32 = 1024;
 
 /// The powers of ten that a float holds exactly.
 const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
-    1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
 ];
 
 const INVALID: &str = "invalid number";
+
+/// A number and its length in the text; or what is wrong, and at which byte.
+type Read<'py> = Result<(PyResult<Bound<'py, PyAny>>, usize), (&'static str, usize)>;
 
 /// Digits as they are read: their value as far as it fits, and how many there are.
 struct Digits {
@@ -34,9 +37,9 @@ fn digits(src: &[u8], before: u64) -> Digits {
     Digits { value, count }
 }
 
-/// The number at the start of `src`, and its length there; or what is wrong at which byte.
+/// The number at the start of `src`.
 #[inline]
-pub fn read<'py>(py: Python<'py>, src: &[u8]) -> Result<(PyResult<Bound<'py, PyAny>>, usize), (&'static str, usize)> {
+pub fn read<'py>(py: Python<'py>, src: &[u8]) -> Read<'py> {
     let is_negative = src.first() == Some(&b'-');
     let start = usize::from(is_negative);
     let whole = digits(src.get(start..).unwrap_or_default(), 0);
@@ -58,13 +61,7 @@ pub fn read<'py>(py: Python<'py>, src: &[u8]) -> Result<(PyResult<Bound<'py, PyA
     Ok((integer(py, src.get(start..end).unwrap_or_default(), is_negative), end))
 }
 
-fn float<'py>(
-    py: Python<'py>,
-    src: &[u8],
-    is_negative: bool,
-    whole: Digits,
-    mut end: usize,
-) -> Result<(PyResult<Bound<'py, PyAny>>, usize), (&'static str, usize)> {
+fn float<'py>(py: Python<'py>, src: &[u8], is_negative: bool, whole: Digits, mut end: usize) -> Read<'py> {
     let mut mantissa = Digits { ..whole };
     let mut exponent = 0_i64;
     if src.get(end) == Some(&b'.') {
@@ -89,7 +86,13 @@ fn float<'py>(
         exponent += if sign == Some(b'-') { -value } else { value };
     }
     let value = match exact(&mantissa, exponent) {
-        Some(value) => if is_negative { -value } else { value },
+        Some(value) => {
+            if is_negative {
+                -value
+            } else {
+                value
+            }
+        }
         None => nearest(src.get(..end).unwrap_or_default()),
     };
     if !value.is_finite() {

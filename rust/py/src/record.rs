@@ -184,8 +184,10 @@ pub fn decoded<'py>(py: Python<'py>, src: &[u8], range: Range<usize>, spec: &Fie
     let value = decode::read_only(py, raw)?;
     if let (true, Ok(text)) = (spec.is_time(), value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
-        return moment
-            .map_or_else(|| Err(decode_error(py, "a time that is not RFC 3339", raw, 0)), |moment| Ok(moment.into_any()));
+        return moment.map_or_else(
+            || Err(decode_error(py, "a time that is not RFC 3339", raw, 0)),
+            |moment| Ok(moment.into_any()),
+        );
     }
     Ok(value)
 }

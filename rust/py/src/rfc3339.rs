@@ -1,7 +1,9 @@
 //! Dates and times of the standard library as RFC 3339 text.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess};
+use pyo3::types::{
+    PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess,
+};
 use swisper_simd::Sink;
 
 use crate::encode::{Outcome, Refusal};
@@ -24,19 +26,20 @@ pub fn datetime(out: &mut impl Sink, value: &Bound<'_, PyDateTime>) -> Outcome {
     if let Offset::Uneven = offset {
         let utc = PyTzInfo::utc(value.py())?;
         let moved = value.call_method1("astimezone", (utc,))?.cast_into::<PyDateTime>().map_err(PyErr::from)?;
-        return datetime_at(out, &moved, Offset::Minutes(0));
+        put_datetime(out, &moved, Offset::Minutes(0));
+    } else {
+        put_datetime(out, value, offset);
     }
-    datetime_at(out, value, offset)
+    Ok(())
 }
 
-fn datetime_at(out: &mut impl Sink, value: &Bound<'_, PyDateTime>, offset: Offset) -> Outcome {
+fn put_datetime(out: &mut impl Sink, value: &Bound<'_, PyDateTime>, offset: Offset) {
     out.put(b'"');
     put_date(out, value);
     out.put(b'T');
     put_time(out, value);
     put_offset(out, offset);
     out.put(b'"');
-    Ok(())
 }
 
 /// Appends a date.

@@ -1,5 +1,6 @@
 //! What a type is to the encoder, found out once for each type.
 
+use std::ffi::c_ulong;
 use std::rc::Rc;
 
 use pyo3::ffi;
@@ -199,11 +200,11 @@ fn with_place<T>(
 /// The type is alive, and `minor` is that of the interpreter, or 0.
 #[inline]
 unsafe fn tag(minor: u8, class: *mut ffi::PyTypeObject) -> u32 {
-    const VALID: u64 = 1 << 19;
+    const VALID: c_ulong = 1 << 19;
     // SAFETY: the caller's promise.
     unsafe {
         // From 3.13 on the flag is not kept.
-        let is_valid = minor >= 13 || (minor != 0 && u64::from((*class).tp_flags) & VALID != 0);
+        let is_valid = minor >= 13 || (minor != 0 && (*class).tp_flags & VALID != 0);
         if is_valid { (*class).tp_version_tag } else { 0 }
     }
 }

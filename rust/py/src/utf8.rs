@@ -13,14 +13,15 @@ const BEYOND_TWO_BYTES: u8 = 0xf0;
 
 /// The string that this text stands for, which is not all ASCII.
 pub fn string<'py>(py: Python<'py>, content: &[u8]) -> Result<Bound<'py, PyString>, Bad> {
-    let text = std::str::from_utf8(content).map_err(|error| Bad::Text("bytes that are not UTF-8", error.valid_up_to()))?;
+    let text =
+        std::str::from_utf8(content).map_err(|error| Bad::Text("bytes that are not UTF-8", error.valid_up_to()))?;
     let count = content.iter().filter(|byte| byte.cast_signed() >= -64).count();
     let widest = content.iter().copied().max().unwrap_or_default();
     let most = match widest {
-        0..0x80 => 0x7f,
-        0..BEYOND_LATIN1 => 0xff,
-        0..BEYOND_TWO_BYTES => 0xffff,
-        _ => 0x10_ffff,
+        BEYOND_TWO_BYTES.. => 0x10_ffff,
+        BEYOND_LATIN1.. => 0xffff,
+        0x80.. => 0xff,
+        _ => 0x7f,
     };
     // SAFETY: a new str with room for so many characters, each as wide as the widest, belongs to nobody else yet; all of
     // them are written before it is seen.

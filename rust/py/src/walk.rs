@@ -111,9 +111,9 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
                 Borrowed::<PyAny>::from_ptr(list.py(), ffi::PyList_GET_ITEM(list.as_ptr(), index.cast_signed()))
             };
             self.line(depth);
-            let done = self.scalar(&item).and_then(|is_scalar| {
-                if is_scalar { Ok(()) } else { self.container(&item.to_owned(), depth) }
-            });
+            let done = self
+                .scalar(&item)
+                .and_then(|is_scalar| if is_scalar { Ok(()) } else { self.container(&item.to_owned(), depth) });
             done.map_err(|refusal| refusal.at(index.to_string()))?;
             index += 1;
         }

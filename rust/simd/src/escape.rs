@@ -9,6 +9,8 @@ pub(crate) const fn is_special(byte: u8) -> bool {
 /// For each byte up to the backslash: its escape, padded, and in the last place how long that is.
 static ESCAPES: [[u8; 8]; 0x5d] = escapes();
 
+// What could panic here would do so at compile time.
+#[allow(clippy::indexing_slicing)]
 const fn escapes() -> [[u8; 8]; 0x5d] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut all = [[0; 8]; 0x5d];

@@ -196,8 +196,8 @@ unsafe fn scalar(bytes: &[u8], to: *mut u8) -> usize {
     // SAFETY: the source is a slice, the room is the caller's promise, and they are not the same memory.
     unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     let (words, rest) = bytes.as_chunks::<8>();
-    let is_plain = !words.iter().any(|word| has_special(u64::from_le_bytes(*word)))
-        && !rest.iter().any(|&byte| is_special(byte));
+    let is_plain =
+        !words.iter().any(|word| has_special(u64::from_le_bytes(*word))) && !rest.iter().any(|&byte| is_special(byte));
     if is_plain { bytes.len() } else { 0 }
 }
 

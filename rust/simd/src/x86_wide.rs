@@ -1,13 +1,13 @@
 //! Characters to UTF-8 with VBMI2: each is spread over a lane, and the bytes that count are pressed together.
 
 use std::arch::x86_64::{
-    __m512i, _mm256_cmpeq_epi8_mask, _mm256_cmplt_epu8_mask, _mm256_maskz_loadu_epi8, _mm256_movepi8_mask,
-    _mm256_set1_epi8, _mm256_storeu_si256, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cmpeq_epi16_mask,
-    _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu16_mask, _mm512_cmpge_epu32_mask, _mm512_cmplt_epu16_mask,
-    _mm512_cmplt_epu32_mask, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32,
-    _mm512_extracti64x4_epi64, _mm512_mask_blend_epi16, _mm512_mask_blend_epi32, _mm512_maskz_compress_epi8,
-    _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_or_si512, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_si512, _mm_storeu_si128,
+    __m512i, _mm_storeu_si128, _mm256_cmpeq_epi8_mask, _mm256_cmplt_epu8_mask, _mm256_maskz_loadu_epi8,
+    _mm256_movepi8_mask, _mm256_set1_epi8, _mm256_storeu_si256, _mm512_and_si512, _mm512_castsi512_si256,
+    _mm512_cmpeq_epi16_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu16_mask, _mm512_cmpge_epu32_mask,
+    _mm512_cmplt_epu16_mask, _mm512_cmplt_epu32_mask, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi16,
+    _mm512_cvtepu16_epi32, _mm512_extracti64x4_epi64, _mm512_mask_blend_epi16, _mm512_mask_blend_epi32,
+    _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_or_si512, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_si512,
     _pdep_u64,
 };
 
@@ -173,7 +173,7 @@ unsafe fn spread(units: __m512i, count: usize, to: *mut u8) -> usize {
         );
         bytes = _mm512_mask_blend_epi32(is_four, bytes, _mm512_or_si512(low, high));
     }
-    let below = u64::MAX.checked_shr(64 - 4 * count as u32).unwrap_or(0);
+    let below = if count >= 16 { u64::MAX } else { (1 << (4 * count)) - 1 };
     let kept = below
         & (0x1111_1111_1111_1111
             | _pdep_u64(is_two.into(), 0x2222_2222_2222_2222)
