@@ -8,16 +8,10 @@ pub fn string(out: &mut impl Sink, text: &str) {
     push_string(out, text.as_bytes(), None);
 }
 
-/// Appends an integer.
-#[inline]
-pub fn integer(out: &mut impl Sink, value: i64) {
-    out.append(itoa::Buffer::new().format(value).as_bytes());
-}
-
 /// Appends a finite float so that it reads back as the same float, never as an integer.
 #[inline]
 pub fn float(out: &mut impl Sink, value: f64) {
-    out.append(zmij::Buffer::new().format_finite(value).as_bytes());
+    out.append_short(zmij::Buffer::new().format_finite(value).as_bytes());
 }
 
 #[cfg(test)]

@@ -29,14 +29,8 @@ struct Field {
 pub struct Dataclass {
     fields: Vec<Field>,
     sorted: Vec<usize>,
-    /// None where only `getattr` knows.
+    /// None where every field has a slot, or only `getattr` knows.
     places: Option<Places>,
-}
-
-/// A value that is read: borrowed from the object, or given by it.
-enum Read<'a, 'py> {
-    Borrowed(Borrowed<'a, 'py, PyAny>),
-    Owned(Bound<'py, PyAny>),
 }
 
 impl Dataclass {
@@ -60,7 +54,8 @@ impl Dataclass {
         let mut sorted: Vec<_> = (0..fields.len()).collect();
         let names = fields.iter().map(|field| field.name.bind(py).to_str()).collect::<PyResult<Vec<_>>>()?;
         sorted.sort_by_key(|&at| names.get(at).copied());
-        let places = is_plain.then(|| Places::new(fields.len()));
+        let needs_places = is_plain && fields.iter().any(|field: &Field| field.slot.is_none());
+        let places = needs_places.then(|| Places::new(fields.len()));
         Ok(Self { fields, sorted, places })
     }
 
@@ -71,66 +66,58 @@ impl Dataclass {
         depth: usize,
     ) -> Outcome {
         walk.open(b'{', depth)?;
-        if walk.policy.sorts_keys() {
-            for &at in &self.sorted {
-                self.write_field(walk, object, at, depth)?;
-            }
-        } else {
-            for at in 0..self.fields.len() {
-                self.write_field(walk, object, at, depth)?;
-            }
+        let mut values = self.values(object);
+        for place in 0..self.fields.len() {
+            let at = if walk.policy.sorts_keys() { self.sorted.get(place).copied().unwrap_or(0) } else { place };
+            let Some(field) = self.fields.get(at) else { continue };
+            walk.line(depth);
+            field.write_name(walk.out);
+            walk.colon();
+            // SAFETY: the values were looked for after all Python code that ran.
+            let value = match unsafe { self.stored(object, values, field, at) } {
+                Some(value) => match walk.scalar(&value) {
+                    Ok(true) => continue,
+                    Ok(false) => value.to_owned(),
+                    Err(refusal) => return Err(refusal.at(field.shown(object.py()))),
+                },
+                None => object.getattr(field.name.bind(object.py()))?,
+            };
+            walk.value(&value, depth).map_err(|refusal| refusal.at(field.shown(object.py())))?;
+            values = self.values(object);
         }
         walk.close(b'}', depth, self.fields.is_empty());
         Ok(())
     }
 
+    /// Where an object without slots keeps its values; null if that cannot be read.
     #[inline]
-    fn write_field<S: Sink, P: Policy>(
-        &self,
-        walk: &mut Walk<'_, S, P>,
-        object: &Bound<'_, PyAny>,
-        at: usize,
-        depth: usize,
-    ) -> Outcome {
-        let Some(field) = self.fields.get(at) else { return Ok(()) };
-        walk.line(depth);
-        field.write_name(walk.out);
-        walk.colon();
-        let refused = |refusal: crate::encode::Refusal| refusal.at(field.name.bind(object.py()).to_string_lossy());
-        match self.read(object, field, at)? {
-            Read::Borrowed(value) => {
-                if !walk.scalar(&value).map_err(refused)? {
-                    walk.container(&value.to_owned(), depth).map_err(refused)?;
-                }
-            }
-            Read::Owned(value) => walk.value(&value, depth).map_err(refused)?,
-        }
-        Ok(())
+    fn values(&self, object: &Bound<'_, PyAny>) -> *const *mut ffi::PyObject {
+        let Some(places) = &self.places else { return std::ptr::null() };
+        // SAFETY: the type is that of the object.
+        unsafe { places.values(object, object.get_type_ptr(), self.fields.iter().map(|field| &field.name)) }
     }
 
+    /// The value of a field, borrowed; None if only `getattr` can tell.
+    ///
+    /// # Safety
+    /// `values` are those of the object, and no Python code ran since they were looked for.
     #[inline]
-    fn read<'a, 'py>(&self, object: &'a Bound<'py, PyAny>, field: &Field, at: usize) -> PyResult<Read<'a, 'py>> {
+    unsafe fn stored<'a, 'py>(
+        &self,
+        object: &'a Bound<'py, PyAny>,
+        values: *const *mut ffi::PyObject,
+        field: &Field,
+        at: usize,
+    ) -> Option<Borrowed<'a, 'py, PyAny>> {
         let py = object.py();
         if let Some(slot) = field.slot {
             // SAFETY: the class has a slot there, so its instances have an object or null there.
-            let found = unsafe {
+            return unsafe {
                 Borrowed::from_ptr_or_opt(py, *object.as_ptr().byte_offset(slot).cast::<*mut ffi::PyObject>())
             };
-            if let Some(found) = found {
-                return Ok(Read::Borrowed(found));
-            }
-        } else if let Some(places) = &self.places {
-            // SAFETY: the type is that of the object, and the value is taken before anything else is done.
-            let found = unsafe {
-                let names = self.fields.iter().map(|field| &field.name);
-                let values = places.values(object, object.get_type_ptr(), names);
-                places.get(py, values, at)
-            };
-            if let Some(found) = found {
-                return Ok(Read::Borrowed(found));
-            }
         }
-        object.getattr(field.name.bind(py)).map(Read::Owned)
+        // SAFETY: the caller's promise.
+        unsafe { self.places.as_ref()?.get(py, values, at) }
     }
 }
 
@@ -145,6 +132,11 @@ impl Field {
             length = long.len();
         }
         Ok(Self { name: name.unbind(), text, length, long, slot })
+    }
+
+    #[cold]
+    fn shown(&self, py: Python<'_>) -> String {
+        self.name.bind(py).to_string_lossy().into_owned()
     }
 
     #[inline]

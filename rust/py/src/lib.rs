@@ -33,6 +33,7 @@ mod schema;
 mod sealed;
 mod select;
 mod slots;
+mod small_int;
 mod snapshot;
 mod stored;
 mod text;

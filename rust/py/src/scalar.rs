@@ -4,9 +4,10 @@ use num_bigint::BigInt;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swisper_core::write;
-use swisper_simd::{Sink, push_string, push_units};
+use swisper_simd::{Sink, push_integer, push_string, push_units};
 
 use crate::encode::{Outcome, Refusal};
+use crate::small_int;
 
 /// Appends a str, or one of a subclass, and `after` behind it. No UTF-8 copy stays in the str.
 #[inline]
@@ -24,6 +25,7 @@ pub fn string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>) -
     Ok(())
 }
 
+#[inline(never)]
 fn other_string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>) -> Outcome {
     let object = text.as_ptr();
     // SAFETY: `object` is a str; once it is ready, its characters lie there with as many bytes each as its kind says.
@@ -42,22 +44,33 @@ fn other_string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>)
     if written { Ok(()) } else { Err(Refusal::new("a string with a lone surrogate")) }
 }
 
-/// Appends an int, or one of a subclass.
+/// Appends an int, or one of a subclass, and a comma.
 #[inline]
 pub fn integer(out: &mut impl Sink, number: &Bound<'_, PyAny>) -> Outcome {
+    // SAFETY: `number` is an int.
+    if let Some(value) = unsafe { small_int::value(number) } {
+        push_integer(out, value, b',');
+        return Ok(());
+    }
+    large(out, number)
+}
+
+#[cold]
+fn large(out: &mut impl Sink, number: &Bound<'_, PyAny>) -> Outcome {
     let mut overflow = 0;
     // SAFETY: `number` is an int, of which this cannot fail but by overflow.
-    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &raw mut overflow) };
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &raw mut overflow) };
     if overflow == 0 {
-        write::integer(out, small);
+        push_integer(out, value, b',');
         return Ok(());
     }
     let large: BigInt = number.extract().map_err(|_| Refusal::new("an integer that cannot be read"))?;
     out.append(large.to_string().as_bytes());
+    out.put(b',');
     Ok(())
 }
 
-/// Appends a float, or one of a subclass.
+/// Appends a float, or one of a subclass, and a comma.
 #[inline]
 pub fn float(out: &mut impl Sink, number: &Bound<'_, PyAny>) -> Outcome {
     // SAFETY: `number` is a float.
@@ -66,5 +79,6 @@ pub fn float(out: &mut impl Sink, number: &Bound<'_, PyAny>) -> Outcome {
         return Err(Refusal::new("JSON has no NaN and no infinity"));
     }
     write::float(out, value);
+    out.put(b',');
     Ok(())
 }

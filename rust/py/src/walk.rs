@@ -64,14 +64,10 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
                 return scalar::string(self.out, value, Some(b',')).map(|()| true);
             }
             if class == &raw mut ffi::PyLong_Type {
-                scalar::integer(self.out, value)?;
-                self.out.put(b',');
-                return Ok(true);
+                return scalar::integer(self.out, value).map(|()| true);
             }
             if class == &raw mut ffi::PyFloat_Type {
-                scalar::float(self.out, value)?;
-                self.out.put(b',');
-                return Ok(true);
+                return scalar::float(self.out, value).map(|()| true);
             }
             let (word, length) = if object == ffi::Py_None() {
                 (b"null,\0\0\0", 5)

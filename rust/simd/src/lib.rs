@@ -3,6 +3,7 @@
 //! `unsafe` is here for loads and stores through pointers, within lengths and capacities that were just checked, and
 //! for calls into code that is compiled for a processor feature, right behind the test for that feature.
 
+mod digits;
 mod escape;
 mod level;
 mod scan;
@@ -14,6 +15,7 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_wide;
 
+pub use digits::push_integer;
 pub use level::{Level, level, limit};
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;

@@ -21,6 +21,16 @@ pub fn push_string(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
     // SAFETY: the room holds the quotes, one byte behind them, the bytes and the slack that kernels may write into; no
     // more is counted than was written.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 && bytes.len() <= 64 {
+            if x86::quote_avx512(bytes, to, after.unwrap_or(0)) {
+                out.wrote(bytes.len() + 2 + usize::from(after.is_some()));
+            } else {
+                out.wrote(1);
+                escaped(out, bytes, after);
+            }
+            return;
+        }
         to.write(b'"');
         let plain = copy_plain(bytes, to.add(1));
         if plain == bytes.len() {
@@ -65,6 +75,9 @@ unsafe fn copy_plain(bytes: &[u8], to: *mut u8) -> usize {
         0..8 => unsafe { tiny(bytes, to) },
         // SAFETY: likewise.
         8..=16 => unsafe { halves(bytes, to) },
+        // SAFETY: likewise.
+        #[cfg(target_arch = "x86_64")]
+        17..=32 => unsafe { x86::two_blocks(bytes, to) },
         // SAFETY: likewise.
         _ => return unsafe { copy_long(bytes, to) },
     };
@@ -264,6 +277,20 @@ mod tests {
                 Some(at) => assert!(plain <= at, "{name}: {plain} of {at}"),
                 None => assert_eq!(plain, bytes.len(), "{name}"),
             }
+        }
+        #[cfg(target_arch = "x86_64")]
+        if (16..=32).contains(&bytes.len()) {
+            let mut out = vec![0xee; bytes.len() + SLACK];
+            // SAFETY: as above.
+            assert_eq!(unsafe { x86::two_blocks(bytes, out.as_mut_ptr()) }, special.is_none());
+            assert_eq!(&out[..bytes.len()], bytes);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if bytes.len() <= 64 && level() >= Level::Avx512 {
+            let mut out = vec![0xee; bytes.len() + 3 + SLACK];
+            // SAFETY: as above.
+            assert_eq!(unsafe { x86::quote_avx512(bytes, out.as_mut_ptr(), b',') }, special.is_none());
+            assert_eq!(&out[..bytes.len() + 3], [b"\"", bytes, b"\","].concat());
         }
         for halves in [halves as unsafe fn(&[u8], *mut u8) -> bool, two_words] {
             if (8..=16).contains(&bytes.len()) {

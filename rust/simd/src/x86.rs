@@ -16,6 +16,27 @@ const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
 const LAST_CONTROL: i8 = 0x1f;
 
+/// Writes up to 64 bytes with quotes around them and one byte behind; says whether none of them must be escaped.
+///
+/// # Safety
+/// `to` has room for `bytes`, three and 64 more.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub unsafe fn quote_avx512(bytes: &[u8], to: *mut u8, after: u8) -> bool {
+    let length = bytes.len();
+    let lanes = if length >= 64 { u64::MAX } else { (1 << length) - 1 };
+    // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+    unsafe {
+        let block = _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().cast());
+        to.write(b'"');
+        _mm512_storeu_si512(to.add(1).cast(), block);
+        to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
+        let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
+            | _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(QUOTE))
+            | _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(BACKSLASH));
+        found == 0
+    }
+}
+
 /// The last block is loaded under a mask, so that any length is read in whole blocks.
 ///
 /// # Safety
@@ -137,6 +158,23 @@ pub fn specials_sse2(block: __m128i) -> u32 {
         _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)), _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH))),
     );
     _mm_movemask_epi8(found).cast_unsigned()
+}
+
+/// For 16 to 32 bytes, as two blocks that overlap; compiled in place, as above.
+///
+/// # Safety
+/// `to` has room for `bytes`, which are 16 to 32.
+#[target_feature(enable = "sse2")]
+#[inline]
+pub unsafe fn two_blocks(bytes: &[u8], to: *mut u8) -> bool {
+    let (from, last) = (bytes.as_ptr(), bytes.len() - 16);
+    // SAFETY: both blocks lie inside the slice, and in the room at the same places.
+    unsafe {
+        let (a, b) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(last).cast()));
+        _mm_storeu_si128(to.cast(), a);
+        _mm_storeu_si128(to.add(last).cast(), b);
+        specials_sse2(a) | specials_sse2(b) == 0
+    }
 }
 
 /// For 16 bytes and more: the last block overlaps the one before it.
