@@ -4,7 +4,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
-use swisper_simd::{Sink, push_string};
+#[cfg(target_arch = "x86_64")]
+use swisper_simd::{Avx512, Level, level};
+use swisper_simd::{Chosen, Kernels, Sink, push_string};
 
 use crate::encode::Outcome;
 use crate::instance::Places;
@@ -65,6 +67,35 @@ impl Dataclass {
         object: &Bound<'_, PyAny>,
         depth: usize,
     ) -> Outcome {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 {
+            // SAFETY: the level tells the kind of processor.
+            return unsafe { self.write_avx512(walk, object, depth) };
+        }
+        // SAFETY: this kind is every processor's.
+        unsafe { self.write_with::<Chosen, S, P>(walk, object, depth) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    unsafe fn write_avx512<S: Sink, P: Policy>(
+        &self,
+        walk: &mut Walk<'_, S, P>,
+        object: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
+        // SAFETY: the processor is of that kind.
+        unsafe { self.write_with::<Avx512, S, P>(walk, object, depth) }
+    }
+
+    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    #[inline(always)]
+    unsafe fn write_with<K: Kernels, S: Sink, P: Policy>(
+        &self,
+        walk: &mut Walk<'_, S, P>,
+        object: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
         walk.open(b'{', depth)?;
         let mut values = self.values(object);
         for place in 0..self.fields.len() {
@@ -75,7 +106,8 @@ impl Dataclass {
             walk.colon();
             // SAFETY: the values were looked for after all Python code that ran.
             let value = match unsafe { self.stored(object, values, field, at) } {
-                Some(value) => match walk.scalar(&value) {
+                // SAFETY: the caller's promise.
+                Some(value) => match unsafe { walk.scalar_with::<K>(&value) } {
                     Ok(true) => continue,
                     Ok(false) => value.to_owned(),
                     Err(refusal) => return Err(refusal.at(field.shown(object.py()))),

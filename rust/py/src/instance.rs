@@ -136,13 +136,13 @@ class Probe:
     pass
 names = [f'a{n}' for n in range(40)]
 samples = []
-for count in (0, 1, 2, 3, 7, 20, 29):
+for count in (29, 20, 7, 3, 2, 1, 0):
     for order in (names[:count], names[count::-1]):
         samples.append(Probe())
         for name in order:
             setattr(samples[-1], name, object())
-del samples[-3].a1
-vars(samples[2])
+del samples[4].a1
+vars(samples[5])
 ";
 
 /// Finds out whether the running interpreter can be read directly; `minor` is given for a tested one.

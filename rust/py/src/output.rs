@@ -33,8 +33,9 @@ pub struct OutOfMemory;
 pub struct Output<'py> {
     py: Python<'py>,
     start: *mut u8,
-    length: usize,
-    capacity: usize,
+    /// Behind what was written.
+    place: *mut u8,
+    end: *mut u8,
     scratch: Vec<u8>,
     /// An owned bytes object of the size of the capacity, which nobody else has seen; null as long as the text is short.
     object: *mut ffi::PyObject,
@@ -47,18 +48,31 @@ impl<'py> Output<'py> {
         let mut scratch = SCRATCH.replace(py, Vec::new());
         scratch.clear();
         scratch.reserve(SHORT);
-        let (start, capacity) = (scratch.as_mut_ptr(), scratch.capacity());
-        Self { py, start, length: 0, capacity, scratch, object: null_mut(), key }
+        let mut made = Self { py, start: null_mut(), place: null_mut(), end: null_mut(), scratch, object: null_mut(), key };
+        let (start, capacity) = (made.scratch.as_mut_ptr(), made.scratch.capacity());
+        made.place(start, 0, capacity);
+        made
+    }
+
+    /// Where the text lies from now on.
+    fn place(&mut self, start: *mut u8, length: usize, capacity: usize) {
+        self.start = start;
+        self.place = start.wrapping_add(length);
+        self.end = start.wrapping_add(capacity);
+    }
+
+    fn length(&self) -> usize {
+        self.place.addr() - self.start.addr()
     }
 
     #[cold]
     #[inline(never)]
     fn grow(&mut self, more: usize) {
-        let needed = self.length + more;
+        let (needed, capacity) = (self.length() + more, self.end.addr() - self.start.addr());
         let grown = if self.object.is_null() {
             self.move_out(self.first_size(needed))
         } else {
-            self.resize(needed.max(self.capacity + self.capacity / if self.capacity < LARGE { 1 } else { 4 }))
+            self.resize(needed.max(capacity + capacity / if capacity < LARGE { 1 } else { 4 }))
         };
         if grown.is_err() {
             std::panic::resume_unwind(Box::new(OutOfMemory));
@@ -79,27 +93,30 @@ impl<'py> Output<'py> {
                 return Err(PyErr::fetch(self.py));
             }
             let start = ffi::PyBytes_AS_STRING(object).cast_mut().cast::<u8>();
-            start.copy_from_nonoverlapping(self.start, self.length);
-            (self.object, self.start, self.capacity) = (object, start, size);
+            let length = self.length();
+            start.copy_from_nonoverlapping(self.start, length);
+            self.object = object;
+            self.place(start, length, size);
         }
         Ok(())
     }
 
     fn resize(&mut self, size: usize) -> PyResult<()> {
+        let length = self.length();
         // SAFETY: the object is ours alone. Where this fails, it is freed and the pointer set to null.
         unsafe {
             if _PyBytes_Resize(&raw mut self.object, size.try_into()?) != 0 {
-                (self.start, self.capacity, self.length) = (null_mut(), 0, 0);
+                self.place(null_mut(), 0, 0);
                 return Err(PyErr::fetch(self.py));
             }
-            (self.start, self.capacity) = (ffi::PyBytes_AS_STRING(self.object).cast_mut().cast(), size);
+            self.place(ffi::PyBytes_AS_STRING(self.object).cast_mut().cast(), length, size);
         }
         Ok(())
     }
 
     /// The text as an object.
     pub fn finish(mut self) -> PyResult<Bound<'py, PyBytes>> {
-        let (py, length) = (self.py, self.length);
+        let (py, length) = (self.py, self.length());
         if self.object.is_null() {
             // SAFETY: so much of the buffer was written.
             return Ok(PyBytes::new(py, unsafe { std::slice::from_raw_parts(self.start, length) }));
@@ -107,13 +124,13 @@ impl<'py> Output<'py> {
         if let Some(place) = LAST.get(self.key % SIZES) {
             place.replace(py, (self.key, length));
         }
-        if self.capacity - length > length / 8 {
+        if self.end.addr() - self.place.addr() > length / 8 {
             self.resize(length)?;
         } else {
             // To give back a small rest would cost more: the pages behind it come and go with each call.
             // SAFETY: the object has more room than its size will say, for the zero at its end too.
             unsafe {
-                self.start.add(length).write(0);
+                self.place.write(0);
                 (*self.object.cast::<ffi::PyVarObject>()).ob_size = length.try_into()?;
             }
         }
@@ -135,27 +152,29 @@ impl Drop for Output<'_> {
 unsafe impl Sink for Output<'_> {
     #[inline]
     fn room(&mut self, more: usize) -> *mut u8 {
-        if self.capacity - self.length < more {
+        if self.end.addr() - self.place.addr() < more {
             self.grow(more);
         }
-        // SAFETY: the length is within the capacity.
-        unsafe { self.start.add(self.length) }
+        self.place
     }
 
     #[inline]
     unsafe fn wrote(&mut self, count: usize) {
-        self.length += count;
+        // SAFETY: the caller's promise.
+        self.place = unsafe { self.place.add(count) };
     }
 
     #[inline]
     fn last_byte(&mut self) -> Option<&mut u8> {
         // SAFETY: the byte before the end, if there is one.
-        (self.length > 0).then(|| unsafe { &mut *self.start.add(self.length - 1) })
+        (self.place != self.start).then(|| unsafe { &mut *self.place.sub(1) })
     }
 
     #[inline]
     fn drop_byte(&mut self) {
-        self.length = self.length.saturating_sub(1);
+        if self.place != self.start {
+            self.place = self.place.wrapping_sub(1);
+        }
     }
 }
 

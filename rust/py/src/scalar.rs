@@ -4,7 +4,7 @@ use num_bigint::BigInt;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swisper_core::write;
-use swisper_simd::{Sink, push_integer, push_string, push_units};
+use swisper_simd::{Chosen, Kernels, Sink, push_integer, push_string_with, push_units};
 
 use crate::encode::{Outcome, Refusal};
 use crate::small_int;
@@ -12,6 +12,17 @@ use crate::small_int;
 /// Appends a str, or one of a subclass, and `after` behind it. No UTF-8 copy stays in the str.
 #[inline]
 pub fn string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>) -> Outcome {
+    // SAFETY: this kind is every processor's.
+    unsafe { string_with::<Chosen>(out, text, after) }
+}
+
+/// The same with given kernels.
+///
+/// # Safety
+/// The processor is of that kind.
+#[allow(clippy::inline_always)] // Else it is not compiled for that kind.
+#[inline(always)]
+pub unsafe fn string_with<K: Kernels>(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>) -> Outcome {
     let object = text.as_ptr();
     // SAFETY: `object` is a str. A compact ASCII one holds its characters behind its header, as many bytes as it has
     // code points, for as long as it lives (PEP 393).
@@ -20,7 +31,7 @@ pub fn string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: Option<u8>) -
             return other_string(out, text, after);
         }
         let length = usize::try_from(ffi::PyUnicode_GET_LENGTH(object)).unwrap_or_default();
-        push_string(out, std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object), length), after);
+        push_string_with::<K>(out, std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object), length), after);
     }
     Ok(())
 }

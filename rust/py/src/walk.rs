@@ -6,7 +6,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use swisper_core::json::MAX_DEPTH;
-use swisper_simd::Sink;
+#[cfg(target_arch = "x86_64")]
+use swisper_simd::{Avx512, Level, level};
+use swisper_simd::{Chosen, Kernels, Sink};
 
 use crate::dict_items::items;
 use crate::encode::{Outcome, Refusal};
@@ -54,14 +56,24 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     }
 
     /// Whether it was one; no Python code runs.
-    #[inline]
     pub fn scalar(&mut self, value: &Bound<'_, PyAny>) -> Result<bool, Refusal> {
+        // SAFETY: this kind is every processor's.
+        unsafe { self.scalar_with::<Chosen>(value) }
+    }
+
+    /// The same with given kernels.
+    ///
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
+    #[inline(always)]
+    pub unsafe fn scalar_with<K: Kernels>(&mut self, value: &Bound<'_, PyAny>) -> Result<bool, Refusal> {
         let object = value.as_ptr();
         // SAFETY: only addresses are compared, and the type of an object that lives is read.
         unsafe {
             let class = ffi::Py_TYPE(object);
             if class == &raw mut ffi::PyUnicode_Type {
-                return scalar::string(self.out, value, Some(b',')).map(|()| true);
+                return scalar::string_with::<K>(self.out, value, Some(b',')).map(|()| true);
             }
             if class == &raw mut ffi::PyLong_Type {
                 return scalar::integer(self.out, value).map(|()| true);
@@ -99,6 +111,25 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
 
     /// A list, or one of a subclass.
     pub fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 {
+            // SAFETY: the level tells the kind of processor.
+            return unsafe { self.list_avx512(list, depth) };
+        }
+        // SAFETY: this kind is every processor's.
+        unsafe { self.list_with::<Chosen>(list, depth) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    unsafe fn list_avx512(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
+        // SAFETY: the processor is of that kind.
+        unsafe { self.list_with::<Avx512>(list, depth) }
+    }
+
+    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    #[inline(always)]
+    unsafe fn list_with<K: Kernels>(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
         self.open(b'[', depth)?;
         let (mut index, length) = (0, list.len());
         while index < list.len() {
@@ -107,9 +138,12 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
                 Borrowed::<PyAny>::from_ptr(list.py(), ffi::PyList_GET_ITEM(list.as_ptr(), index.cast_signed()))
             };
             self.line(depth);
-            let done = self
-                .scalar(&item)
-                .and_then(|is_scalar| if is_scalar { Ok(()) } else { self.container(&item.to_owned(), depth) });
+            // SAFETY: the caller's promise.
+            let done = match unsafe { self.scalar_with::<K>(&item) } {
+                Ok(true) => Ok(()),
+                Ok(false) => self.container(&item.to_owned(), depth),
+                Err(refusal) => Err(refusal),
+            };
             done.map_err(|refusal| refusal.at(index.to_string()))?;
             index += 1;
         }
@@ -136,14 +170,35 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
         if self.policy.sorts_keys() {
             return self.sorted(dict.iter().collect(), depth);
         }
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 {
+            // SAFETY: the level tells the kind of processor.
+            return unsafe { self.dict_avx512(dict, depth) };
+        }
+        // SAFETY: this kind is every processor's.
+        unsafe { self.dict_with::<Chosen>(dict, depth) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    unsafe fn dict_avx512(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
+        // SAFETY: the processor is of that kind.
+        unsafe { self.dict_with::<Avx512>(dict, depth) }
+    }
+
+    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    #[inline(always)]
+    unsafe fn dict_with<K: Kernels>(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
         self.open(b'{', depth)?;
         let length = dict.len();
         // SAFETY: the members are read anew after anything that may run Python code.
         let mut members = unsafe { items(dict) };
         while let Some((key, item)) = members.next() {
             self.line(depth);
-            self.key(&key)?;
-            match self.scalar(&item) {
+            // SAFETY: the caller's promise.
+            unsafe { self.key_with::<K>(&key) }?;
+            // SAFETY: likewise.
+            match unsafe { self.scalar_with::<K>(&item) } {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(refusal) => return Err(refusal.at(name(&key))),
@@ -184,10 +239,17 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
         Ok(())
     }
 
-    #[inline]
     fn key(&mut self, key: &Bound<'_, PyAny>) -> Outcome {
+        // SAFETY: this kind is every processor's.
+        unsafe { self.key_with::<Chosen>(key) }
+    }
+
+    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    #[inline(always)]
+    unsafe fn key_with<K: Kernels>(&mut self, key: &Bound<'_, PyAny>) -> Outcome {
         if key.is_exact_instance_of::<PyString>() {
-            scalar::string(self.out, key, Some(b':'))?;
+            // SAFETY: it is a str; the rest is the caller's promise.
+            unsafe { scalar::string_with::<K>(self.out, key, Some(b':')) }?;
         } else {
             P::other_key(self, key)?;
         }

@@ -9,9 +9,9 @@ pub enum Level {
     /// What every processor of this architecture has.
     Baseline = 1,
     Avx2,
-    /// Masked loads of 64 bytes (BW, VL).
+    /// Masked loads of 32 and 64 bytes (BW, VL, BMI2).
     Avx512,
-    /// The same, and bytes pressed together under a mask (VBMI2, BMI2).
+    /// The same, and bytes pressed together under a mask (VBMI2).
     Vbmi2,
 }
 
@@ -44,10 +44,10 @@ fn found() -> Level {
     if !is_x86_feature_detected!("avx2") || !is_x86_feature_detected!("popcnt") {
         return Level::Baseline;
     }
-    if !is_x86_feature_detected!("avx512bw") || !is_x86_feature_detected!("avx512vl") {
+    if !is_x86_feature_detected!("bmi2") || !is_x86_feature_detected!("avx512bw") || !is_x86_feature_detected!("avx512vl") {
         return Level::Avx2;
     }
-    if is_x86_feature_detected!("avx512vbmi2") && is_x86_feature_detected!("bmi2") {
+    if is_x86_feature_detected!("avx512vbmi2") {
         Level::Vbmi2
     } else {
         Level::Avx512

@@ -13,28 +13,54 @@ pub(crate) const PIECE: usize = 1024;
 /// The longest escape: `\u0000`.
 pub(crate) const WORST: usize = 6;
 
+/// How strings are quoted in a loop that is compiled for one kind of processor.
+pub trait Kernels {
+    /// Writes `bytes` behind a quote, up to one that must be escaped or some place before it, and gives how many; behind
+    /// all of them the closing quote and `after`.
+    ///
+    /// # Safety
+    /// `to` has room for the bytes, three and 64 more, and the processor is of that kind.
+    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize;
+}
+
+/// The kernel that the processor has, chosen at each call.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen;
+
+impl Kernels for Chosen {
+    #[inline]
+    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe {
+            to.write(b'"');
+            let plain = copy_plain(bytes, to.add(1));
+            to.add(plain + 1).cast::<[u8; 2]>().write([b'"', after]);
+            plain
+        }
+    }
+}
+
 /// Appends bytes of ASCII or UTF-8 as a JSON string with its quotes, and `after` behind it: a colon, if it is the name of
 /// a member, or a comma.
 #[inline]
 pub fn push_string(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
+    // SAFETY: this kind is every processor's.
+    unsafe { push_string_with::<Chosen>(out, bytes, after) };
+}
+
+/// The same with given kernels.
+///
+/// # Safety
+/// The processor is of that kind.
+#[allow(clippy::inline_always)] // Else it is not compiled for that kind.
+#[inline(always)]
+pub unsafe fn push_string_with<K: Kernels>(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
     let to = out.room(bytes.len() + 3 + SLACK);
     // SAFETY: the room holds the quotes, one byte behind them, the bytes and the slack that kernels may write into; no
     // more is counted than was written.
     unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 && bytes.len() <= 64 {
-            if x86::quote_avx512(bytes, to, after.unwrap_or(0)) {
-                out.wrote(bytes.len() + 2 + usize::from(after.is_some()));
-            } else {
-                out.wrote(1);
-                escaped(out, bytes, after);
-            }
-            return;
-        }
-        to.write(b'"');
-        let plain = copy_plain(bytes, to.add(1));
+        let plain = K::quote(bytes, to, after.unwrap_or(0));
         if plain == bytes.len() {
-            to.add(plain + 1).cast::<[u8; 2]>().write([b'"', after.unwrap_or(0)]);
             out.wrote(plain + 2 + usize::from(after.is_some()));
         } else {
             out.wrote(plain + 1);
@@ -45,6 +71,7 @@ pub fn push_string(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
 
 /// The rest of a string, from a byte on that must be escaped.
 #[cold]
+#[inline(never)]
 fn escaped(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
     for piece in bytes.chunks(PIECE) {
         let to = out.room(WORST * piece.len() + SLACK);
@@ -286,11 +313,13 @@ mod tests {
             assert_eq!(&out[..bytes.len()], bytes);
         }
         #[cfg(target_arch = "x86_64")]
-        if bytes.len() <= 64 && level() >= Level::Avx512 {
+        if level() >= Level::Avx512 {
             let mut out = vec![0xee; bytes.len() + 3 + SLACK];
             // SAFETY: as above.
-            assert_eq!(unsafe { x86::quote_avx512(bytes, out.as_mut_ptr(), b',') }, special.is_none());
-            assert_eq!(&out[..bytes.len() + 3], [b"\"", bytes, b"\","].concat());
+            let plain = unsafe { x86::Avx512::quote(bytes, out.as_mut_ptr(), b',') };
+            assert!(plain <= special.unwrap_or(plain) && (plain == bytes.len()) == special.is_none());
+            assert_eq!(&out[..=plain], [b"\"", &bytes[..plain]].concat());
+            assert!(special.is_some() || out[plain + 1..plain + 3] == *b"\",");
         }
         for halves in [halves as unsafe fn(&[u8], *mut u8) -> bool, two_words] {
             if (8..=16).contains(&bytes.len()) {

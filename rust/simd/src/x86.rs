@@ -3,38 +3,61 @@
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
     _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8, _mm256_loadu_si256,
-    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256,
+    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _bzhi_u32, _mm256_maskz_loadu_epi8, _mm256_mask_cmplt_epu8_mask, _mm256_cmpeq_epi8_mask,
     _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8,
     _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
 };
 
 use crate::escape::put_escape;
 use crate::scan::Plain;
-use crate::string::escape_scalar;
+use crate::string::{Kernels, escape_scalar};
 
 const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
 const LAST_CONTROL: i8 = 0x1f;
 
-/// Writes up to 64 bytes with quotes around them and one byte behind; says whether none of them must be escaped.
+/// With masked loads of 32 and 64 bytes (BW, VL, BMI2).
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512;
+
+impl Kernels for Avx512 {
+    #[allow(clippy::inline_always)] // Intrinsics are compiled in place only in a function that is for the processor.
+    #[inline(always)]
+    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize {
+        let length = bytes.len();
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+        unsafe {
+            to.write(b'"');
+            let plain = if length <= 32 {
+                short_avx512(bytes, to.add(1))
+            } else {
+                copy_avx512(bytes, to.add(1))
+            };
+            to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
+            plain
+        }
+    }
+}
+
+/// For up to 32 bytes.
 ///
 /// # Safety
-/// `to` has room for `bytes`, three and 64 more.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub unsafe fn quote_avx512(bytes: &[u8], to: *mut u8, after: u8) -> bool {
-    let length = bytes.len();
-    let lanes = if length >= 64 { u64::MAX } else { (1 << length) - 1 };
+/// `to` has room for 32 bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> usize {
+    let lanes = _bzhi_u32(u32::MAX, bytes.len() as u32);
     // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
-    unsafe {
-        let block = _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().cast());
-        to.write(b'"');
-        _mm512_storeu_si512(to.add(1).cast(), block);
-        to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
-        let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
-            | _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(QUOTE))
-            | _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(BACKSLASH));
-        found == 0
-    }
+    let block = unsafe {
+        let block = _mm256_maskz_loadu_epi8(lanes, bytes.as_ptr().cast());
+        _mm256_storeu_si256(to.cast(), block);
+        block
+    };
+    let found = _mm256_mask_cmplt_epu8_mask(lanes, block, _mm256_set1_epi8(0x20))
+        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(QUOTE))
+        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(BACKSLASH));
+    if found == 0 { bytes.len() } else { found.trailing_zeros() as usize }
 }
 
 /// The last block is loaded under a mask, so that any length is read in whole blocks.
