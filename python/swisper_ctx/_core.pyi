@@ -410,10 +410,10 @@ _NewBlock: TypeAlias = tuple[bytes, str, int, int, bytes]
 _Block: TypeAlias = tuple[bytes, str, int, int, bytes | _Sealed | None]
 
 @final
-@final
 class Stored:
     """A field of a snapshot as it is stored: `dumps` copies its text, `plain` decodes it."""
 
+@final
 class Snapshot:
     """The content of a session at one version, immutable; what did not change is shared with other versions."""
 

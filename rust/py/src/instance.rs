@@ -116,10 +116,13 @@ unsafe fn array(minor: u8, object: *mut ffi::PyObject, class: *mut ffi::PyTypeOb
     unsafe {
         let has = |flag| (*class).tp_flags & flag != 0;
         match minor {
-            11 if has(MANAGED_DICT) => *object.cast::<*const *mut ffi::PyObject>().sub(4),
+            11 if has(MANAGED_DICT) => {
+                let values = *object.cast::<*const *mut ffi::PyObject>().sub(4);
+                if values.is_null() { shared(*object.cast::<*mut ffi::PyDictObject>().sub(3), class) } else { values }
+            }
             12 if has(MANAGED_DICT) => {
-                let tagged = *object.cast::<*const u8>().sub(3);
-                if tagged.addr() & 1 == 1 { tagged.add(1).cast() } else { null() }
+                let tagged = *object.cast::<*mut u8>().sub(3);
+                if tagged.addr() & 1 == 1 { tagged.add(1).cast() } else { shared(tagged.cast(), class) }
             }
             13 if has(INLINE_VALUES) => {
                 let inline = object.byte_offset((*class).tp_basicsize).cast::<Inline>();
@@ -127,6 +130,19 @@ unsafe fn array(minor: u8, object: *mut ffi::PyObject, class: *mut ffi::PyTypeOb
             }
             _ => null(),
         }
+    }
+}
+
+/// The array of an object whose `__dict__` was asked for, but still shares the names of its class (3.11, 3.12).
+///
+/// # Safety
+/// `dict` is null or that of an instance of `class`.
+#[inline]
+unsafe fn shared(dict: *mut ffi::PyDictObject, class: *mut ffi::PyTypeObject) -> *const *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let keys = (*class.cast::<ffi::PyHeapTypeObject>()).ht_cached_keys;
+        if dict.is_null() || (*dict).ma_keys.cast() != keys { null() } else { (*dict).ma_values.cast() }
     }
 }
 

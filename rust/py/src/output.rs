@@ -48,7 +48,8 @@ impl<'py> Output<'py> {
         let mut scratch = SCRATCH.replace(py, Vec::new());
         scratch.clear();
         scratch.reserve(SHORT);
-        let mut made = Self { py, start: null_mut(), place: null_mut(), end: null_mut(), scratch, object: null_mut(), key };
+        let mut made =
+            Self { py, start: null_mut(), place: null_mut(), end: null_mut(), scratch, object: null_mut(), key };
         let (start, capacity) = (made.scratch.as_mut_ptr(), made.scratch.capacity());
         made.place(start, 0, capacity);
         made

@@ -44,14 +44,13 @@ fn found() -> Level {
     if !is_x86_feature_detected!("avx2") || !is_x86_feature_detected!("popcnt") {
         return Level::Baseline;
     }
-    if !is_x86_feature_detected!("bmi2") || !is_x86_feature_detected!("avx512bw") || !is_x86_feature_detected!("avx512vl") {
+    if !is_x86_feature_detected!("bmi2")
+        || !is_x86_feature_detected!("avx512bw")
+        || !is_x86_feature_detected!("avx512vl")
+    {
         return Level::Avx2;
     }
-    if is_x86_feature_detected!("avx512vbmi2") {
-        Level::Vbmi2
-    } else {
-        Level::Avx512
-    }
+    if is_x86_feature_detected!("avx512vbmi2") { Level::Vbmi2 } else { Level::Avx512 }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -20,6 +20,6 @@ pub use level::{Level, level, limit};
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;
 pub use string::{Chosen, Kernels, push_string, push_string_with};
+pub use wide::{Unit, push_units};
 #[cfg(target_arch = "x86_64")]
 pub use x86::Avx512;
-pub use wide::{Unit, push_units};

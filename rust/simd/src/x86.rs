@@ -1,11 +1,12 @@
 //! The kernels for x86-64: each copies while it looks for bytes that must be escaped, and says whether there is none.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8, _mm256_loadu_si256,
-    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _bzhi_u32, _mm256_maskz_loadu_epi8, _mm256_mask_cmplt_epu8_mask, _mm256_cmpeq_epi8_mask,
-    _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8,
-    _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
+    __m128i, __m256i, _bzhi_u32, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
+    _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8,
+    _mm256_cmpeq_epi8_mask, _mm256_loadu_si256, _mm256_mask_cmplt_epu8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm512_cmpeq_epi8_mask,
+    _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8, _mm512_movepi8_mask,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
 };
 
 use crate::escape::put_escape;
@@ -28,11 +29,7 @@ impl Kernels for Avx512 {
         // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
         unsafe {
             to.write(b'"');
-            let plain = if length <= 32 {
-                short_avx512(bytes, to.add(1))
-            } else {
-                copy_avx512(bytes, to.add(1))
-            };
+            let plain = if length <= 32 { short_avx512(bytes, to.add(1)) } else { copy_avx512(bytes, to.add(1)) };
             to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
             plain
         }
