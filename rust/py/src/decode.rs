@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use swisper_core::json::MAX_DEPTH;
 
+use crate::attached::Attached;
 use crate::error::decode_error;
 use crate::text::Strings;
 use crate::{number, readonly, text};
@@ -56,8 +57,23 @@ pub fn values<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     Decoder::<false>::new(py, src, MAX_DEPTH + 1).whole()
 }
 
+/// The stack of the last decoder, empty: it need not grow again each time.
+static WAITING: Attached<Stack> = Attached::new(Stack(Vec::new()));
+
+/// A stack that has grown larger is not kept.
+const LARGEST: usize = 4096;
+
+#[derive(Default)]
+struct Stack(Vec<NonNull<ffi::PyObject>>);
+
+// SAFETY: it is only touched through `Attached`, by one thread at a time.
+unsafe impl Send for Stack {}
+
 impl<const FROZEN: bool> Drop for Decoder<'_, '_, FROZEN> {
     fn drop(&mut self) {
+        if self.waiting.is_empty() && self.waiting.capacity() <= LARGEST {
+            WAITING.replace(self.py, Stack(std::mem::take(&mut self.waiting)));
+        }
         for object in self.waiting.drain(..) {
             // SAFETY: the stack owns what is left on it.
             unsafe { ffi::Py_DECREF(object.as_ptr()) };
@@ -67,7 +83,7 @@ impl<const FROZEN: bool> Drop for Decoder<'_, '_, FROZEN> {
 
 impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
     fn new(py: Python<'py>, src: &'a [u8], deepest: usize) -> Self {
-        Self { py, src, at: 0, deepest, strings: text::strings(), waiting: Vec::new(), failure: None }
+        Self { py, src, at: 0, deepest, strings: text::strings(), waiting: WAITING.replace(py, Stack::default()).0, failure: None }
     }
 
     fn whole(mut self) -> PyResult<Bound<'py, PyAny>> {

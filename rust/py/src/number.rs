@@ -26,15 +26,34 @@ struct Digits {
     count: usize,
 }
 
-/// The digits at the start, behind others.
+/// The digits at the start, behind others: eight at a time, then one by one.
 #[inline]
 fn digits(src: &[u8], before: u64) -> Digits {
     let (mut value, mut count) = (before, 0);
+    while let Some(eight) = src.get(count..).and_then(<[u8]>::first_chunk).and_then(|chunk| eight_digits(*chunk)) {
+        value = value.wrapping_mul(100_000_000).wrapping_add(eight);
+        count += 8;
+    }
     while let Some(digit) = src.get(count).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         value = value.wrapping_mul(10).wrapping_add(digit.into());
         count += 1;
     }
     Digits { value, count }
+}
+
+/// The value of eight digits, if that is what they are (D. Lemire, "Quickly parsing eight digits", 2018).
+#[inline]
+fn eight_digits(chunk: [u8; 8]) -> Option<u64> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let word = u64::from_le_bytes(chunk);
+    let high = 0xf0f0_f0f0_f0f0_f0f0;
+    if word & high != ZEROS || word.wrapping_add(0x0606_0606_0606_0606) & high != ZEROS {
+        return None;
+    }
+    let ones = word - ZEROS;
+    let twos = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff)
 }
 
 /// The number at the start of `src`.
@@ -116,7 +135,8 @@ fn exact(mantissa: &Digits, exponent: i64) -> Option<f64> {
 }
 
 fn nearest(text: &[u8]) -> f64 {
-    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+    // SAFETY: it was just read: digits, signs, a point and an exponent. To look again takes a tenth of the time.
+    unsafe { std::str::from_utf8_unchecked(text) }.parse().unwrap_or(f64::NAN)
 }
 
 /// A long integer.

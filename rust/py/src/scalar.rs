@@ -3,8 +3,7 @@
 use num_bigint::BigInt;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use swisper_core::write;
-use swisper_simd::{Chosen, Kernels, Sink, push_integer, push_string_with, push_units};
+use swisper_simd::{Chosen, Kernels, Sink, push_float, push_integer, push_string_with, push_units};
 
 use crate::encode::{Outcome, Refusal};
 use crate::small_int;
@@ -89,7 +88,6 @@ pub fn float(out: &mut impl Sink, number: &Bound<'_, PyAny>) -> Outcome {
     if !value.is_finite() {
         return Err(Refusal::new("JSON has no NaN and no infinity"));
     }
-    write::float(out, value);
-    out.put(b',');
+    push_float(out, value, b',');
     Ok(())
 }

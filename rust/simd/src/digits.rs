@@ -19,50 +19,55 @@ pub fn push_integer(out: &mut impl Sink, value: i64, after: u8) {
     }
 }
 
+/// The digits that a number has, found before any of them is: where the text ends then waits for no division.
+#[inline]
+fn count(value: u64) -> usize {
+    // What could panic here would do so at compile time.
+    #[allow(clippy::indexing_slicing)]
+    const POWERS: [u64; 20] = {
+        let mut powers = [1; 20];
+        let mut at = 1;
+        while at < powers.len() {
+            powers[at] = powers[at - 1] * 10;
+            at += 1;
+        }
+        // The first is for zero, which has a digit too.
+        powers[0] = 0;
+        powers
+    };
+    // 1233 / 4096 is a little more than log 2.
+    let about = (((64 - (value | 1).leading_zeros()) * 1233) >> 12) as usize;
+    about + usize::from(POWERS.get(about).is_some_and(|&power| value >= power))
+}
+
 /// # Safety
-/// `to` has room for 24 bytes.
+/// `to` has room for 32 bytes.
 #[inline]
 unsafe fn put(to: *mut u8, value: u64) -> *mut u8 {
-    // SAFETY: three words at most.
+    let digits = count(value);
+    // SAFETY: three words at most, each of which begins within the digits.
     unsafe {
         if value < EIGHT {
-            put_first(to, value)
+            put_word(to, spread(value) >> (64 - 8 * digits));
         } else if value < EIGHT * EIGHT {
-            put_rest(put_first(to, value / EIGHT), value % EIGHT)
+            put_word(to, spread(value / EIGHT) >> (128 - 8 * digits));
+            put_word(to.add(digits - 8), spread(value % EIGHT));
         } else {
             let upper = value / EIGHT;
-            put_rest(put_rest(put_first(to, upper / EIGHT), upper % EIGHT), value % EIGHT)
+            put_word(to, spread(upper / EIGHT) >> (192 - 8 * digits));
+            put_word(to.add(digits - 16), spread(upper % EIGHT));
+            put_word(to.add(digits - 8), spread(value % EIGHT));
         }
+        to.add(digits)
     }
 }
 
-/// Writes a number of up to eight digits without zeros before it.
-///
 /// # Safety
 /// `to` has room for 8 bytes.
 #[inline]
-unsafe fn put_first(to: *mut u8, value: u64) -> *mut u8 {
-    let digits = spread(value);
-    // One digit stays, if all are zeros.
-    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+unsafe fn put_word(to: *mut u8, digits: u64) {
     // SAFETY: the caller's promise.
-    unsafe {
-        to.cast::<[u8; 8]>().write(((digits | ZEROS) >> (8 * zeros)).to_le_bytes());
-        to.add(8 - zeros as usize)
-    }
-}
-
-/// Writes eight digits.
-///
-/// # Safety
-/// `to` has room for 8 bytes.
-#[inline]
-unsafe fn put_rest(to: *mut u8, value: u64) -> *mut u8 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        to.cast::<[u8; 8]>().write((spread(value) | ZEROS).to_le_bytes());
-        to.add(8)
-    }
+    unsafe { to.cast::<[u8; 8]>().write((digits | ZEROS).to_le_bytes()) };
 }
 
 /// The eight digits of a number below 10^8, one in each byte, the first in the lowest: halved three times within the word

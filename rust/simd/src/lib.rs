@@ -5,6 +5,7 @@
 
 mod digits;
 mod escape;
+mod float;
 mod level;
 mod scan;
 mod sink;
@@ -16,6 +17,7 @@ mod x86;
 mod x86_wide;
 
 pub use digits::push_integer;
+pub use float::push_float;
 pub use level::{Level, level, limit};
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;

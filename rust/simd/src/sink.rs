@@ -41,31 +41,6 @@ pub unsafe trait Sink {
         }
     }
 
-    /// Appends up to 32 bytes: in place, without a call.
-    #[inline]
-    fn append_short(&mut self, bytes: &[u8]) {
-        let (from, length) = (bytes.as_ptr(), bytes.len());
-        if length > 32 {
-            return self.append(bytes);
-        }
-        let to = self.room(32);
-        // SAFETY: the halves, which overlap, lie inside the slice and in the room at the same places.
-        unsafe {
-            if length >= 16 {
-                overlapping::<16>(from, length, to);
-            } else if length >= 8 {
-                overlapping::<8>(from, length, to);
-            } else if length >= 4 {
-                overlapping::<4>(from, length, to);
-            } else {
-                for at in 0..length {
-                    to.add(at).write(*from.add(at));
-                }
-            }
-            self.wrote(length);
-        }
-    }
-
     /// Appends the beginning of an array: a copy of fixed size is a few instructions, one of any length is a call.
     #[inline]
     fn append_padded<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
@@ -75,18 +50,6 @@ pub unsafe trait Sink {
             to.cast::<[u8; N]>().write(*bytes);
             self.wrote(length.min(N));
         }
-    }
-}
-
-/// # Safety
-/// There are so many bytes, `N` to twice `N`, and room for them.
-#[inline]
-unsafe fn overlapping<const N: usize>(from: *const u8, length: usize, to: *mut u8) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (first, last) = (from.cast::<[u8; N]>().read(), from.add(length - N).cast::<[u8; N]>().read());
-        to.cast::<[u8; N]>().write(first);
-        to.add(length - N).cast::<[u8; N]>().write(last);
     }
 }
 
