@@ -95,7 +95,23 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
         Ok(true)
     }
 
+    /// Whether it was a list or dict with nothing in it.
+    #[inline]
+    fn empty(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> bool {
+        let brackets = match (value.cast_exact::<PyList>(), value.cast_exact::<PyDict>()) {
+            (Ok(list), _) if list.is_empty() => b"[],",
+            (_, Ok(dict)) if dict.is_empty() => b"{},",
+            _ => return false,
+        };
+        if depth >= MAX_DEPTH {
+            return false;
+        }
+        self.out.append_padded(brackets, brackets.len());
+        true
+    }
+
     /// Anything else; Python code may run if the policy lets it.
+    #[inline]
     pub fn container(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             return self.dict(dict, depth + 1);
@@ -110,6 +126,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     }
 
     /// A list, or one of a subclass.
+    #[inline]
     pub fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
         #[cfg(target_arch = "x86_64")]
         if level() >= Level::Avx512 {
@@ -141,6 +158,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             // SAFETY: the caller's promise.
             let done = match unsafe { self.scalar_with::<K>(&item) } {
                 Ok(true) => Ok(()),
+                Ok(false) if self.empty(&item, depth) => Ok(()),
                 Ok(false) => self.container(&item.to_owned(), depth),
                 Err(refusal) => Err(refusal),
             };
@@ -166,6 +184,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     }
 
     /// A dict, or one of a subclass whose members are those of the dict.
+    #[inline]
     pub fn dict(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
         if self.policy.sorts_keys() {
             return self.sorted(dict.iter().collect(), depth);
@@ -200,6 +219,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             // SAFETY: likewise.
             match unsafe { self.scalar_with::<K>(&item) } {
                 Ok(true) => continue,
+                Ok(false) if self.empty(&item, depth) => continue,
                 Ok(false) => {}
                 Err(refusal) => return Err(refusal.at(name(&key))),
             }

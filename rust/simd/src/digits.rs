@@ -47,11 +47,11 @@ unsafe fn put(to: *mut u8, value: u64) -> *mut u8 {
     let digits = count(value);
     // SAFETY: three words at most, each of which begins within the digits.
     unsafe {
-        if value < EIGHT {
-            put_word(to, spread(value) >> (64 - 8 * digits));
-        } else if value < EIGHT * EIGHT {
-            put_word(to, spread(value / EIGHT) >> (128 - 8 * digits));
-            put_word(to.add(digits - 8), spread(value % EIGHT));
+        if value < EIGHT * EIGHT {
+            // Of both words whatever the number is: which of them it needs is hard to foresee.
+            let both = u128::from(spread(value % EIGHT)) << 64 | u128::from(spread(value / EIGHT));
+            let text = (both | u128::from(ZEROS) << 64 | u128::from(ZEROS)) >> (128 - 8 * digits);
+            to.cast::<[u8; 16]>().write(text.to_le_bytes());
         } else {
             let upper = value / EIGHT;
             put_word(to, spread(upper / EIGHT) >> (192 - 8 * digits));
