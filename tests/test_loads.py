@@ -111,6 +111,28 @@ def test_numbers(text: str) -> None:
         judge(around.format(text).encode())
 
 
+@given(st.integers(0, 2**64), st.integers(-25, 25), st.booleans())
+@example(2**53 + 1, 0, True)
+@example(2**54 + 2, -1, False)
+@example(9007199254740993, -3, True)
+@example(10**19 - 1, -19, True)
+@example(10**19 - 1, 19, True)
+def test_floats_of_many_digits(digits: int, exponent: int, point: bool) -> None:
+    text = f"{digits}e{exponent}"
+    if point and -19 <= exponent < 0:
+        whole = str(digits).rjust(1 - exponent, "0")
+        text = f"{whole[:exponent]}.{whole[exponent:]}"
+    assert identical(loads(text), float(text))
+    assert identical(loads(f"-{text}"), -float(text))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_floats_come_back(number: float) -> None:
+    for text in (repr(number), f"{number:.17g}", f"{number:.19e}", f"{number:.3f}"):
+        if "." in text or "e" in text:
+            assert identical(loads(text), float(text))
+
+
 @given(st.integers(1, 20_000), st.sampled_from(["", "-"]))
 def test_integers_of_any_size(digits: int, sign: str) -> None:
     before = sys.get_int_max_str_digits()

@@ -61,7 +61,7 @@ pub fn values<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Bound<'py, PyAny>> {
 static WAITING: Attached<Stack> = Attached::new(Stack(Vec::new()));
 
 /// A stack that has grown larger is not kept.
-const LARGEST: usize = 4096;
+const LARGEST: usize = 32 * 1024;
 
 #[derive(Default)]
 struct Stack(Vec<NonNull<ffi::PyObject>>);
@@ -83,7 +83,15 @@ impl<const FROZEN: bool> Drop for Decoder<'_, '_, FROZEN> {
 
 impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
     fn new(py: Python<'py>, src: &'a [u8], deepest: usize) -> Self {
-        Self { py, src, at: 0, deepest, strings: text::strings(), waiting: WAITING.replace(py, Stack::default()).0, failure: None }
+        Self {
+            py,
+            src,
+            at: 0,
+            deepest,
+            strings: text::strings(),
+            waiting: WAITING.replace(py, Stack::default()).0,
+            failure: None,
+        }
     }
 
     fn whole(mut self) -> PyResult<Bound<'py, PyAny>> {

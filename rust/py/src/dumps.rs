@@ -17,7 +17,7 @@ use crate::output::{Output, within_memory};
 use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::stored::Stored;
-use crate::types::{Plan, plan_of};
+use crate::types::{Plan, Seen, plan_of};
 use crate::walk::{Policy, Walk, no_key, too_deep};
 use crate::{rfc3339, scalar, uuid};
 
@@ -43,10 +43,11 @@ pub fn dumps<'py>(
         return Err(PyTypeError::new_err("default is a function of the value that has no JSON text"));
     }
     match indent {
-        None => text(obj, Dumps::<false> { default, sort_keys, indent: 0, indirect: 0 }),
-        Some(indent @ 0..=WIDEST) => {
-            text(obj, Dumps::<true> { default, sort_keys, indent: indent.unsigned_abs(), indirect: 0 })
-        }
+        None => text(obj, Dumps::<false> { default, sort_keys, indent: 0, indirect: 0, seen: Seen::default() }),
+        Some(indent @ 0..=WIDEST) => text(
+            obj,
+            Dumps::<true> { default, sort_keys, indent: indent.unsigned_abs(), indirect: 0, seen: Seen::default() },
+        ),
         Some(_) => Err(PyValueError::new_err(format!("indent is 0 to {WIDEST} spaces"))),
     }
 }
@@ -79,6 +80,7 @@ struct Dumps<'a, 'py, const PRETTY: bool> {
     indent: usize,
     /// How many values stand one for the other at this place.
     indirect: usize,
+    seen: Seen,
 }
 
 impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
@@ -95,7 +97,7 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
     }
 
     fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-        let plan = plan_of(value)?;
+        let plan = plan_of(value, &mut walk.policy.seen)?;
         match &*plan {
             Plan::Dataclass(fields) => return fields.write(walk, value, depth + 1),
             Plan::Dict => return walk.dict(value.cast::<PyDict>().map_err(PyErr::from)?, depth + 1),

@@ -104,7 +104,7 @@ fn float<'py>(py: Python<'py>, src: &[u8], is_negative: bool, whole: Digits, mut
         let value = if power.count > 4 { 99_999 } else { power.value.cast_signed() };
         exponent += if sign == Some(b'-') { -value } else { value };
     }
-    let value = match exact(&mantissa, exponent) {
+    let value = match exact(&mantissa, exponent).or_else(|| in_integers(&mantissa, exponent)) {
         Some(value) => {
             if is_negative {
                 -value
@@ -132,6 +132,37 @@ fn exact(mantissa: &Digits, exponent: i64) -> Option<f64> {
     let power = *POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
     let digits = mantissa.value as f64;
     Some(if exponent < 0 { digits / power } else { digits * power })
+}
+
+/// The largest power of ten that 64 bits hold.
+const MOST: i64 = 19;
+
+/// A value of up to 19 digits, near enough to 1 that it can be divided or multiplied in whole numbers: what is left over
+/// only matters for rounding.
+fn in_integers(mantissa: &Digits, exponent: i64) -> Option<f64> {
+    if mantissa.count > 19 || mantissa.value == 0 || exponent.abs() > MOST {
+        return None;
+    }
+    let power = u128::from(10_u64.pow(exponent.unsigned_abs().try_into().ok()?));
+    if exponent >= 0 {
+        return Some(rounded(u128::from(mantissa.value) * power, false, 0));
+    }
+    // So that the quotient has 64 bits or 65.
+    let shift = mantissa.value.leading_zeros() + 128 - power.leading_zeros();
+    let (numerator, divisor) = (u128::from(mantissa.value) << shift, power);
+    let quotient = numerator / divisor;
+    Some(rounded(quotient, quotient * divisor != numerator, shift))
+}
+
+/// The float nearest to `value / 2^shift`, or a little more than that if something is left over.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+fn rounded(value: u128, is_more: bool, shift: u32) -> f64 {
+    let dropped = 64_u32.saturating_sub(value.leading_zeros());
+    let top = (value >> dropped) as u64;
+    let is_more = is_more || u128::from(top) << dropped != value;
+    // The lowest of 64 bits only tells on which side of the middle between two floats the value lies.
+    let nearest = (top | u64::from(is_more)) as f64;
+    nearest * f64::from_bits(u64::from(1023 + dropped - shift) << 52)
 }
 
 fn nearest(text: &[u8]) -> f64 {

@@ -145,21 +145,41 @@ static TABLE: Attached<Option<Box<Table>>> = Attached::new(None);
 /// The minor version of a tested interpreter, else 0: then types have no tags that can be read.
 static MINOR: Attached<u8> = Attached::new(0);
 
+/// The plans of one call, where types have no tags: it holds the types, so that none is freed meanwhile.
+#[derive(Default)]
+pub struct Seen(Vec<(Py<PyType>, Rc<Plan>)>);
+
+/// More types than this are looked at anew each time.
+const MOST_SEEN: usize = 32;
+
 /// The plan for the type of `value`.
-pub fn plan_of(value: &Bound<'_, PyAny>) -> PyResult<Rc<Plan>> {
+#[inline]
+pub fn plan_of(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> {
     let py = value.py();
     let class = value.get_type_ptr();
     // SAFETY: it is the type of a live object.
     let tag = unsafe { tag(MINOR.get(py), class) };
-    if tag != 0
-        && let Some(plan) = with_place(py, class, |kept| {
-            let is_it = (kept.class, kept.tag) == (class as usize, tag);
-            if is_it { kept.plan.clone() } else { None }
-        })
-    {
-        return Ok(plan);
+    if tag == 0 {
+        return untagged(value, seen);
     }
-    made(&value.get_type())
+    let known = with_place(py, class, |kept| {
+        let is_it = (kept.class, kept.tag) == (class as usize, tag);
+        if is_it { kept.plan.clone() } else { None }
+    });
+    known.map_or_else(|| made(&value.get_type()), Ok)
+}
+
+#[cold]
+fn untagged(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> {
+    let class = value.get_type();
+    if let Some((_, plan)) = seen.0.iter().find(|(own, _)| own.is(&class)) {
+        return Ok(Rc::clone(plan));
+    }
+    let plan = made(&class)?;
+    if MINOR.get(value.py()) == 0 && seen.0.len() < MOST_SEEN {
+        seen.0.push((class.unbind(), Rc::clone(&plan)));
+    }
+    Ok(plan)
 }
 
 #[cold]

@@ -3,7 +3,9 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use swisper_simd::latin1_of_utf8;
 
+use crate::attached::Attached;
 use crate::text::Bad;
 
 /// The first byte of a character that Latin-1 does not have.
@@ -11,8 +13,34 @@ const BEYOND_LATIN1: u8 = 0xc4;
 /// The first byte of a character that two bytes cannot hold.
 const BEYOND_TWO_BYTES: u8 = 0xf0;
 
+/// A longer text is not copied once more.
+const LONGEST_LATIN1: usize = 64 * 1024;
+
+static SCRATCH: Attached<Vec<u8>> = Attached::new(Vec::new());
+
+/// The string that a text in Latin-1 stands for; None if there is another way to go.
+fn latin1<'py>(py: Python<'py>, content: &[u8]) -> Option<PyResult<Bound<'py, PyString>>> {
+    let mut characters = SCRATCH.replace(py, Vec::new());
+    // SAFETY: a new str with room for so many characters of one byte, one of which at least is not ASCII, belongs to
+    // nobody else yet; all of them are written before it is seen.
+    let made = latin1_of_utf8(&mut characters, content).then(|| unsafe {
+        let object = ffi::PyUnicode_New(characters.len().try_into()?, 0xff);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let to = ffi::PyUnicode_1BYTE_DATA(object.as_ptr());
+        to.copy_from_nonoverlapping(characters.as_ptr(), characters.len());
+        Ok(object.cast_into_unchecked())
+    });
+    SCRATCH.replace(py, characters);
+    made
+}
+
 /// The string that this text stands for, which is not all ASCII.
 pub fn string<'py>(py: Python<'py>, content: &[u8]) -> Result<Bound<'py, PyString>, Bad> {
+    if content.len() <= LONGEST_LATIN1
+        && let Some(text) = latin1(py, content)
+    {
+        return Ok(text?);
+    }
     let text =
         std::str::from_utf8(content).map_err(|error| Bad::Text("bytes that are not UTF-8", error.valid_up_to()))?;
     let count = content.iter().filter(|byte| byte.cast_signed() >= -64).count();

@@ -6,6 +6,7 @@
 mod digits;
 mod escape;
 mod float;
+mod latin1;
 mod level;
 mod scan;
 mod sink;
@@ -18,6 +19,7 @@ mod x86_wide;
 
 pub use digits::push_integer;
 pub use float::push_float;
+pub use latin1::latin1_of_utf8;
 pub use level::{Level, level, limit};
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;

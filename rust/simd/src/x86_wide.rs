@@ -3,12 +3,13 @@
 use std::arch::x86_64::{
     __m512i, _mm_storeu_si128, _mm256_cmpeq_epi8_mask, _mm256_cmplt_epu8_mask, _mm256_maskz_loadu_epi8,
     _mm256_movepi8_mask, _mm256_set1_epi8, _mm256_storeu_si256, _mm512_and_si512, _mm512_castsi512_si256,
-    _mm512_cmpeq_epi16_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu16_mask, _mm512_cmpge_epu32_mask,
-    _mm512_cmplt_epu16_mask, _mm512_cmplt_epu32_mask, _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi16,
-    _mm512_cvtepu16_epi32, _mm512_extracti64x4_epi64, _mm512_mask_blend_epi16, _mm512_mask_blend_epi32,
-    _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_or_si512, _mm512_set1_epi16,
-    _mm512_set1_epi32, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_si512,
-    _pdep_u64,
+    _mm512_cmpeq_epi8_mask, _mm512_cmpeq_epi16_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu16_mask,
+    _mm512_cmpge_epu32_mask, _mm512_cmplt_epi8_mask, _mm512_cmplt_epu16_mask, _mm512_cmplt_epu32_mask,
+    _mm512_cvtepi16_epi8, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32, _mm512_extracti64x4_epi64,
+    _mm512_mask_add_epi8, _mm512_mask_blend_epi16, _mm512_mask_blend_epi32, _mm512_maskz_compress_epi8,
+    _mm512_maskz_loadu_epi8, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_movepi8_mask, _mm512_or_si512,
+    _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_srli_epi32, _mm512_storeu_si512, _pdep_u64,
 };
 
 use crate::wide::put;
@@ -182,4 +183,41 @@ unsafe fn spread(units: __m512i, count: usize, to: *mut u8) -> usize {
     // SAFETY: the room is the caller's promise.
     unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi8(kept, bytes)) };
     kept.count_ones() as usize
+}
+
+/// Writes the characters of UTF-8 text that Latin-1 has, one byte for each; gives how many they are, or None if the text
+/// is no such one.
+///
+/// # Safety
+/// `to` has room for `bytes` and 64 more.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi2,bmi1,bmi2,popcnt")]
+pub unsafe fn latin1_of_utf8(bytes: &[u8], to: *mut u8) -> Option<usize> {
+    let (mut at, mut written, mut led, mut raised) = (0, 0, 0_u64, 0_u64);
+    while at < bytes.len() {
+        let count = (bytes.len() - at).min(64);
+        let lanes = u64::MAX >> (64 - count);
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+        unsafe {
+            let block = _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast());
+            let high = _mm512_movepi8_mask(block);
+            let third = _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(0xc3_u8.cast_signed()));
+            let lead = third | _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(0xc2_u8.cast_signed()));
+            let trail = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(0xc0_u8.cast_signed()));
+            // Each lead is followed by a trail, each trail follows a lead, and nothing else is beyond ASCII.
+            if high != lead | trail || trail != (lead << 1 | led) & lanes || led != 0 && trail & 1 == 0 {
+                return None;
+            }
+            if count < 64 && lead >> (count - 1) & 1 == 1 {
+                return None;
+            }
+            let above = third << 1 | raised;
+            let characters = _mm512_mask_add_epi8(block, above, block, _mm512_set1_epi8(0x40));
+            let kept = lanes & !lead;
+            _mm512_storeu_si512(to.add(written).cast(), _mm512_maskz_compress_epi8(kept, characters));
+            written += kept.count_ones() as usize;
+            (led, raised) = (lead >> 63, third >> 63);
+        }
+        at += 64;
+    }
+    (led == 0).then_some(written)
 }
