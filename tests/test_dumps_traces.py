@@ -44,13 +44,13 @@ class Plain:
 def test_no_dict_is_made_for_an_object(directly: bool) -> None:
     read_directly(directly)
     try:
-        objects = [Plain("x" * n) for n in range(5)]
-        for _ in range(3):
-            dumps(objects)
-        for item in objects:
-            assert not [found for found in gc.get_referents(item) if isinstance(found, dict)]
-        assert vars(objects[0])
-        assert [found for found in gc.get_referents(objects[0]) if isinstance(found, dict)]
+        objects, others = ([Plain("x", n) for n in range(1000)] for _ in range(2))
+        dumps(others)
+        before = sys.getallocatedblocks()
+        dumps(objects)
+        assert sys.getallocatedblocks() - before < 100
+        assert all(vars(item) for item in objects)
+        assert sys.getallocatedblocks() - before > 800
     finally:
         read_directly(True)
 
@@ -77,7 +77,7 @@ def test_nothing_leaks(effort: int) -> None:
 
     blocks()
     before = blocks()
-    assert blocks() - before < 50
+    assert blocks() - before < 150
 
 
 def growth(code: str) -> tuple[float, float, float]:

@@ -111,7 +111,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     }
 
     /// Anything else; Python code may run if the policy lets it.
-    #[inline]
+    #[inline(never)]
     pub fn container(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             return self.dict(dict, depth + 1);
