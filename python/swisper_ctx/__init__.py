@@ -15,6 +15,8 @@ from swisper_ctx._core import (
     RecordList,
     apply_patch,
     diff,
+    dumps,
+    loads,
 )
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.draft import Draft
@@ -106,7 +108,9 @@ __all__ = [
     "apply_patch",
     "deserialize_context",
     "diff",
+    "dumps",
     "field",
+    "loads",
     "serialize_context",
 ]
 

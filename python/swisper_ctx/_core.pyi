@@ -24,14 +24,19 @@ __all__ = [
     "RecordList",
     "Save",
     "Snapshot",
+    "Stored",
     "append_frame",
     "apply_patch",
     "chat_form",
     "check_block",
+    "choose_kernels",
     "diff",
+    "dumps",
+    "loads",
     "moved_expiry",
     "patch_of",
     "plain",
+    "read_directly",
     "rebase",
     "reset",
     "salvage",
@@ -488,6 +493,10 @@ _NewBlock: TypeAlias = tuple[bytes, str, int, int, bytes]
 _Block: TypeAlias = tuple[bytes, str, int, int, bytes | _Sealed | None]
 
 @final
+class Stored:
+    """A field of a snapshot as it is stored: `dumps` copies its text, `plain` decodes it."""
+
+@final
 class Snapshot:
     """The content of a session at one version, immutable; what did not change is shared with other versions."""
 
@@ -527,6 +536,9 @@ class Snapshot:
         """The fields it has, in their order."""
 
     def __contains__(self, name: str, /) -> bool: ...
+    def stored(self, name: str) -> Stored:
+        """The text of a field. Raises KeyError if there is none of this name."""
+
     def get(self, name: str) -> Any:
         """A field, decoded anew: a JSON value, or a RecordList."""
 
@@ -766,6 +778,50 @@ class Histogram:
     @property
     def max(self) -> int:
         """About the largest of them."""
+
+def dumps(
+    obj: Any,
+    *,
+    default: Callable[[Any], Any] | None = None,
+    sort_keys: bool = False,
+    indent: int | None = None,
+) -> bytes:
+    """The JSON text of a value (RFC 8259), in UTF-8 and without white space.
+
+    dict, list, tuple, str, int, float, bool and None, and subclasses of them as what they inherit from; dataclasses by
+    their fields; members of an Enum by their value; datetime, date and time as RFC 3339 text, UTC as `Z`, without an
+    offset where they have none; UUID; an object with a method `to_dict` as what that gives. Records, lists of them and
+    fields of a context that nobody has touched are copied as they are; a context is what `serialize_context` makes of
+    it. `default` is called with any other value and gives one to encode in its place.
+
+    Integers are exact whatever their size; floats have the fewest digits that read back as the same float, `-0.0` keeps
+    its sign. Strings hold any character, `U+0000` too. `sort_keys` writes the members of each object by the code points
+    of their keys, `indent` each on a line of its own, 0 to 64 spaces for each level; what is copied stays as it is.
+    Nothing is changed in what is encoded: no UTF-8 copy is left in a str, no `__dict__` is made.
+
+    Raises EncodeError, with the JSON Pointer of the value, for another type, NaN, infinities, lone surrogates, keys
+    that are no str, containers deeper than 128 or changed meanwhile; RecursionError where calls inside of one another
+    go too deep; whatever the Python code raises that is called.
+    """
+
+def loads(data: bytes | bytearray | memoryview | str) -> Any:
+    """The value of a JSON text (RFC 8259), which is UTF-8 or a str: dict, list, str, int, float, bool and None.
+
+    Numbers with a fraction or an exponent are floats, `-0` is the integer 0, other integers are exact whatever their
+    size. Of doubled keys the last one counts, in the place of the first.
+
+    Raises DecodeError with byte, line and column for anything else: bytes behind the value, NaN and Infinity, numbers
+    that no float can hold (`1e400`), lone surrogates, invalid UTF-8, a byte order mark, containers deeper than 128.
+    """
+
+def choose_kernels(most: str) -> str:
+    """Let vector kernels run of this level at most: baseline, avx2, avx512 or vbmi2; for measurements and tests.
+
+    Gives the level that is taken, which the processor has.
+    """
+
+def read_directly(allowed: bool) -> None:
+    """Whether objects may be read past the interpreter's public functions, on versions tested for it; for tests."""
 
 def token() -> bytes:
     """16 random bytes from the operating system."""

@@ -36,13 +36,22 @@ class ContextError(Exception):
 class CodecError(ContextError, ValueError):
     """A value that JSON cannot hold, or bytes that are no JSON.
 
-    `kind` says what is wrong, `index` is the byte where decoding stopped (None when encoding),
-    `pointer` is the JSON Pointer (RFC 6901) of the value at fault.
+    `kind` says what is wrong, `index` is the byte where decoding stopped (None when encoding), `line` and `column` are
+    its place in the text, in characters counted from 1; `pointer` is the JSON Pointer (RFC 6901) of the value at fault.
     """
 
-    def __init__(self, kind: str, *, index: int | None = None, pointer: str = "") -> None:
-        self.kind, self.index, self.pointer = kind, index, pointer
+    def __init__(
+        self,
+        kind: str,
+        *,
+        index: int | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        pointer: str = "",
+    ) -> None:
+        self.kind, self.index, self.line, self.column, self.pointer = kind, index, line, column, pointer
         place = f" at byte {index}" if index is not None else ""
+        place += f" (line {line}, column {column})" if line is not None else ""
         super().__init__(f"{kind}{place}" + (f" (at {pointer})" if pointer else ""))
 
 

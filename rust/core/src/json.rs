@@ -12,6 +12,38 @@ use crate::error::{Error, Kind, Result};
 /// How deep the containers of one value may be nested; patches and lists around it are not counted.
 pub const MAX_DEPTH: usize = 128;
 
+/// Whether the containers of a text are nested no deeper than this.
+#[must_use]
+pub fn is_within(src: &[u8], depth: usize) -> bool {
+    // Each container has two bytes, and not every bracket is one.
+    src.len() < 2 * (depth + 1)
+        || src.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= depth
+        || deepest(src) <= depth
+}
+
+fn deepest(src: &[u8]) -> usize {
+    let (mut open, mut most, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = src.get(at) {
+        match byte {
+            b'"' => match skip_string(src, at) {
+                Ok(end) => {
+                    at = end;
+                    continue;
+                }
+                Err(_) => return usize::MAX,
+            },
+            b'{' | b'[' => {
+                open += 1;
+                most = most.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    most
+}
+
 /// Part of a text, which must have it.
 pub fn slice(src: &[u8], range: Range<usize>) -> Result<&[u8]> {
     let end = range.end;
@@ -198,6 +230,18 @@ mod tests {
         assert_eq!(items.len(), 3);
         assert_eq!(member(src, b"\"a\"").unwrap().unwrap().len(), 18);
         assert_eq!(member(src, b"\"x\"").unwrap(), None);
+    }
+
+    #[test]
+    fn depth_is_measured() {
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        for depth in 1..140 {
+            assert!(is_within(&nested(depth), depth));
+            assert!(!is_within(&nested(depth), depth - 1));
+        }
+        let text = format!("[\"{}\",{}]", "[{\\\"".repeat(200), "{},".repeat(200) + "[[1]]");
+        assert!(is_within(text.as_bytes(), 3));
+        assert!(!is_within(text.as_bytes(), 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::segment::{Packed, SEGMENT_SIZE, Segment, lock};
 use crate::segments::Segments;
 
@@ -252,6 +253,23 @@ impl List {
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.reserve(self.encoded_size());
         self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Whether the list as one value is nested no deeper than this.
+    pub fn is_within(&self, depth: usize) -> Result<bool> {
+        let Some(inner) = depth.checked_sub(1) else { return Ok(false) };
+        let fits = |packed: &Packed, count: usize| {
+            (0..count).all(|index| packed.get(index).is_some_and(|record| json::is_within(record, inner)))
+        };
+        for segment in self.segments.iter() {
+            if !fits(segment.records()?, segment.count()) {
+                return Ok(false);
+            }
+        }
+        Ok(match &*lock(&self.tail) {
+            Tail::Open(packed) => fits(packed, self.tail_count),
+            Tail::Sealed(segment) => fits(segment.records()?, self.tail_count),
+        })
     }
 
     /// Gives the JSON text of the whole list to `write`, piece by piece.

@@ -8,7 +8,7 @@ use crate::json::{elements, members, slice};
 use crate::list::List;
 use crate::patch::{self, Operation, Verb};
 use crate::segment::lock;
-use crate::{equal, pointer, text, write};
+use crate::{equal, json, pointer, text, write};
 
 /// Which stored block holds a value, and how many values that block has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,14 @@ impl Field {
     /// Appends its JSON text.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         self.pieces(&mut |piece| out.extend_from_slice(piece))
+    }
+
+    /// Whether it is nested no deeper than this.
+    pub fn is_within(&self, depth: usize) -> Result<bool> {
+        match self {
+            Self::Value(value) => Ok(json::is_within(value.text(), depth)),
+            Self::Records(list) => list.is_within(depth),
+        }
     }
 
     /// Gives its JSON text to `write`, piece by piece.

@@ -64,6 +64,34 @@ fn unit(text: &str) -> Result<(u32, &str)> {
     Ok((value, text.get(4..).unwrap_or_default()))
 }
 
+/// Appends the character of an escape by number, which is given from behind its `\\u`; gives the length of what stood
+/// there, or says what is wrong.
+pub fn push_numbered(out: &mut Vec<u8>, digits: &[u8]) -> std::result::Result<usize, &'static str> {
+    const LONE: &str = "a lone surrogate";
+    let high = hexadecimal(digits)?;
+    let (code, length) = match high {
+        0xd800..0xdc00 => match digits.get(4..) {
+            Some([b'\\', b'u', digits @ ..]) => match hexadecimal(digits)? {
+                low @ 0xdc00..0xe000 => (0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), 10),
+                _ => return Err(LONE),
+            },
+            _ => return Err(LONE),
+        },
+        _ => (high, 4),
+    };
+    let character = char::from_u32(code).ok_or(LONE)?;
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    Ok(length)
+}
+
+fn hexadecimal(digits: &[u8]) -> std::result::Result<u32, &'static str> {
+    let digits = digits.first_chunk::<4>().ok_or("unexpected end")?;
+    digits.iter().try_fold(0, |code, &digit| {
+        let value = char::from(digit).to_digit(16).ok_or("an escape that is no number of four digits")?;
+        Ok(code << 4 | value)
+    })
+}
+
 /// Whether a JSON string (given with its quotes) says `text`.
 pub fn equals(raw: &[u8], text: &str) -> Result<bool> {
     if raw.contains(&b'\\') {

@@ -12,21 +12,31 @@ use pyo3::types::PyDict;
 
 use crate::attached::Attached;
 
-const TESTED: [(u8, u8); 3] = [(3, 11), (3, 12), (3, 13)];
-
 /// Whether tables may be read here.
 static KNOWN: Attached<bool> = Attached::new(false);
 
 /// `struct _dictkeysobject`; behind it the indices, then the entries.
 #[repr(C)]
-struct Keys {
+pub struct Keys {
     refcount: isize,
     log2_size: u8,
     log2_index_bytes: u8,
     kind: u8,
     version: u32,
     usable: isize,
-    entries: isize,
+    pub entries: isize,
+}
+
+impl Keys {
+    /// The entries of a table.
+    ///
+    /// # Safety
+    /// The running interpreter lays tables out like this, and the kind is not the general one.
+    #[inline]
+    pub unsafe fn first(keys: *const Self) -> *const Entry {
+        // SAFETY: the indices stand behind the table's head, and the entries behind those.
+        unsafe { keys.add(1).byte_add(1_usize << (*keys).log2_index_bytes).cast() }
+    }
 }
 
 /// A table of this kind has entries with their hash; in the others every key is a str.
@@ -34,14 +44,15 @@ const GENERAL: u8 = 0;
 
 /// `PyDictUnicodeEntry`; of a removed member the value is null.
 #[repr(C)]
-struct Entry {
-    key: *mut ffi::PyObject,
+pub struct Entry {
+    pub key: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
 }
 
-/// The members of a dict, borrowed. Nothing may change the dict meanwhile.
+/// The members of a dict, borrowed.
 pub struct Items<'a, 'py> {
     dict: &'a Bound<'py, PyDict>,
+    first: *const Entry,
     /// The entries that are left; null if the public function serves.
     next: *const Entry,
     end: *const Entry,
@@ -49,12 +60,12 @@ pub struct Items<'a, 'py> {
 }
 
 /// # Safety
-/// Nothing changes the dict as long as its members are borrowed.
+/// Nothing changes the dict as long as its members are borrowed, or else `refresh` is called before the next is taken.
 #[inline]
 pub unsafe fn items<'a, 'py>(dict: &'a Bound<'py, PyDict>) -> Items<'a, 'py> {
     // SAFETY: it is a dict, whose table is alive as long as nothing changes it.
     let (next, end) = if KNOWN.get(dict.py()) { unsafe { table(dict) } } else { (ptr::null(), ptr::null()) };
-    Items { dict, next, end, place: 0 }
+    Items { dict, first: next, next, end, place: 0 }
 }
 
 /// The entries of a dict, as far as they have been used; null if its table is of another kind.
@@ -70,8 +81,7 @@ unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
         if !object.ma_values.is_null() || (*keys).kind == GENERAL {
             return (ptr::null(), ptr::null());
         }
-        let indices = 1_usize << (*keys).log2_index_bytes;
-        let first = keys.add(1).byte_add(indices).cast::<Entry>();
+        let first = Keys::first(keys);
         (first, first.offset((*keys).entries))
     }
 }
@@ -100,6 +110,22 @@ impl<'a, 'py> Iterator for Items<'a, 'py> {
 }
 
 impl<'a, 'py> Items<'a, 'py> {
+    /// Looks where the entries are now; to be called when Python code may have changed the dict.
+    #[inline]
+    pub fn refresh(&mut self) {
+        if self.next.is_null() {
+            return;
+        }
+        // SAFETY: `next` was counted from `first`; tables are read as in `items`.
+        unsafe {
+            let taken = self.next.offset_from(self.first);
+            let (first, end) = table(self.dict);
+            (self.first, self.end) = (first, end);
+            // The public function counts the same entries.
+            (self.next, self.place) = (first.wrapping_offset(taken.min(end.offset_from(first))), taken);
+        }
+    }
+
     fn ask(&mut self) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
         let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: it is a dict, which nothing changes.
@@ -110,11 +136,8 @@ impl<'a, 'py> Items<'a, 'py> {
     }
 }
 
-/// Finds out how the running interpreter is to be read; to be called at import.
-pub fn probe(py: Python<'_>) -> PyResult<()> {
-    let version = py.version_info();
-    let has_gil = !py.import("sys")?.getattr("abiflags")?.extract::<String>()?.contains('t');
-    let is_tested = has_gil && TESTED.contains(&(version.major, version.minor));
+/// Finds out whether the running interpreter, a tested one, can be read directly.
+pub fn probe(py: Python<'_>, is_tested: bool) -> PyResult<()> {
     KNOWN.replace(py, is_tested && reads_alike(py)?);
     Ok(())
 }
@@ -140,8 +163,8 @@ fn is_alike(dict: &Bound<'_, PyDict>) -> bool {
     // SAFETY: nothing changes the dict; whether its table reads well is just what is found out, of a dict of ours, with
     // the version known to be one of the tested ones.
     let (next, end) = unsafe { table(dict) };
-    let own = Items { dict, next, end, place: 0 };
-    let public = Items { dict, next: ptr::null(), end: ptr::null(), place: 0 };
+    let own = Items { dict, first: next, next, end, place: 0 };
+    let public = Items { dict, first: ptr::null(), next: ptr::null(), end: ptr::null(), place: 0 };
     let members = |(key, value): (Borrowed<'_, '_, PyAny>, Borrowed<'_, '_, PyAny>)| (key.as_ptr(), value.as_ptr());
     own.map(members).eq(public.map(members))
 }

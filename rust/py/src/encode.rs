@@ -1,15 +1,14 @@
 //! Python values to JSON text, strictly: exact builtins only, so that what is read back is equal by value and type.
 
-use num_bigint::BigInt;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
-use swisper_core::json::MAX_DEPTH;
+use pyo3::types::PyString;
 use swisper_core::{pointer, write};
+use swisper_simd::Sink;
 
-use crate::dict_items::items;
 use crate::error::encode_error;
 use crate::readonly;
+use crate::walk::{Policy, Walk, no_key};
 
 /// Why a value cannot be encoded. Behind a pointer: it is handed up through every level, and seldom there.
 #[derive(Debug)]
@@ -20,12 +19,14 @@ struct Reason {
     kind: String,
     /// The way to the value, innermost token first.
     path: Vec<String>,
+    /// What Python code has raised, if that is the reason.
+    raised: Option<PyErr>,
 }
 
 impl Refusal {
     #[cold]
     pub fn new(kind: impl Into<String>) -> Self {
-        Self(Box::new(Reason { kind: kind.into(), path: Vec::new() }))
+        Self(Box::new(Reason { kind: kind.into(), path: Vec::new(), raised: None }))
     }
 
     #[cold]
@@ -34,12 +35,15 @@ impl Refusal {
         self
     }
 
-    pub fn raise(&self, py: Python<'_>) -> PyErr {
+    pub fn raise(self, py: Python<'_>) -> PyErr {
         self.raise_below(py, "")
     }
 
     /// The exception for a value whose way begins at a pointer.
-    pub fn raise_below(&self, py: Python<'_>, pointer: &str) -> PyErr {
+    pub fn raise_below(self, py: Python<'_>, pointer: &str) -> PyErr {
+        if let Some(raised) = self.0.raised {
+            return raised;
+        }
         let mut path = pointer.as_bytes().to_vec();
         for token in self.0.path.iter().rev() {
             pointer::push(&mut path, token.as_bytes());
@@ -48,69 +52,63 @@ impl Refusal {
     }
 }
 
+impl From<PyErr> for Refusal {
+    #[cold]
+    fn from(raised: PyErr) -> Self {
+        Self(Box::new(Reason { kind: String::new(), path: Vec::new(), raised: Some(raised) }))
+    }
+}
+
 pub type Outcome = Result<(), Refusal>;
 
 /// Appends the JSON text of `value`.
-pub fn value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+pub fn value(out: &mut impl Sink, value: &Bound<'_, PyAny>) -> Outcome {
     nested(out, value, 0)
 }
 
 /// Appends the JSON text of a member of a record, which is one container deep itself.
-pub fn member(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Outcome {
+pub fn member(out: &mut impl Sink, value: &Bound<'_, PyAny>) -> Outcome {
     nested(out, value, 1)
 }
 
-fn nested(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-    if let Ok(text) = value.cast_exact::<PyString>() {
-        return string(out, text);
+/// Appends the JSON text of a value that stands in so many containers.
+pub fn nested(out: &mut impl Sink, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    Walk { out, policy: Strict }.whole(value, depth)
+}
+
+/// Exact builtins, and what was read from a record; no Python code runs.
+struct Strict;
+
+impl Policy for Strict {
+    const TUPLES: bool = false;
+
+    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+        if let Some(dict) = readonly::as_dict(value) {
+            return walk.dict(dict, depth + 1);
+        }
+        if let Some(list) = readonly::as_list(value) {
+            return walk.list(list, depth + 1);
+        }
+        Err(misfit(value, ""))
     }
-    if let Ok(number) = value.cast_exact::<PyInt>() {
-        return integer(out, number);
+
+    fn other_key<S: Sink>(_walk: &mut Walk<'_, S, Self>, _key: &Bound<'_, PyAny>) -> Outcome {
+        Err(no_key())
     }
-    if let Ok(flag) = value.cast_exact::<PyBool>() {
-        out.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
-        return Ok(());
-    }
-    if value.is_none() {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    }
-    if let Some(dict) = readonly::as_dict(value) {
-        return object(out, dict, depth + 1);
-    }
-    if let Some(list) = readonly::as_list(value) {
-        return array(out, list, depth + 1);
-    }
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        return float(out, number.value());
-    }
+}
+
+/// A value of a type that has no JSON text.
+#[cold]
+pub fn misfit(value: &Bound<'_, PyAny>, hint: &str) -> Refusal {
     let name = value.get_type().name().map_or_else(|_| String::from("object"), |name| name.to_string());
-    Err(Refusal::new(format!("a {name} is not a JSON type: str, int, float, bool, None, list, dict are")))
+    Refusal::new(format!("a {name} is not a JSON type: str, int, float, bool, None, list, dict are{hint}"))
 }
 
-fn float(out: &mut Vec<u8>, number: f64) -> Outcome {
-    if !number.is_finite() {
-        return Err(Refusal::new("JSON has no NaN and no infinity"));
-    }
-    write::float(out, number);
-    Ok(())
-}
-
-fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Outcome {
-    let mut overflow = 0;
-    // SAFETY: `number` is an int, of which this cannot fail but by overflow.
-    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &raw mut overflow) };
-    if overflow == 0 {
-        write::integer(out, small);
-        return Ok(());
-    }
-    let large: BigInt = number.extract().map_err(|_| Refusal::new("an integer that cannot be read"))?;
-    out.extend_from_slice(large.to_string().as_bytes());
-    Ok(())
-}
-
-fn string(out: &mut Vec<u8>, value: &Bound<'_, PyString>) -> Outcome {
-    write::string(out, text(value)?);
+/// Appends a key with its colon.
+pub fn name(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> Outcome {
+    let key = key.cast_exact::<PyString>().map_err(|_| Refusal::new("a key that is not a str"))?;
+    write::string(out, text(key)?);
+    out.push(b':');
     Ok(())
 }
 
@@ -131,52 +129,4 @@ pub fn ascii<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a str> {
             std::str::from_utf8_unchecked(std::slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(object), length))
         })
     }
-}
-
-fn array(out: &mut Vec<u8>, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
-    check(depth)?;
-    out.push(b'[');
-    let empty = out.len();
-    for (index, item) in list.iter().enumerate() {
-        nested(out, &item, depth).map_err(|refusal| refusal.at(index.to_string()))?;
-        out.push(b',');
-    }
-    close(out, empty, b']');
-    Ok(())
-}
-
-fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
-    check(depth)?;
-    out.push(b'{');
-    let empty = out.len();
-    // SAFETY: only exact builtins are encoded, which runs no Python code, and the GIL is held.
-    for (key, item) in unsafe { items(dict) } {
-        let Ok(key) = key.cast_exact::<PyString>() else {
-            return Err(Refusal::new("a key that is not a str"));
-        };
-        write::name(out, text(&key)?);
-        nested(out, &item, depth).map_err(|refusal| refusal.at(key.to_string_lossy()))?;
-        out.push(b',');
-    }
-    close(out, empty, b'}');
-    Ok(())
-}
-
-/// Appends a key with its colon.
-pub fn name(out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> Outcome {
-    let key = key.cast_exact::<PyString>().map_err(|_| Refusal::new("a key that is not a str"))?;
-    write::name(out, text(key)?);
-    Ok(())
-}
-
-/// Ends a container: in the place of the last comma, if there is one.
-fn close(out: &mut Vec<u8>, empty: usize, bracket: u8) {
-    match out.get_mut(empty..).and_then(<[u8]>::last_mut) {
-        Some(comma) => *comma = bracket,
-        None => out.push(bracket),
-    }
-}
-
-fn check(depth: usize) -> Outcome {
-    if depth > MAX_DEPTH { Err(Refusal::new("nested deeper than 128")) } else { Ok(()) }
 }

@@ -70,10 +70,17 @@ pub fn patch_error(py: Python<'_>, problem: &str, path: &str) -> PyErr {
     build(py, "PatchError", problem, &[("path", path)]).unwrap_or_else(|error| error)
 }
 
-/// A `DecodeError` at a byte.
-pub fn decode_error(py: Python<'_>, kind: &str, index: usize) -> PyErr {
-    let index = index.into_pyobject(py).map_or_else(|_| py.None(), |n| n.into_any().unbind());
-    build(py, "DecodeError", kind, &[("index", index)]).unwrap_or_else(|error| error)
+/// A `DecodeError` at a byte of a text.
+pub fn decode_error(py: Python<'_>, kind: &str, src: &[u8], index: usize) -> PyErr {
+    let before = src.get(..index).unwrap_or(src);
+    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let line = before.split(|&byte| byte == b'\n').count();
+    let in_line = before.get(line_start..).unwrap_or_default();
+    // Bytes that continue a character do not count.
+    let column = 1 + in_line.iter().filter(|byte| byte.cast_signed() >= -64).count();
+    let number = |n: usize| n.into_pyobject(py).map_or_else(|_| py.None(), |n| n.into_any().unbind());
+    let details = [("index", number(index)), ("line", number(line)), ("column", number(column))];
+    build(py, "DecodeError", kind, &details).unwrap_or_else(|error| error)
 }
 
 /// A `TypeError` that says what was expected.

@@ -138,7 +138,7 @@ impl Class {
 
     fn parse(self, py: Python<'_>, data: &[u8]) -> PyResult<Text> {
         let decoded = decode::value(py, data)?;
-        let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", 0))?;
+        let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", data, 0))?;
         let again = construct::from_dict(self.schema(), dict.as_any())?;
         // Text that needs no rewriting is kept byte for byte; doubled or escaped keys and white space need it.
         if is_compact(data) && has_plain_keys(data) && equal::json(again.get(py), data) == Ok(true) {
@@ -186,8 +186,10 @@ pub fn decoded<'py>(py: Python<'py>, src: &[u8], range: Range<usize>, spec: &Fie
     let value = decode::read_only(py, raw)?;
     if let (true, Ok(text)) = (spec.is_time(), value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
-        return moment
-            .map_or_else(|| Err(decode_error(py, "a time that is not RFC 3339", 0)), |moment| Ok(moment.into_any()));
+        return moment.map_or_else(
+            || Err(decode_error(py, "a time that is not RFC 3339", raw, 0)),
+            |moment| Ok(moment.into_any()),
+        );
     }
     Ok(value)
 }

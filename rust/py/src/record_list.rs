@@ -39,6 +39,10 @@ impl RecordList {
         self.class
     }
 
+    pub fn snapshot(&self) -> List {
+        self.tracked.list().clone()
+    }
+
     pub fn is_changed(&self) -> bool {
         self.tracked.is_changed()
     }

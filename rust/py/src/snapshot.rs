@@ -22,6 +22,7 @@ use crate::error::raise;
 use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::sealed::stored_body;
+use crate::stored::Stored;
 use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
@@ -189,6 +190,10 @@ impl Snapshot {
 
     fn __repr__(&self) -> String {
         format!("<Snapshot of {} fields>", self.state.iter().count())
+    }
+
+    fn stored(&self, name: &str) -> PyResult<Stored> {
+        self.state.get(name).cloned().map(Stored).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
     }
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -368,6 +373,12 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
     if let Ok(list) = value.cast_exact::<RecordList>() {
         return list.call_method0("to_dicts");
+    }
+    if let Ok(stored) = value.cast_exact::<Stored>() {
+        let mut text = Vec::new();
+        let field = &stored.get().0;
+        field.encode(&mut text).map_err(|error| raise(py, &error, None))?;
+        return if let Field::Records(_) = field { decode::values(py, &text) } else { decode::value(py, &text) };
     }
     with_scratch(py, |out| {
         top_level(out, value).map_err(|refusal| refusal.raise(py))?;

@@ -4,15 +4,18 @@ use std::cell::RefCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use swisper_core::text::push_numbered;
 use swisper_simd::plain_prefix;
 
-/// The longest string that is kept.
-const LONGEST: usize = 24;
-const KEPT: usize = 512;
+use crate::utf8;
+
+/// The longest key that is kept, and the longest value.
+const LONGEST_KEY: usize = 48;
+const LONGEST_VALUE: usize = 16;
+const KEPT: usize = 1024;
 
 /// A buffer that has grown larger is not kept.
 const LARGEST_SCRATCH: usize = 256 * 1024;
@@ -21,88 +24,130 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Owned references, each in the place that its content says; null where there is none.
-static STRINGS: [AtomicPtr<ffi::PyObject>; KEPT] = [const { AtomicPtr::new(null_mut()) }; KEPT];
+/// Strings that are kept: owned references, each in the place that its content says; null where there is none.
+pub struct Strings([AtomicPtr<ffi::PyObject>; KEPT]);
 
-/// A string of ASCII characters.
-pub fn ascii<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    // The interpreter has the shortest ones already.
-    if (2..=LONGEST).contains(&content.len()) { kept(py, content) } else { made(py, content) }
+static STRINGS: Strings = Strings([const { AtomicPtr::new(null_mut()) }; KEPT]);
+
+pub fn strings() -> &'static Strings {
+    &STRINGS
 }
 
-/// A string of any characters but lone surrogates, None if it is not UTF-8.
-pub fn utf8<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Option<Bound<'py, PyString>>> {
-    let length = content.len().try_into()?;
-    // SAFETY: so many bytes are there; the answer is a new reference, or null with an exception set.
-    let found = unsafe {
-        let found = ffi::PyUnicode_DecodeUTF8(content.as_ptr().cast(), length, std::ptr::null());
-        Bound::from_owned_ptr_or_err(py, found)
-    };
-    match found {
-        Ok(text) => Ok(Some(text.cast_into()?)),
-        Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => Ok(None),
-        Err(error) => Err(error),
+/// Why there is no string: what is wrong at which byte, or what the interpreter raised.
+pub enum Bad {
+    Text(&'static str, usize),
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Bad {
+    #[cold]
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
     }
 }
 
-/// A string with short escapes, given from behind its opening quote, and its length there with the closing one. None
-/// for what is better read by `unescape`, or wrong.
-pub fn unescaped<'py>(py: Python<'py>, src: &[u8]) -> PyResult<Option<(Bound<'py, PyString>, usize)>> {
-    let mut content = SCRATCH.take();
-    content.clear();
-    let found = match unescape_into(&mut content, src) {
-        Some((length, true)) => Some((ascii(py, &content)?, length)),
-        Some((length, false)) => utf8(py, &content)?.map(|text| (text, length)),
-        None => None,
-    };
-    if content.capacity() <= LARGEST_SCRATCH {
-        SCRATCH.set(content);
+type Read<'py> = Result<(Bound<'py, PyString>, usize), Bad>;
+
+impl Strings {
+    /// The string that is given from behind its opening quote, and its length there with the closing one.
+    #[inline]
+    pub fn read<'py, const KEY: bool>(&self, py: Python<'py>, src: &[u8]) -> Read<'py> {
+        let plain = plain_prefix(src);
+        match src.split_at_checked(plain.length) {
+            Some((content, [b'"', ..])) => {
+                let text = if plain.is_ascii { self.ascii::<KEY>(py, content)? } else { utf8::string(py, content)? };
+                Ok((text, plain.length + 1))
+            }
+            _ => self.escaped::<KEY>(py, src),
+        }
     }
-    Ok(found)
+
+    /// One with escapes, or one that is wrong.
+    fn escaped<'py, const KEY: bool>(&self, py: Python<'py>, src: &[u8]) -> Read<'py> {
+        let mut content = SCRATCH.take();
+        content.clear();
+        let made = unescape(&mut content, src).and_then(|length| {
+            let text = if content.is_ascii() {
+                self.ascii::<KEY>(py, &content)?
+            } else {
+                // What is wrong in the content is wrong somewhere in the source.
+                utf8::string(py, &content).map_err(|bad| elsewhere(bad, src))?
+            };
+            Ok((text, length))
+        });
+        if content.capacity() <= LARGEST_SCRATCH {
+            SCRATCH.set(content);
+        }
+        made
+    }
+
+    #[inline]
+    fn ascii<'py, const KEY: bool>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        let longest = if KEY { LONGEST_KEY } else { LONGEST_VALUE };
+        // The interpreter has the shortest ones already.
+        if (2..=longest).contains(&content.len()) { self.kept(py, content) } else { made(py, content) }
+    }
+
+    #[inline]
+    fn kept<'py>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        let Some(place) = self.0.get(hash(content)) else { return made(py, content) };
+        let known = place.load(Ordering::Relaxed);
+        // SAFETY: what stands in the place is a str made below, which the place owns. The GIL is held, and the module
+        // says that it needs it, so nobody takes the reference away meanwhile.
+        if let Some(known) = unsafe { Borrowed::from_ptr_or_opt(py, known) }
+            && is_same(characters(&known), content)
+        {
+            // SAFETY: it is a str.
+            return Ok(unsafe { known.to_owned().cast_into_unchecked() });
+        }
+        let fresh = made(py, content)?;
+        let old = place.swap(fresh.clone().into_ptr(), Ordering::Relaxed);
+        // SAFETY: the place owned it, and has just given it up.
+        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
+        Ok(fresh)
+    }
 }
 
-/// Gives the length, and whether all is ASCII.
-fn unescape_into(content: &mut Vec<u8>, src: &[u8]) -> Option<(usize, bool)> {
-    let (mut at, mut is_ascii) = (0, true);
+#[cold]
+fn elsewhere(bad: Bad, src: &[u8]) -> Bad {
+    match bad {
+        Bad::Text(kind, _) => Bad::Text(kind, std::str::from_utf8(src).map_or_else(|error| error.valid_up_to(), |_| 0)),
+        raised @ Bad::Raised(_) => raised,
+    }
+}
+
+/// Appends what a string with escapes says; gives its length with the closing quote.
+fn unescape(content: &mut Vec<u8>, src: &[u8]) -> Result<usize, Bad> {
+    let mut at = 0;
     loop {
-        let rest = src.get(at..)?;
-        let plain = plain_prefix(rest);
-        let (text, special) = rest.split_at_checked(plain.length)?;
+        let rest = src.get(at..).unwrap_or_default();
+        let plain = plain_prefix(rest).length;
+        let (text, special) = rest.split_at_checked(plain).unwrap_or_default();
         content.extend_from_slice(text);
-        is_ascii &= plain.is_ascii;
-        at += plain.length;
+        at += plain;
         content.push(match special {
-            [b'"', ..] => return Some((at + 1, is_ascii)),
+            [b'"', ..] => return Ok(at + 1),
             [b'\\', byte @ (b'"' | b'\\' | b'/'), ..] => *byte,
             [b'\\', b'n', ..] => b'\n',
             [b'\\', b'r', ..] => b'\r',
             [b'\\', b't', ..] => b'\t',
             [b'\\', b'b', ..] => 0x08,
             [b'\\', b'f', ..] => 0x0c,
-            _ => return None,
+            [b'\\', b'u', digits @ ..] => {
+                let length = push_numbered(content, digits).map_err(|kind| Bad::Text(kind, at))?;
+                at += 2 + length;
+                continue;
+            }
+            [b'\\'] | [] => return Err(Bad::Text("unexpected end", src.len())),
+            [b'\\', ..] => return Err(Bad::Text("an escape that JSON does not have", at)),
+            _ => return Err(Bad::Text("a control character in a string", at)),
         });
         at += 2;
     }
 }
 
-fn kept<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    let Some(place) = STRINGS.get(hash(content)) else { return made(py, content) };
-    let known = place.load(Ordering::Relaxed);
-    // SAFETY: what stands in the place is a str made below, which the place owns. The GIL is held, and the module says
-    // that it needs it, so nobody takes the reference away meanwhile.
-    if let Some(known) = unsafe { Borrowed::from_ptr_or_opt(py, known) }
-        && characters(&known) == content
-    {
-        return Ok(known.to_owned().cast_into()?);
-    }
-    let fresh = made(py, content)?;
-    let old = place.swap(fresh.clone().into_ptr(), Ordering::Relaxed);
-    // SAFETY: the place owned it, and has just given it up.
-    drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
-    Ok(fresh)
-}
-
 /// The place of a string: by both of its ends and its length.
+#[inline]
 fn hash(content: &[u8]) -> usize {
     let (first, last) = match (content.first_chunk::<8>(), content.last_chunk::<8>()) {
         (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
@@ -112,10 +157,28 @@ fn hash(content: &[u8]) -> usize {
         },
     };
     let mixed = (first ^ last.rotate_left(29) ^ content.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed >> 55).unwrap_or_default()
+    usize::try_from(mixed >> 54).unwrap_or_default()
+}
+
+/// Whether two short texts are the same, without a call where both ends tell.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) => {
+            a_first == b_first && a_last == b_last && (a.len() <= 16 || a == b)
+        }
+        _ => match (a.first_chunk::<4>(), a.last_chunk::<4>(), b.first_chunk::<4>(), b.last_chunk::<4>()) {
+            (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) => a_first == b_first && a_last == b_last,
+            _ => a.iter().eq(b),
+        },
+    }
 }
 
 /// The characters of a string that `made` has made.
+#[inline]
 fn characters<'a>(text: &'a Bound<'_, PyAny>) -> &'a [u8] {
     // SAFETY: it is a compact ASCII str, whose characters stand behind its header as long as it lives (PEP 393).
     unsafe {
@@ -124,6 +187,7 @@ fn characters<'a>(text: &'a Bound<'_, PyAny>) -> &'a [u8] {
     }
 }
 
+#[inline]
 fn made<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
     debug_assert!(content.is_ascii());
     if content.len() < 2 {
@@ -134,7 +198,7 @@ fn made<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> 
     unsafe {
         let text = ffi::PyUnicode_New(content.len().try_into()?, 127);
         let text = Bound::from_owned_ptr_or_err(py, text)?;
-        std::ptr::copy_nonoverlapping(content.as_ptr(), ffi::PyUnicode_1BYTE_DATA(text.as_ptr()).cast(), content.len());
+        std::ptr::copy_nonoverlapping(content.as_ptr(), ffi::PyUnicode_1BYTE_DATA(text.as_ptr()), content.len());
         Ok(text.cast_into_unchecked())
     }
 }

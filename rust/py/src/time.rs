@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDateAccess, PyDateTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess};
+use swisper_simd::Sink;
 
 use crate::encode::{Outcome, Refusal};
 
@@ -18,7 +19,13 @@ const PAIRS: &[u8; 200] =
     b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
     5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
-fn write(out: &mut Vec<u8>, civil: &Civil) {
+/// The last two digits of a number.
+#[inline]
+pub fn two_digits(number: u32) -> [u8; 2] {
+    PAIRS.as_chunks().0.get((number % 100) as usize).copied().unwrap_or_default()
+}
+
+fn write(out: &mut impl Sink, civil: &Civil) {
     let ((year, month, day), (hour, minute, second)) = (civil.date, civil.time);
     let (year, micros) = (u32::try_from(year).unwrap_or_default(), civil.micros);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
@@ -34,29 +41,28 @@ fn write(out: &mut Vec<u8>, civil: &Civil) {
         (22, micros / 100 % 100),
         (24, micros % 100),
     ] {
-        let digits = PAIRS.as_chunks::<2>().0.get(number as usize);
-        if let (Some(to), Some(digits)) = (text.get_mut(place..place + 2), digits) {
-            to.copy_from_slice(digits);
+        if let Some(to) = text.get_mut(place..place + 2) {
+            to.copy_from_slice(&two_digits(number));
         }
     }
     let (whole, _) = text.split_at(19);
     if micros > 0 {
-        out.extend_from_slice(&text);
+        out.append(&text);
     } else {
-        out.extend_from_slice(whole);
-        out.push(b'Z');
+        out.append(whole);
+        out.put(b'Z');
     }
 }
 
 /// Appends the current time as a JSON string.
-pub fn now(out: &mut Vec<u8>) {
+pub fn now(out: &mut impl Sink) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86400, since.as_secs() % 86400);
     let small = |n: u64| u8::try_from(n).unwrap_or_default();
     let time = (small(seconds / 3600), small(seconds / 60 % 60), small(seconds % 60));
-    out.push(b'"');
+    out.put(b'"');
     write(out, &Civil { date: date_of(i64::try_from(days).unwrap_or_default()), time, micros: since.subsec_micros() });
-    out.push(b'"');
+    out.put(b'"');
 }
 
 /// Days since 1970 to a date of the Gregorian calendar (H. Hinnant, "chrono-compatible low-level date algorithms").
@@ -77,7 +83,7 @@ fn date_of(days: i64) -> (i32, u8, u8) {
 }
 
 /// Appends an aware datetime as a JSON string.
-pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Outcome {
+pub fn datetime(out: &mut impl Sink, value: &Bound<'_, PyDateTime>) -> Outcome {
     let py = value.py();
     let utc = PyTzInfo::utc(py).map_err(|_| Refusal::new("no UTC"))?;
     let zone = value.get_tzinfo().ok_or_else(|| Refusal::new("a datetime without a time zone"))?;
@@ -92,7 +98,7 @@ pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Outcome {
         moved = found.cast_into::<PyDateTime>().map_err(|_| Refusal::new("a time that has no UTC"))?;
         &moved
     };
-    out.push(b'"');
+    out.put(b'"');
     write(
         out,
         &Civil {
@@ -101,7 +107,7 @@ pub fn datetime(out: &mut Vec<u8>, value: &Bound<'_, PyDateTime>) -> Outcome {
             micros: value.get_microsecond(),
         },
     );
-    out.push(b'"');
+    out.put(b'"');
     Ok(())
 }
 

@@ -1,25 +1,68 @@
 //! The kernels for x86-64: each copies while it looks for bytes that must be escaped, and says whether there is none.
 
 use std::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8, _mm256_loadu_si256,
-    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256,
-    _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8,
-    _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
+    __m128i, __m256i, _bzhi_u32, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
+    _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8,
+    _mm256_cmpeq_epi8_mask, _mm256_loadu_si256, _mm256_mask_cmplt_epu8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm512_cmpeq_epi8_mask,
+    _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8, _mm512_movepi8_mask,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
 };
 
-use crate::Plain;
+use crate::escape::put_escape;
+use crate::scan::Plain;
+use crate::string::{Kernels, escape_scalar};
 
 const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
 const LAST_CONTROL: i8 = 0x1f;
+
+/// With masked loads of 32 and 64 bytes (BW, VL, BMI2).
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512;
+
+impl Kernels for Avx512 {
+    #[allow(clippy::inline_always)] // Intrinsics are compiled in place only in a function that is for the processor.
+    #[inline(always)]
+    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize {
+        let length = bytes.len();
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+        unsafe {
+            to.write(b'"');
+            let plain = if length <= 32 { short_avx512(bytes, to.add(1)) } else { copy_avx512(bytes, to.add(1)) };
+            to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
+            plain
+        }
+    }
+}
+
+/// For up to 32 bytes.
+///
+/// # Safety
+/// `to` has room for 32 bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> usize {
+    let lanes = _bzhi_u32(u32::MAX, bytes.len() as u32);
+    // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+    let block = unsafe {
+        let block = _mm256_maskz_loadu_epi8(lanes, bytes.as_ptr().cast());
+        _mm256_storeu_si256(to.cast(), block);
+        block
+    };
+    let found = _mm256_mask_cmplt_epu8_mask(lanes, block, _mm256_set1_epi8(0x20))
+        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(QUOTE))
+        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(BACKSLASH));
+    if found == 0 { bytes.len() } else { found.trailing_zeros() as usize }
+}
 
 /// The last block is loaded under a mask, so that any length is read in whole blocks.
 ///
 /// # Safety
 /// `to` has room for `bytes` and 64 more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
+pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
     let (mut at, length) = (0, bytes.len());
     while at < length {
         let rest = length - at;
@@ -32,11 +75,25 @@ pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
             | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
             | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
         if found != 0 {
-            return false;
+            return at + found.trailing_zeros() as usize;
         }
         at += 64;
     }
-    true
+    length
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn specials_avx2(block: __m256i) -> u32 {
+    let control = _mm256_set1_epi8(LAST_CONTROL);
+    let found = _mm256_or_si256(
+        _mm256_cmpeq_epi8(_mm256_max_epu8(block, control), control),
+        _mm256_or_si256(
+            _mm256_cmpeq_epi8(block, _mm256_set1_epi8(QUOTE)),
+            _mm256_cmpeq_epi8(block, _mm256_set1_epi8(BACKSLASH)),
+        ),
+    );
+    _mm256_movemask_epi8(found).cast_unsigned()
 }
 
 /// For 32 bytes and more: the last block overlaps the one before it.
@@ -44,23 +101,48 @@ pub unsafe fn avx512(bytes: &[u8], to: *mut u8) -> bool {
 /// # Safety
 /// `to` has room for `bytes`, which are 32 at least.
 #[target_feature(enable = "avx2")]
-pub unsafe fn avx2(bytes: &[u8], to: *mut u8) -> bool {
-    let plain = |at: usize| {
-        // SAFETY: every `at` below leaves 32 bytes behind it, in the slice and in the room.
-        let block = unsafe { _mm256_loadu_si256(bytes.as_ptr().add(at).cast()) };
-        // SAFETY: likewise.
-        unsafe { _mm256_storeu_si256(to.add(at).cast(), block) };
-        let control = _mm256_set1_epi8(LAST_CONTROL);
-        let found = _mm256_or_si256(
-            _mm256_cmpeq_epi8(_mm256_max_epu8(block, control), control),
-            _mm256_or_si256(
-                _mm256_cmpeq_epi8(block, _mm256_set1_epi8(QUOTE)),
-                _mm256_cmpeq_epi8(block, _mm256_set1_epi8(BACKSLASH)),
-            ),
-        );
-        _mm256_movemask_epi8(found) == 0
-    };
-    (0..bytes.len() / 32).all(|n| plain(n * 32)) && plain(bytes.len() - 32)
+pub unsafe fn copy_avx2(bytes: &[u8], to: *mut u8) -> usize {
+    let (mut at, last) = (0, bytes.len() - 32);
+    loop {
+        // SAFETY: `at` leaves 32 bytes behind it, in the slice and in the room.
+        let found = unsafe {
+            let block = _mm256_loadu_si256(bytes.as_ptr().add(at).cast());
+            _mm256_storeu_si256(to.add(at).cast(), block);
+            specials_avx2(block)
+        };
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        if at == last {
+            return bytes.len();
+        }
+        at = (at + 32).min(last);
+    }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "avx2")]
+pub unsafe fn escape_avx2(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let mut at = 0;
+    while bytes.len() - at >= 32 {
+        // SAFETY: 32 bytes are left, and the room is for more than they become.
+        unsafe {
+            let block = _mm256_loadu_si256(bytes.as_ptr().add(at).cast());
+            _mm256_storeu_si256(to.cast(), block);
+            let found = specials_avx2(block);
+            if found == 0 {
+                (at, to) = (at + 32, to.add(32));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    // SAFETY: the room for the rest is what was left of it.
+    unsafe { escape_sse2(bytes.get(at..).unwrap_or_default(), to) }
 }
 
 /// For 8 to 16 bytes, whose two halves overlap; compiled in place, as every x86-64 processor has SSE2.
@@ -84,12 +166,35 @@ pub unsafe fn halves(bytes: &[u8], to: *mut u8) -> bool {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn is_plain(block: __m128i) -> bool {
+    specials_sse2(block) == 0
+}
+
+#[target_feature(enable = "sse2")]
+#[inline]
+pub fn specials_sse2(block: __m128i) -> u32 {
     let control = _mm_set1_epi8(LAST_CONTROL);
     let found = _mm_or_si128(
         _mm_cmpeq_epi8(_mm_max_epu8(block, control), control),
         _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)), _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH))),
     );
-    _mm_movemask_epi8(found) == 0
+    _mm_movemask_epi8(found).cast_unsigned()
+}
+
+/// For 16 to 32 bytes, as two blocks that overlap; compiled in place, as above.
+///
+/// # Safety
+/// `to` has room for `bytes`, which are 16 to 32.
+#[target_feature(enable = "sse2")]
+#[inline]
+pub unsafe fn two_blocks(bytes: &[u8], to: *mut u8) -> bool {
+    let (from, last) = (bytes.as_ptr(), bytes.len() - 16);
+    // SAFETY: both blocks lie inside the slice, and in the room at the same places.
+    unsafe {
+        let (a, b) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(last).cast()));
+        _mm_storeu_si128(to.cast(), a);
+        _mm_storeu_si128(to.add(last).cast(), b);
+        specials_sse2(a) | specials_sse2(b) == 0
+    }
 }
 
 /// For 16 bytes and more: the last block overlaps the one before it.
@@ -97,15 +202,76 @@ fn is_plain(block: __m128i) -> bool {
 /// # Safety
 /// `to` has room for `bytes`, which are 16 at least.
 #[target_feature(enable = "sse2")]
-pub unsafe fn sse2(bytes: &[u8], to: *mut u8) -> bool {
-    let plain = |at: usize| {
-        // SAFETY: every `at` below leaves 16 bytes behind it, in the slice and in the room.
-        let block = unsafe { _mm_loadu_si128(bytes.as_ptr().add(at).cast()) };
-        // SAFETY: likewise.
-        unsafe { _mm_storeu_si128(to.add(at).cast(), block) };
-        is_plain(block)
-    };
-    (0..bytes.len() / 16).all(|n| plain(n * 16)) && plain(bytes.len() - 16)
+pub unsafe fn copy_sse2(bytes: &[u8], to: *mut u8) -> usize {
+    let (mut at, last) = (0, bytes.len() - 16);
+    loop {
+        // SAFETY: `at` leaves 16 bytes behind it, in the slice and in the room.
+        let found = unsafe {
+            let block = _mm_loadu_si128(bytes.as_ptr().add(at).cast());
+            _mm_storeu_si128(to.add(at).cast(), block);
+            specials_sse2(block)
+        };
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        if at == last {
+            return bytes.len();
+        }
+        at = (at + 16).min(last);
+    }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "sse2")]
+pub unsafe fn escape_sse2(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let mut at = 0;
+    while bytes.len() - at >= 16 {
+        // SAFETY: 16 bytes are left, and the room is for more than they become.
+        unsafe {
+            let block = _mm_loadu_si128(bytes.as_ptr().add(at).cast());
+            _mm_storeu_si128(to.cast(), block);
+            let found = specials_sse2(block);
+            if found == 0 {
+                (at, to) = (at + 16, to.add(16));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    // SAFETY: the room for the rest is what was left of it.
+    unsafe { escape_scalar(bytes.get(at..).unwrap_or_default(), to) }
+}
+
+/// # Safety
+/// `to` has room for six times the bytes and 64 more.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub unsafe fn escape_avx512(bytes: &[u8], mut to: *mut u8) -> *mut u8 {
+    let (mut at, length) = (0, bytes.len());
+    while at < length {
+        let rest = length - at;
+        let (lanes, count) = if rest >= 64 { (u64::MAX, 64) } else { ((1 << rest) - 1, rest) };
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is for more than a block becomes.
+        unsafe {
+            let block = _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast());
+            _mm512_storeu_si512(to.cast(), block);
+            let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
+                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
+                | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
+            if found == 0 {
+                (at, to) = (at + count, to.add(count));
+            } else {
+                let plain = found.trailing_zeros() as usize;
+                at += plain;
+                to = put_escape(to.add(plain), *bytes.as_ptr().add(at));
+                at += 1;
+            }
+        }
+    }
+    to
 }
 
 /// The last block is loaded under a mask, as above.
@@ -139,12 +305,7 @@ pub fn plain_blocks(bytes: &[u8]) -> (usize, bool) {
     for (n, block) in bytes.as_chunks::<16>().0.iter().enumerate() {
         // SAFETY: the block has 16 bytes.
         let block = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
-        let control = _mm_set1_epi8(LAST_CONTROL);
-        let found = _mm_or_si128(
-            _mm_cmpeq_epi8(_mm_max_epu8(block, control), control),
-            _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(QUOTE)), _mm_cmpeq_epi8(block, _mm_set1_epi8(BACKSLASH))),
-        );
-        if _mm_movemask_epi8(found) != 0 {
+        if !is_plain(block) {
             return (n * 16, is_ascii);
         }
         is_ascii &= _mm_movemask_epi8(block) == 0;

@@ -1,0 +1,215 @@
+//! Dataclasses as objects: each field read from where it stands.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
+#[cfg(target_arch = "x86_64")]
+use swisper_simd::{Avx512, Level, level};
+use swisper_simd::{Chosen, Kernels, Sink, push_string};
+
+use crate::encode::Outcome;
+use crate::instance::Places;
+use crate::walk::{Policy, Walk};
+
+/// A name with its quotes and colon is copied as a whole if it is not longer.
+const PADDED: usize = 32;
+
+#[derive(Debug)]
+struct Field {
+    name: Py<PyString>,
+    text: [u8; PADDED],
+    /// The length of the text; 0 if it is longer than the padded one, and is written each time.
+    length: usize,
+    long: Vec<u8>,
+    /// Where the value stands in an instance, for a field with a slot.
+    slot: Option<isize>,
+}
+
+/// The fields of a dataclass.
+#[derive(Debug)]
+pub struct Dataclass {
+    fields: Vec<Field>,
+    sorted: Vec<usize>,
+    /// None where every field has a slot, or only `getattr` knows.
+    places: Option<Places>,
+}
+
+impl Dataclass {
+    pub fn of(class: &Bound<'_, PyType>) -> PyResult<Self> {
+        static FIELDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = class.py();
+        let get_fields =
+            FIELDS.get_or_try_init(py, || py.import("dataclasses")?.getattr("fields").map(Bound::unbind))?;
+        // SAFETY: the type is alive, and the function only compared.
+        let is_generic =
+            unsafe { (*class.as_type_ptr()).tp_getattro.is_some_and(|own| std::ptr::fn_addr_eq(own, GENERIC)) };
+        let mut fields = Vec::new();
+        let mut is_plain = is_generic;
+        for field in get_fields.bind(py).call1((class,))?.try_iter()? {
+            let name = field?.getattr("name")?.cast_into::<PyString>()?;
+            let found = static_attribute(class, &name)?;
+            let slot = found.as_ref().filter(|_| is_generic).and_then(|found| offset(class, found));
+            is_plain &= slot.is_some() || found.is_none_or(|found| !is_data_descriptor(&found));
+            fields.push(Field::new(&name, slot)?);
+        }
+        let mut sorted: Vec<_> = (0..fields.len()).collect();
+        let names = fields.iter().map(|field| field.name.bind(py).to_str()).collect::<PyResult<Vec<_>>>()?;
+        sorted.sort_by_key(|&at| names.get(at).copied());
+        let needs_places = is_plain && fields.iter().any(|field: &Field| field.slot.is_none());
+        let places = needs_places.then(|| Places::new(fields.len()));
+        Ok(Self { fields, sorted, places })
+    }
+
+    pub fn write<S: Sink, P: Policy>(
+        &self,
+        walk: &mut Walk<'_, S, P>,
+        object: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 {
+            // SAFETY: the level tells the kind of processor.
+            return unsafe { self.write_avx512(walk, object, depth) };
+        }
+        // SAFETY: this kind is every processor's.
+        unsafe { self.write_with::<Chosen, S, P>(walk, object, depth) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    unsafe fn write_avx512<S: Sink, P: Policy>(
+        &self,
+        walk: &mut Walk<'_, S, P>,
+        object: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
+        // SAFETY: the processor is of that kind.
+        unsafe { self.write_with::<Avx512, S, P>(walk, object, depth) }
+    }
+
+    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    #[inline(always)]
+    unsafe fn write_with<K: Kernels, S: Sink, P: Policy>(
+        &self,
+        walk: &mut Walk<'_, S, P>,
+        object: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
+        walk.open(b'{', depth)?;
+        let mut values = self.values(object);
+        for place in 0..self.fields.len() {
+            let at = if walk.policy.sorts_keys() { self.sorted.get(place).copied().unwrap_or(0) } else { place };
+            let Some(field) = self.fields.get(at) else { continue };
+            walk.line(depth);
+            field.write_name(walk.out);
+            walk.colon();
+            // SAFETY: the values were looked for after all Python code that ran.
+            let value = match unsafe { self.stored(object, values, field, at) } {
+                // SAFETY: the caller's promise.
+                Some(value) => match unsafe { walk.scalar_with::<K>(&value) } {
+                    Ok(true) => continue,
+                    Ok(false) => value.to_owned(),
+                    Err(refusal) => return Err(refusal.at(field.shown(object.py()))),
+                },
+                None => object.getattr(field.name.bind(object.py()))?,
+            };
+            walk.value(&value, depth).map_err(|refusal| refusal.at(field.shown(object.py())))?;
+            values = self.values(object);
+        }
+        walk.close(b'}', depth, self.fields.is_empty());
+        Ok(())
+    }
+
+    /// Where an object without slots keeps its values; null if that cannot be read.
+    #[inline]
+    fn values(&self, object: &Bound<'_, PyAny>) -> *const *mut ffi::PyObject {
+        let Some(places) = &self.places else { return std::ptr::null() };
+        // SAFETY: the type is that of the object.
+        unsafe { places.values(object, object.get_type_ptr(), self.fields.iter().map(|field| &field.name)) }
+    }
+
+    /// The value of a field, borrowed; None if only `getattr` can tell.
+    ///
+    /// # Safety
+    /// `values` are those of the object, and no Python code ran since they were looked for.
+    #[inline]
+    unsafe fn stored<'a, 'py>(
+        &self,
+        object: &'a Bound<'py, PyAny>,
+        values: *const *mut ffi::PyObject,
+        field: &Field,
+        at: usize,
+    ) -> Option<Borrowed<'a, 'py, PyAny>> {
+        let py = object.py();
+        if let Some(slot) = field.slot {
+            // SAFETY: the class has a slot there, so its instances have an object or null there.
+            return unsafe {
+                Borrowed::from_ptr_or_opt(py, *object.as_ptr().byte_offset(slot).cast::<*mut ffi::PyObject>())
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.places.as_ref()?.get(py, values, at) }
+    }
+}
+
+impl Field {
+    fn new(name: &Bound<'_, PyString>, slot: Option<isize>) -> PyResult<Self> {
+        let name = PyString::intern(name.py(), name.to_str()?);
+        let mut long = Vec::new();
+        push_string(&mut long, name.to_str()?.as_bytes(), Some(b':'));
+        let (mut text, mut length) = ([0; PADDED], 0);
+        if let Some(part) = text.get_mut(..long.len()) {
+            part.copy_from_slice(&long);
+            length = long.len();
+        }
+        Ok(Self { name: name.unbind(), text, length, long, slot })
+    }
+
+    #[cold]
+    fn shown(&self, py: Python<'_>) -> String {
+        self.name.bind(py).to_string_lossy().into_owned()
+    }
+
+    #[inline]
+    fn write_name(&self, out: &mut impl Sink) {
+        if self.length > 0 { out.append_padded(&self.text, self.length) } else { out.append(&self.long) }
+    }
+}
+
+const GENERIC: ffi::getattrofunc = ffi::PyObject_GenericGetAttr;
+
+/// What a class or its bases have under a name, as it stands there.
+fn static_attribute<'py>(
+    class: &Bound<'py, PyType>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    for base in class.mro() {
+        let space = base.getattr("__dict__")?;
+        if space.contains(name)? {
+            return space.get_item(name).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Where an instance of `class` keeps what a member descriptor shows of it.
+fn offset(class: &Bound<'_, PyType>, found: &Bound<'_, PyAny>) -> Option<isize> {
+    // SAFETY: an object of exactly this type is a member descriptor, whose layout is public. That a class is in the
+    // mro of another means that its instances begin like those of the base.
+    unsafe {
+        if found.get_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
+            return None;
+        }
+        let descriptor = found.as_ptr().cast::<ffi::PyMemberDescrObject>();
+        let member = (*descriptor).d_member;
+        let is_object = matches!((*member).type_code, ffi::Py_T_OBJECT_EX);
+        let is_base = ffi::PyType_IsSubtype(class.as_type_ptr(), (*descriptor).d_common.d_type) != 0;
+        (is_object && is_base && (*member).flags & ffi::Py_RELATIVE_OFFSET == 0).then_some((*member).offset)
+    }
+}
+
+fn is_data_descriptor(found: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the type of a live object.
+    unsafe { (*found.get_type_ptr()).tp_descr_set.is_some() }
+}

@@ -1,0 +1,16 @@
+//! A field of a snapshot as it is stored: its text is copied, not read.
+
+use pyo3::prelude::*;
+use swisper_core::state::Field;
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "swisper_ctx._core")]
+#[derive(Debug)]
+pub struct Stored(pub Field);
+
+#[pymethods]
+impl Stored {
+    fn __repr__(&self) -> String {
+        format!("<Stored of {} bytes>", self.0.size())
+    }
+}
