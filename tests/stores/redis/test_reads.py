@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import redis
-from tests.stores.changes import append, committed, creation, grow, moved, new_block
+from tests.stores.changes import append, committed, creation, grow, moved, new_block, new_head
 
 from swisper_ctx import Message, SessionCache, SwisperContext, serialize_context
 from swisper_ctx.errors import StoreUnavailableError
-from swisper_ctx.log import Etag, StoredSession
+from swisper_ctx.log import Checkpoint, Etag, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.redis import RedisCache
 from swisper_ctx.testing import FaultyStore
@@ -353,3 +353,53 @@ async def test_what_is_read_from_redis_is_what_the_truth_has(cache: RedisCache, 
     assert isinstance(found, StoredSession)
     assert found == await truth.read("s")
     assert found.expires_at == 2**61
+
+
+async def test_a_late_fill_does_not_bring_back_the_head_before(cache: RedisCache, truth: FaultyStore) -> None:
+    await grow(truth, "s", 3)
+    held = await overtaken(cache, truth)
+    whole = await truth.read("s")
+    assert whole is not None
+    assert whole.head is not None
+    assert await cache.checkpoint(Checkpoint("s", whole.head.stamp, new_head(2), (), ()))
+    held.release()
+    assert await cache.read("s") == await truth.read("s")
+
+
+async def test_a_checkpoint_while_redis_is_away_is_made_up_for(cache: RedisCache, truth: FaultyStore) -> None:
+    await grow(cache, "s", 3)
+    await cache.settle()
+    whole = await cache.read("s")
+    assert whole is not None
+    assert whole.head is not None
+    cache._hashes.breaker.open()
+    assert await cache.checkpoint(Checkpoint("s", whole.head.stamp, new_head(2), (), ()))
+    await cache._hashes._probed()
+    assert cache._hashes.may_ask()
+    assert await cache.read("s") == await truth.read("s")
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"\xff" * 60])
+@pytest.mark.parametrize("field", ["e", "x", "u", "h", "n"])
+async def test_scripts_take_any_bytes(
+    cache: RedisCache, truth: FaultyStore, client: redis.Redis, field: str, value: bytes
+) -> None:
+    async def damaged(session_id: str) -> Etag:
+        now = await grow(cache, session_id, 3)
+        await cache.settle()
+        client.hset(f"swisper:{{{session_id}}}", field, value)
+        return now
+
+    await committed(cache, append("a", await damaged("a")))
+    for name, after, tail in (("b", Etag(1, b""), None), ("c", None, 1), ("d", None, None)):
+        await damaged(name)
+        assert await cache.read(name, after=after, tail=tail) == await truth.read(name, after=after, tail=tail)
+    await damaged("s")
+    whole = await truth.read("s")
+    assert whole is not None
+    assert whole.head is not None
+    assert await cache.checkpoint(Checkpoint("s", whole.head.stamp, new_head(2), (), ()))
+    await cache.settle()
+    for name in "abcds":
+        assert await cache.read(name) == await truth.read(name)
+    assert cache.counts.outages == 0

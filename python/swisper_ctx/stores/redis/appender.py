@@ -14,7 +14,7 @@ from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.stores.redis.hashes import Hashes
 from swisper_ctx.stores.redis.link import Values
 from swisper_ctx.stores.redis.scripts import APPEND, MOVE
-from swisper_ctx.stores.redis.writes import Append, Creation, Move, Write
+from swisper_ctx.stores.redis.writes import Append, Creation, Drop, Move, Write
 
 MOST_IN_CALL, MOST_BYTES_IN_CALL = 512, 1024 * 1024
 MOST_WAITING, MOST_BYTES_WAITING = 1024, 4 * 1024 * 1024
@@ -105,7 +105,8 @@ class Appender:
         elif isinstance(write, Move):
             pairs = [part for field in write.fields.items() for part in field]
             values: Values = [write.stamp, write.base, len(write.gone), *write.gone, *pairs]
-            await self._hashes.run(MOVE, self._common, [(self._hashes.key(write.session_id), values)])
+            if await self._hashes.run(MOVE, self._common, [(self._hashes.key(write.session_id), values)]) is None:
+                await self._hashes.drop([write.session_id])
         else:
             await self._hashes.drop([write.session_id])
 
@@ -115,6 +116,7 @@ class Appender:
         return write
 
     def _forget(self) -> None:
+        self._hashes.owe([write.session_id for write in self._waiting if isinstance(write, Move | Drop)])
         for write in self._waiting:
             self._done(write)
         self._waiting.clear()

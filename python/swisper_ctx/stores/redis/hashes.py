@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -160,16 +160,23 @@ class Hashes:
         """Forget these sessions, now or when Redis is back; whether anything was there."""
         if self.is_closed or not session_ids:
             return False
-        commands = [("UNLINK", self.key(session_id), self.value_key(session_id)) for session_id in session_ids]
+        commands = self._unlinks(session_ids)
         try:
             # Tried also while Redis is away: what is to be forgotten is not served any more, but would lie there.
             return any(await self._try(lambda link: every(link, *commands)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
             await self._failed(error)
-        self._owed.update(dict.fromkeys(commands[: MOST_OWED - len(self._owed)]))
+        self.owe(session_ids)
         if self.is_strict:
             raise StoreUnavailableError(f"Redis does not answer, and keeps a session for {self.ttl // 1000} s more")
         return False
+
+    def owe(self, session_ids: Iterable[str]) -> None:
+        """Forget these sessions before Redis is asked again. Only while it is away."""
+        self._owed.update(dict.fromkeys(self._unlinks(session_ids)[: MOST_OWED - len(self._owed)]))
+
+    def _unlinks(self, session_ids: Iterable[str]) -> list[Command]:
+        return [("UNLINK", self.key(session_id), self.value_key(session_id)) for session_id in session_ids]
 
     async def get(self, session_id: str) -> bytes | None:
         """The whole context under this id."""
@@ -229,14 +236,15 @@ class Hashes:
 
     async def _probed(self) -> None:
         """See whether Redis can be written to again, and delete there what could not be deleted."""
-        owed = list(self._owed)
         try:
-            await self._try(lambda link: every(link, ("SET", f"{self._prefix}probe", "", "PX", 1_000), *owed))
+            await self._try(lambda link: every(link, ("SET", f"{self._prefix}probe", "", "PX", 1_000)))
+            while owed := list(self._owed)[:1_000]:
+                await self._try(lambda link, owed=owed: every(link, *owed))  # type: ignore[misc]
+                for command in owed:
+                    self._owed.pop(command, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away
             log.debug("Redis still fails: %s", type(error).__name__)
             return
-        for command in owed:
-            self._owed.pop(command, None)
         away = self.breaker.close()
         log.warning("Redis is back after %.1f s", away)
         emit(self._on_event(), "cache_restored", seconds=round(away, 3))

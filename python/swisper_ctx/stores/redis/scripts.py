@@ -54,18 +54,25 @@ local most, kept = tonumber(ARGV[2]), 0
 for i, key in ipairs(KEYS) do
   local at = 5 * i - 2
   local now = redis.pcall('HGET', key, 'e')
-  if now and (now.err or string.sub(now, 13) ~= ARGV[at]
-              or redis.call('HINCRBY', key, 'n', #ARGV[at + 3]) > most) then
-    redis.call('UNLINK', key)
-  elseif now then
-    redis.call('HSET', key, 'e', ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
-    if ARGV[at + 4] ~= '' then
-      redis.call('HSET', key, 'x', ARGV[at + 4])
-    end
-    redis.call('PEXPIRE', key, ARGV[1])
-    kept = kept + 1
-  else
+  if not now then
     redis.call('HDEL', key, 'l')
+  elseif now.err or string.sub(now, 13) ~= ARGV[at] then
+    redis.call('UNLINK', key)
+  else
+    local size = redis.pcall('HINCRBY', key, 'n', #ARGV[at + 3])
+    if type(size) == 'table' and string.sub(size.err, 1, 3) ~= 'ERR' then
+      return size
+    end
+    if type(size) == 'table' or size > most then
+      redis.call('UNLINK', key)
+    else
+      redis.call('HSET', key, 'e', ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+      if ARGV[at + 4] ~= '' then
+        redis.call('HSET', key, 'x', ARGV[at + 4])
+      end
+      redis.call('PEXPIRE', key, ARGV[1])
+      kept = kept + 1
+    end
   end
 end
 return kept
@@ -73,26 +80,31 @@ return kept
 """ARGV: milliseconds, the most bytes of a hash; for each key the parent's etag, `e`, a frame's field and value,
 and `x`, empty where the session expires when it did before.
 
-What is at another etag than the parent's is dropped. Where there is no content the lease goes: who holds it has read
-what is the past by now.
+What is at another etag than the parent's is dropped, as is what is no hash of ours; an error is one of Redis. Where
+there is no content the lease goes: who holds it has read what is the past by now.
 """
 
 MOVE = script("""
 local head = redis.pcall('HGET', KEYS[1], 'h')
 if not head then
+  redis.call('HDEL', KEYS[1], 'l')
   return 0
 end
 local base = tonumber(ARGV[4])
-if head.err or string.sub(head, 14, 13 + #ARGV[3]) ~= ARGV[3]
-   or struct.unpack('<I8', redis.call('HGET', KEYS[1], 'e'), 13) < base then
+if head.err or string.sub(head, 14, 13 + #ARGV[3]) ~= ARGV[3] then
   return redis.call('UNLINK', KEYS[1]) - 1
 end
-local size = tonumber(redis.call('HGET', KEYS[1], 'n'))
+local before = struct.unpack('<I8', head, 5)
+local now = redis.call('HGET', KEYS[1], 'e') or ''
+local size = tonumber(redis.call('HGET', KEYS[1], 'n') or '')
+if #now < 20 or struct.unpack('<I8', now, 13) < base or not size or base - before > 100000 then
+  return redis.call('UNLINK', KEYS[1]) - 1
+end
 local function remove(field)
   size = size - redis.call('HSTRLEN', KEYS[1], field)
   redis.call('HDEL', KEYS[1], field)
 end
-for version = struct.unpack('<I8', head, 5) + 1, base do
+for version = before + 1, base do
   remove('f' .. string.format('%.0f', version))
 end
 local added = 6 + tonumber(ARGV[5])
@@ -112,7 +124,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """)
 """ARGV: milliseconds, the most bytes, the stamp of the head before, the base of the new one, how many fields go, those,
-and fields and values that come, `h` among them."""
+and fields and values that come, `h` among them. As APPEND, it takes a lease away."""
 
 LATER = script("""
 local now = redis.call('HGET', KEYS[1], 'e')
@@ -120,9 +132,12 @@ if not now then
   return {}
 end
 local found = {'e', now}
+if #now < 20 then
+  return found
+end
 for _, field in ipairs({'x', 'u', 'h'}) do
   found[#found + 1] = field
-  found[#found + 1] = redis.call('HGET', KEYS[1], field)
+  found[#found + 1] = redis.call('HGET', KEYS[1], field) or ''
 end
 for version = tonumber(ARGV[1]) + 1, struct.unpack('<I8', now, 13) do
   local field = 'f' .. string.format('%.0f', version)
@@ -148,7 +163,7 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if kind ~= 'b' then
     give(field)
   end
-  if kind == 'd' then
+  if kind == 'd' and #found[#found] >= 16 then
     local records, position = struct.unpack('<I4i8', found[#found], 5)
     places[#places + 1] = {string.sub(found[#found], 17), position, records, string.sub(field, 2)}
   end
