@@ -31,6 +31,7 @@ from benches.subjects import (
     others,
     postgres,
     read,
+    redis_cache,
     rotation,
     served,
     turn,
@@ -59,6 +60,7 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "rotation": rotation.figures,
     "written": written.figures,
     "life": life.figures,
+    "redis": redis_cache.figures,
 }
 IN_README = ("construct", "turn", "durable")
 RESULT = Path(__file__).parents[1] / "target" / "ratio.json"

@@ -14,11 +14,12 @@ import pytest
 import redis
 from tests.servers.fixtures import MakeRedis
 from tests.servers.proxy import BlackHole, Cut, Delay, FaultProxy, Garbage, HoldReplies, Mode, Pass, Refuse
+from tests.stores.changes import append, committed, creation
 
 from swisper_ctx import Message, SwisperContext, serialize_context
 from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.stores.memory import MemorySessionStore
-from swisper_ctx.stores.redis import RedisCache, hashes
+from swisper_ctx.stores.redis import RedisCache, appender, hashes
 
 pytestmark = pytest.mark.servers
 
@@ -106,6 +107,28 @@ async def test_only_the_first_turns_wait_and_for_the_time_of_a_call(redis_url: s
         taken = [await turns.turn() for _ in range(20)]
         assert sorted(taken)[10] < hashes.PATIENCE / 2
         await proxy.switch(Pass())
+
+
+async def test_who_is_far_ahead_of_redis_waits_for_the_call_on_its_way(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appender, "MOST_WAITING", 2)
+    async with FaultProxy(redis_url) as proxy:
+        cache = RedisCache(proxy.url)
+        now = await committed(cache, creation("s"))
+        await cache.settle()
+        await proxy.switch(HoldReplies())
+        begun = time.monotonic()
+        for _ in range(3):
+            now = await committed(cache, append("s", now))
+            await asyncio.sleep(0)
+        assert cache.counts.outages == 0, "none of them waited"
+        now = await committed(cache, append("s", now))
+        assert cache.counts.outages == 1, "until Redis had answered, or failed to"
+        assert hashes.PATIENCE < time.monotonic() - begun < 20 * hashes.PATIENCE
+        await committed(cache, append("s", now))
+        await proxy.switch(Refuse())
+        await cache.aclose()
 
 
 async def test_creating_waits_once_too(redis_url: str) -> None:
