@@ -50,10 +50,13 @@ class ClusterLink(Link):
         return dict(zip(by_key, await self.call(*commands), strict=True))
 
     async def hang_up(self, nowait: bool = True) -> None:
-        """Close all connections; the nodes are asked for anew."""
-        if self._found is not None:
+        """Close all connections; the nodes are asked for anew, unless that is still under way."""
+        if self._found is not None and not self._found.done():
+            if nowait:
+                return
             self._found.cancel()
-            self._found = None
+            await asyncio.wait([self._found])
+        self._found = None
         with suppress(RedisError):
             await self._client.aclose()
 
@@ -61,6 +64,7 @@ class ClusterLink(Link):
         if self._found is None:
             # For as long as it takes: who cannot wait goes on without Redis, the next finds the nodes known.
             self._found = asyncio.ensure_future(self._client.initialize())
+            self._found.add_done_callback(lambda found: found.cancelled() or found.exception())
         await asyncio.shield(self._found)
         pipeline = self._client.pipeline()
         for command in commands:

@@ -150,6 +150,7 @@ def told(error: ResponseError) -> ResponseError:
     """An answer that is an error. Raises it if it is one of those that say nothing of Redis."""
     if str(error).startswith("WRONGTYPE"):
         raise WrongKeyError from None
-    if isinstance(error, MovedError | ClusterCrossSlotError):
+    # Before redis-py 6 only connections of a cluster know these by their classes.
+    if isinstance(error, MovedError | ClusterCrossSlotError) or str(error).startswith(("MOVED ", "CROSSSLOT ")):
         raise ClusterFoundError from None
     return error
