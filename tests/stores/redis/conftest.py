@@ -7,8 +7,23 @@ import pytest_asyncio
 import redis
 
 from swisper_ctx.stores.memory import MemorySessionStore
-from swisper_ctx.stores.redis import RedisCache
+from swisper_ctx.stores.redis import RedisCache, hashes
 from swisper_ctx.testing import FaultyStore
+
+PATIENCE = hashes.PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine that runs the tests may be busy: only those about slowness wait for as short as others do."""
+    monkeypatch.setattr(hashes, "PATIENCE", 5.0)
+
+
+@pytest.fixture
+def impatient(patience: None, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Redis is waited for as long as everywhere else; how long that is."""
+    monkeypatch.setattr(hashes, "PATIENCE", PATIENCE)
+    return PATIENCE
 
 
 @pytest.fixture

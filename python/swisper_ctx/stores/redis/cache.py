@@ -158,7 +158,9 @@ class RedisCache(SessionStore):
                     return found
             elif fields is not None:
                 self.counts.misses += 1
-            return await self._truth(options, asked)
+            # What is on its way there makes it new again; a lease would take it away.
+            may_fill = not (fields and self._appender.is_busy)
+            return await self._truth(options, asked, may_fill)
         finally:
             let_go(asked)
 
@@ -182,15 +184,17 @@ class RedisCache(SessionStore):
             await self._hashes.damaged(session_id)
         return None
 
-    async def _truth(self, options: ReadOptions, asked: asyncio.Future[Etag | None]) -> StoredSession | None:
+    async def _truth(
+        self, options: ReadOptions, asked: asyncio.Future[Etag | None], may_fill: bool
+    ) -> StoredSession | None:
         """What the store has; a whole session goes into Redis then, under a lease that was taken before."""
         session_id, after, tail = options
-        is_whole = after is None and tail is None
-        leases = await self._hashes.lease([session_id]) if is_whole else None
+        may_fill = may_fill and after is None and tail is None and self._fills < MOST_FILLS
+        leases = await self._hashes.lease([session_id]) if may_fill else None
         if asked.done() and not asked.cancelled() and asked.exception() is None and asked.result() is None:
             return None
         stored = await self.store.read(session_id, after=after, tail=tail)
-        if leases and stored is not None and self._fills < MOST_FILLS:
+        if leases and stored is not None:
             self._fills += 1
             self._start(self._fill(stored, leases[0]))
         return stored

@@ -87,9 +87,12 @@ class Hashes:
         """Whether Redis may be asked. While it is away, this sends a probe now and then."""
         if self.breaker.is_closed:
             return not self.is_closed
-        if not self.is_closed and self.breaker.is_due():
+        if not (self.is_closed or self._is_probing()) and self.breaker.is_due():
             self._probe = asyncio.ensure_future(self._probed())
         return False
+
+    def _is_probing(self) -> bool:
+        return self._probe is not None and not (self._probe.done() or self._probe.get_loop().is_closed())
 
     def key(self, session_id: str) -> bytes:
         """The key of a session's hash; all keys of a session are in one slot of a cluster."""
@@ -263,11 +266,13 @@ class Hashes:
     async def aclose(self) -> None:
         """Close the connections; Redis is not asked any more."""
         self.is_closed = True
-        if self._probe is not None and not self._probe.get_loop().is_closed():
+        if self._probe is not None and self._is_probing():
             self._probe.cancel()
             await asyncio.wait([self._probe])
         if self._link is not None and self._link.is_here:
             await self._link.hang_up(nowait=False)
+        # Connections that were given up just now are closed in the next step of the event loop, if there is one.
+        await asyncio.sleep(0)
 
 
 def leave(link: Link) -> None:
