@@ -6,12 +6,20 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{MAX_DEPTH, elements, members, slice};
 use crate::text;
 
+/// Whether two texts that differ are numbers of one value.
+type Numbers = fn(&[u8], &[u8]) -> bool;
+
 /// Whether two texts stand for the same value. An error for text that is nested much deeper than anything of ours.
 pub fn json(a: &[u8], b: &[u8]) -> Result<bool> {
-    nested(a, b, 0)
+    nested(a, b, 0, numbers)
 }
 
-fn nested(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
+/// The same, with every number written alike.
+pub fn json_and_numbers_alike(a: &[u8], b: &[u8]) -> Result<bool> {
+    nested(a, b, 0, |_, _| false)
+}
+
+fn nested(a: &[u8], b: &[u8], depth: usize, numbers: Numbers) -> Result<bool> {
     if a == b {
         return Ok(true);
     }
@@ -19,8 +27,8 @@ fn nested(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
         return Err(Error::codec(Kind::TooDeep, 0));
     }
     match (a.first(), b.first()) {
-        (Some(b'{'), Some(b'{')) => objects(a, b, depth + 1),
-        (Some(b'['), Some(b'[')) => arrays(a, b, depth + 1),
+        (Some(b'{'), Some(b'{')) => objects(a, b, depth + 1, numbers),
+        (Some(b'['), Some(b'[')) => arrays(a, b, depth + 1, numbers),
         (Some(b'"'), Some(b'"')) => Ok(text::unescape(a)? == text::unescape(b)?),
         _ => Ok(numbers(a, b)),
     }
@@ -37,19 +45,19 @@ fn numbers(a: &[u8], b: &[u8]) -> bool {
     is_zero(a) && is_zero(b) || float(a).is_some_and(|value| Some(value) == float(b))
 }
 
-fn arrays(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
+fn arrays(a: &[u8], b: &[u8], depth: usize, numbers: Numbers) -> Result<bool> {
     let (mut left, mut right) = (elements(a, 0)?, elements(b, 0)?);
     loop {
         match (left.next().transpose()?, right.next().transpose()?) {
             (None, None) => return Ok(true),
-            (Some(x), Some(y)) if nested(slice(a, x.clone())?, slice(b, y.clone())?, depth)? => {}
+            (Some(x), Some(y)) if nested(slice(a, x.clone())?, slice(b, y.clone())?, depth, numbers)? => {}
             _ => return Ok(false),
         }
     }
 }
 
 /// Of a key that stands twice in `b`, the first counts.
-fn objects(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
+fn objects(a: &[u8], b: &[u8], depth: usize, numbers: Numbers) -> Result<bool> {
     let (mut others, mut count) = (HashMap::new(), 0_usize);
     for found in members(b, 0)? {
         let (key, value) = found?;
@@ -59,7 +67,7 @@ fn objects(a: &[u8], b: &[u8], depth: usize) -> Result<bool> {
     for found in members(a, 0)? {
         let (key, value) = found?;
         let Some(other) = others.get(&text::unescape(slice(a, key)?)?) else { return Ok(false) };
-        if count == 0 || !nested(slice(a, value)?, slice(b, other.clone())?, depth)? {
+        if count == 0 || !nested(slice(a, value)?, slice(b, other.clone())?, depth, numbers)? {
             return Ok(false);
         }
         count -= 1;

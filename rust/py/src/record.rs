@@ -140,8 +140,9 @@ impl Class {
         let decoded = decode::value(py, data)?;
         let dict = decoded.cast::<PyDict>().map_err(|_| decode_error(py, "an object was expected", data, 0))?;
         let again = construct::from_dict(self.schema(), dict.as_any())?;
-        // Text that needs no rewriting is kept byte for byte; doubled or escaped keys and white space need it.
-        if is_compact(data) && has_plain_keys(data) && equal::json(again.get(py), data) == Ok(true) {
+        // Text that needs no rewriting is kept byte for byte; doubled or escaped keys, white space and numbers that are
+        // not written as here need it.
+        if is_compact(data) && has_plain_keys(data) && equal::json_and_numbers_alike(again.get(py), data) == Ok(true) {
             return construct::sized(py, data);
         }
         Ok(again)

@@ -13,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 from tests.conftest import FULL
-from tests.stores.test_machine import NAMES, Stores, World, sealed
+from tests.stores.machine.machine import Stores
+from tests.stores.machine.worlds import NAMES, World, sealed
 
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Failpoint
