@@ -231,7 +231,9 @@ class World:
                 lose(process.step.answer, StoreUnavailableError("dead"))
         for process in self.processes.values():
             await process._committer.drain()
-        for store in {process.store for process in self.processes.values()}:
+        stores = {process.store for process in self.processes.values()}
+        await next(iter(stores)).delete([SESSION])
+        for store in stores:
             await store.aclose()
 
 

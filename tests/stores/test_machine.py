@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ TABLES = "session_etags, context_heads, context_blocks, context_frames, sessions
 
 
 @pytest.fixture
-def on_postgres(postgres_dsn: str) -> Iterator[type[Stores]]:
+def on_postgres(schemas: Schemas) -> type[Stores]:
     """The machine with worlds on a server, which begin without sessions."""
-    schemas = Schemas(postgres_dsn)
     urls = schemas.new(), schemas.new()
 
     class OnPostgres(Stores):
@@ -47,8 +46,7 @@ def on_postgres(postgres_dsn: str) -> Iterator[type[Stores]]:
                 World(lambda failpoint: sealed(opened(urls[1], failpoint))),
             ]
 
-    yield OnPostgres
-    schemas.drop()
+    return OnPostgres
 
 
 def test_all_stores_answer_as_the_one_in_memory() -> None:

@@ -14,6 +14,7 @@ from swisper_ctx import EncryptedSessionStore, Keyring, Message, SQLiteSessionSt
 from swisper_ctx.keys import new_key
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.stores.rotation import PLAIN, UNKNOWN, left, seal_anew
 from swisper_ctx.stores.shelve import ShelveSessionStore
 from swisper_ctx.testing.changes import append, committed, folded, grow
@@ -42,8 +43,10 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(params=["memory", "sqlite", "shelve"])
+@pytest.fixture(params=["memory", "sqlite", "shelve", pytest.param("postgres", marks=pytest.mark.servers)])
 def inside(request: pytest.FixtureRequest, tmp_path: Path) -> SessionStore:
+    if request.param == "postgres":
+        return PostgresSessionStore(request.getfixturevalue("postgres_tables"))
     if request.param == "memory":
         return MemorySessionStore()
     return (SQLiteSessionStore if request.param == "sqlite" else ShelveSessionStore)(tmp_path / "sessions")

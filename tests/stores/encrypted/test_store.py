@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.stores import test_memory
+from tests.stores.postgres import test_store as test_postgres
+from tests.stores.postgres.schemas import Schemas
 from tests.stores.shelve import test_store as test_shelve
 from tests.stores.sqlite import test_store as test_sqlite
 
@@ -53,6 +56,17 @@ class TestOverSQLite(EncryptedContract):
 
 class TestOverShelve(EncryptedContract):
     plain = test_shelve.TestShelveSessionStore()
+
+
+@pytest.mark.full
+@pytest.mark.servers
+class TestOverPostgres(EncryptedContract):
+    plain = test_postgres.TestPostgresSessionStore()
+
+    @pytest.fixture(autouse=True)
+    def _on_a_server(self, schemas: Schemas) -> None:
+        assert isinstance(self.plain, test_postgres.TestPostgresSessionStore)
+        self.plain.schemas = schemas
 
 
 def inside(store: SessionStore) -> SessionStore:

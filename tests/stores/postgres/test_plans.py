@@ -61,7 +61,7 @@ def big(postgres_dsn: str) -> Iterator[str]:
 
 def statements() -> dict[str, str]:
     """Every complete statement among the constants of the store, by where it stands."""
-    found: dict[str, str] = {}
+    found = dict[str, str]()
     for module in pkgutil.iter_modules(postgres.__path__):
         if module.name not in ELSEWHERE:
             names = vars(import_module(f"{postgres.__name__}.{module.name}"))

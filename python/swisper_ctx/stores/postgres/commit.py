@@ -85,7 +85,7 @@ async def _write_again(
 class Group:
     """The changes of one group on their way to the database; what has become of each is in `results`."""
 
-    def __init__(self, connection: Connection, now: int | None, waits_for_locks: bool) -> None:
+    def __init__(self, connection: Connection, now: int | None, waits_for_locks: bool = True) -> None:
         self.results: dict[bytes, CommitResult] = {}
         self._connection, self._now, self._waits_for_locks = connection, now, waits_for_locks
 
