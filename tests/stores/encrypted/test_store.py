@@ -68,6 +68,10 @@ class TestOverPostgres(EncryptedContract):
         assert isinstance(self.plain, test_postgres.TestPostgresSessionStore)
         self.plain.schemas = schemas
 
+    @pytest.mark.parametrize("name", ["", "Zürich", "a'b\"c;--", "𝄞" * 200])
+    async def test_any_text_is_an_id(self, store: SessionStore, name: str) -> None:
+        await super().test_any_text_is_an_id(store, name)
+
 
 def inside(store: SessionStore) -> SessionStore:
     assert isinstance(store, EncryptedSessionStore)
