@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDate, PyDateTime, PyDict, PyList, PyString, PyTime, PyTuple};
 use swisper_core::error::Error;
 use swisper_core::json::{MAX_DEPTH, is_within};
-use swisper_core::state::Field;
 use swisper_simd::Sink;
 
 use crate::encode::{self, Outcome, misfit};
@@ -218,20 +217,20 @@ fn record<S: Sink, P: Policy>(
 }
 
 fn records<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-    let list = value.cast::<RecordList>().map_err(PyErr::from)?.borrow().snapshot();
-    field(walk, value.py(), &Field::Records(list), depth)
+    let stored = value.cast::<RecordList>().map_err(PyErr::from)?.borrow().stored();
+    field(walk, value.py(), &stored, depth)
 }
 
 fn stored<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
     let stored = value.cast::<Stored>().map_err(PyErr::from)?;
-    field(walk, value.py(), &stored.get().0, depth)
+    field(walk, value.py(), stored.get(), depth)
 }
 
-fn field<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, py: Python<'_>, field: &Field, depth: usize) -> Outcome {
-    let failed = |error: Error| raise(py, &error, None);
-    if !field.is_within(MAX_DEPTH - depth).map_err(failed)? {
+fn field<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, py: Python<'_>, stored: &Stored, depth: usize) -> Outcome {
+    let failed = |error: Error| raise(py, &error, stored.session_id.as_deref());
+    if !stored.field.is_within(MAX_DEPTH - depth).map_err(failed)? {
         return Err(too_deep());
     }
-    field.pieces(&mut |piece| walk.out.append(piece)).map_err(failed)?;
+    stored.field.pieces(&mut |piece| walk.out.append(piece)).map_err(failed)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use swisper_core::error::Error;
 use swisper_core::json::member;
 use swisper_core::list::List;
 use swisper_core::segment::Packed;
+use swisper_core::state::Field;
 use swisper_core::text;
 
 use crate::decode;
@@ -18,6 +19,7 @@ use crate::error::{raise, wrong_type};
 use crate::pydantic;
 use crate::record::{Class, Text};
 use crate::select::Columns;
+use crate::stored::Stored;
 
 /// See `_core.pyi`.
 #[pyclass(module = "swisper_ctx", sequence)]
@@ -39,8 +41,10 @@ impl RecordList {
         self.class
     }
 
-    pub fn snapshot(&self) -> List {
-        self.tracked.list().clone()
+    /// The records as they are now.
+    pub fn stored(&self) -> Stored {
+        let session_id = self.session_id.as_deref().map(Arc::from);
+        Stored { field: Field::Records(self.tracked.list().clone()), session_id }
     }
 
     pub fn is_changed(&self) -> bool {

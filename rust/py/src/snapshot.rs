@@ -193,7 +193,8 @@ impl Snapshot {
     }
 
     fn stored(&self, name: &str) -> PyResult<Stored> {
-        self.state.get(name).cloned().map(Stored).ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+        let field = self.state.get(name).cloned().ok_or_else(|| PyKeyError::new_err(name.to_owned()))?;
+        Ok(Stored { field, session_id: self.session_id.clone() })
     }
 
     fn get<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -376,8 +377,8 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
     if let Ok(stored) = value.cast_exact::<Stored>() {
         let mut text = Vec::new();
-        let field = &stored.get().0;
-        field.encode(&mut text).map_err(|error| raise(py, &error, None))?;
+        let Stored { field, session_id } = stored.get();
+        field.encode(&mut text).map_err(|error| raise(py, &error, session_id.as_deref()))?;
         return if let Field::Records(_) = field { decode::values(py, &text) } else { decode::value(py, &text) };
     }
     with_scratch(py, |out| {
