@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
 use swisper_core::frame::{Frame, Token};
 use swisper_core::state::Field;
 
+use crate::attached::Attached;
 use crate::decode;
 use crate::delta::Delta;
 use crate::snapshot::{Snapshot, array};
@@ -224,24 +225,48 @@ impl Save {
         Ok(())
     }
 
+    /// What a policy means, given as its JSON text; one that is no text means nothing.
+    fn rule(slf: &Bound<'_, Self>, policy: &[u8], ttl: Option<i64>) -> PyResult<Rule> {
+        let py = slf.py();
+        let mut last = LAST.replace(py, None);
+        if !last.as_ref().is_some_and(|last| *last.policy == *policy && last.ttl == ttl) {
+            let text = decode::value(py, policy)?;
+            let is_text = text.is_instance_of::<PyString>();
+            let found = if is_text { slf.call_method1(intern!(py, "rule"), (text, ttl))?.extract()? } else { None };
+            last = Some(Asked { policy: policy.into(), ttl, rule: found });
+        }
+        let found = last.as_ref().and_then(|last| last.rule);
+        LAST.replace(py, last);
+        Ok(found)
+    }
+
     /// What it writes as the time of expiry; see `moved_expiry`.
     fn expiry(slf: &Bound<'_, Self>, position: &Bound<'_, PyAny>, now: i64) -> PyResult<Option<i64>> {
         let (py, save) = (slf.py(), slf.borrow());
         let Some(Field::Value(policy)) = save.snapshot.get().state.get(POLICY) else { return Ok(None) };
-        let policy = decode::value(py, policy.text())?;
-        if !policy.is_instance_of::<PyString>() {
-            return Ok(None);
-        }
-        let rule: Option<(i64, bool)> = slf.call_method1(intern!(py, "rule"), (policy, &save.ttl))?.extract()?;
+        let rule = Self::rule(slf, policy.text(), save.ttl.as_ref().map(|ttl| ttl.extract(py)).transpose()?)?;
         let created_at: Option<i64> = position.getattr(intern!(py, "created_at"))?.extract()?;
         let current = position.getattr(intern!(py, "expires_at"))?.extract()?;
         Ok(moved_expiry(rule, save.delta.get().has_change_of(POLICY), (created_at.unwrap_or(now), now), current))
     }
 }
 
+/// How long a session lives, and whether that counts from its creation.
+type Rule = Option<(i64, bool)>;
+
+/// What was asked of a policy, as its JSON text, and the answer.
+struct Asked {
+    policy: Box<[u8]>,
+    ttl: Option<i64>,
+    rule: Rule,
+}
+
+/// What was asked last: most sessions have the same.
+static LAST: Attached<Option<Asked>> = Attached::new(None);
+
 /// See `_core.pyi`.
 #[pyfunction]
-pub fn moved_expiry(rule: Option<(i64, bool)>, is_new: bool, times: (i64, i64), current: Option<i64>) -> Option<i64> {
+pub fn moved_expiry(rule: Rule, is_new: bool, times: (i64, i64), current: Option<i64>) -> Option<i64> {
     let (ttl, is_from_creation) = rule?;
     if ttl == NEVER {
         return current.and(Some(NEVER));
