@@ -11,10 +11,7 @@ from typing import Any, TypeVar, overload
 from swisper_ctx._core import PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
 from swisper_ctx.errors import (
-    ConflictError,
     CorruptSessionError,
-    NotLoadedError,
-    OutcomeUnknownError,
     SessionNotFoundError,
     StoreError,
 )
@@ -33,11 +30,11 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores import appending, cleaning, forking, recovery, telling, updating
+from swisper_ctx.stores import appending, cleaning, forking, recovery, refreshing, telling, updating
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
-from swisper_ctx.stores.conflicts import follow, resolve, tell
+from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
 from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
@@ -341,35 +338,7 @@ class SessionStore(ABC):
         whose outcome is unknown is tried again. Raises ConflictError where an unsaved edit is at odds with theirs,
         and then the context is as before; SessionNotFoundError, EncodeError, and OutcomeUnknownError.
         """
-        position = context._position
-        while True:
-            await self._settled(position)
-            etag = position.etag
-            stored = None if etag is None else await self.read(position.session_id, after=etag)
-            if stored is None or stored.user_id != position.user_id:
-                raise SessionNotFoundError(f"no session {position.session_id}")
-            if position.saves or position.etag != etag:
-                continue
-            if stored.etag == etag:
-                return
-            try:
-                follow(self, context, stored)
-                return
-            except NotLoadedError:
-                await context.load_history()
-            except ConflictError as error:
-                tell(self.on_event, position.session_id, error)
-                raise
-
-    async def _settled(self, position: Position) -> None:
-        """Wait until no save of a context is on its way."""
-        self._committer.enter()
-        if position.limbo is not None:
-            self._committer.submit(position.limbo.again())
-        while position.saves:
-            await position.saves[-1].settled()
-        if position.limbo is not None:
-            raise OutcomeUnknownError("whether an earlier save was written is still unknown")
+        await refreshing.refresh(self, context)
 
     @overload
     async def update(
