@@ -92,9 +92,9 @@ _LOG = (
     """CREATE UNIQUE INDEX context_blocks_in_use ON context_blocks (session_id, field, position)
         WHERE dropped_at IS NULL""",
     """CREATE TABLE context_frames (
-        session_id text NOT NULL,
         version bigint NOT NULL,
         time bigint NOT NULL,
+        session_id text NOT NULL,
         token bytea NOT NULL,
         change_id text,
         body bytea,
