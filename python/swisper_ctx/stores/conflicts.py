@@ -59,6 +59,10 @@ def tell(on_event: OnEvent | None, session_id: str, error: ConflictError) -> Non
 async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Change) -> int | None:
     stored = await store.read(change.session_id, after=change.expected or BEGINNING)
     if stored is None:
+        if isinstance(write, ContextSave) and change.expected is None and write.merges < MERGES:
+            # What was in its place has gone since, or has expired and is about to.
+            write.merges += 1
+            return None
         raise ConflictError(GONE, expected=change.expected)
     for frame in stored.frames:
         if frame.token == change.etag.token:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
-from swisper_ctx._core import PipelineExecution, Snapshot
+from swisper_ctx._core import PipelineExecution, Snapshot, dumps
 from swisper_ctx.log import ExecutionCopy, Projection, SessionCopy
 
 MOST_CONTENT = 2 * 1024
@@ -43,14 +42,14 @@ def new_executions(before: Snapshot, after: Snapshot) -> Iterable[ExecutionCopy]
 def execution_copy(execution: PipelineExecution) -> ExecutionCopy:
     """What is shown of one execution."""
     fields = execution.to_dict()
-    record, metrics = json.dumps(fields), fields.get("metrics")
-    numbers = json.dumps({name: fields[name] for name in NUMBERS if name in fields} | {"abridged": True})
+    record, metrics = execution.to_json().decode(), fields.get("metrics")
+    numbers = dumps({name: fields[name] for name in NUMBERS if name in fields} | {"abridged": True}).decode()
     fits = len(record) <= MOST_RECORD
     return ExecutionCopy(
         str(execution.execution_id),
         str(execution.pipeline_name),
         numbers,
         record if fits else None,
-        json.dumps(metrics) if fits and metrics is not None else None,
+        dumps(metrics).decode() if fits and metrics is not None else None,
         fields.get("started_at"),
     )

@@ -13,6 +13,8 @@ use crate::save::Save;
 use crate::waiting::{Waiter, between_tasks};
 
 const MOST_IN_GROUP: usize = 512;
+/// A group ends after so many bytes of frames: those behind it go with the next one, and need not wait for them.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// More than these are shared among the groups that may be on their way at once, so that their stages overlap.
 const FEW: usize = 32;
@@ -161,8 +163,8 @@ impl Groups {
         let py = slf.py();
         let busy = slf.borrow().busy.clone_ref(py).into_bound(py);
         let (mut writes, mut later, changes) = (Vec::new(), Vec::new(), PyList::empty(py));
-        let most = slf.borrow().most_in_group();
-        while writes.len() < most {
+        let (most, mut bytes) = (slf.borrow().most_in_group(), 0);
+        while writes.len() < most && bytes < MOST_BYTES {
             let Some(write) = slf.borrow_mut().waiting.pop_front() else { break };
             let write = write.into_bound(py);
             let (session_id, is_done) = about(&write)?;
@@ -176,6 +178,7 @@ impl Groups {
             match change(&write) {
                 Ok(change) => {
                     changes.append(change)?;
+                    bytes += write.cast::<Save>().map_or(0, |save| save.borrow().size);
                     busy.add(session_id)?;
                     writes.push(write.unbind());
                 }

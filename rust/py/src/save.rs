@@ -47,7 +47,7 @@ pub struct Save {
     #[pyo3(get, set)]
     etag: Option<Py<PyTuple>>,
     #[pyo3(get, set)]
-    size: usize,
+    pub size: usize,
     expires_at: Option<i64>,
     #[pyo3(get, set)]
     pub done: bool,

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.stores.postgres.schemas import execute
 
@@ -84,6 +85,45 @@ async def test_what_jsonb_does_not_take_fails_no_turn(
     assert (await shown(url))["current_state"] == "x\ufffdy"
     ((_, data, metrics),) = await runs(url)
     assert (data["result"], metrics) == ("a\ufffdb \\u0000 \\\ufffd", {"\ufffd": 1})
+
+
+async def test_an_integer_of_any_size_fails_no_turn(
+    store: PostgresSessionStore, url: str, context: SwisperContext
+) -> None:
+    context.pipeline_executions.append(PipelineExecution("large", result=10**5_000, metrics={"n": 10**5_000}))
+    await store.save_session(context)
+    await store.append_record("s", "pipeline_executions", PipelineExecution("again", result=10**5_000))
+    loaded = await store.load_session("s")
+    assert loaded is not None
+    assert [run.result == 10**5_000 for run in loaded.pipeline_executions] == [True, True]
+    assert len(await execute(url, "SELECT FROM pipeline_executions")) == 2
+
+
+async def test_who_holds_a_row_of_the_copies_holds_up_no_turn(
+    store: PostgresSessionStore, url: str, context: SwisperContext
+) -> None:
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute("SELECT FROM sessions FOR UPDATE")
+        context.current_state = "held"
+        await store.save_session(context)
+        assert await folded(store, context)
+    await other.close()
+    assert (await shown(url))["current_state"] == "asking"
+
+
+async def test_when_a_session_ends(store: PostgresSessionStore, url: str, context: SwisperContext) -> None:
+    ends = "SELECT expires_at::text FROM sessions"
+    assert [tuple(row) for row in await execute(url, ends)] == [(None,)]
+    context.current_state = "next"
+    await store.save_session(context, ttl=10**9)
+    ((first,),) = await execute(url, ends)
+    assert first is not None
+    await folded(store, context)
+    assert [tuple(row) for row in await execute(url, ends)] == [(first,)]
+    context.data_retention_policy, context.current_state = "indefinite", "last"
+    await store.save_session(context)
+    assert [tuple(row) for row in await execute(url, ends)] == [("infinity",)]
 
 
 async def test_a_table_that_is_locked_or_gone_fails_no_turn(

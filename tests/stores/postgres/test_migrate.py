@@ -151,6 +151,39 @@ async def test_an_adoption_that_is_interrupted_goes_on(postgres_url: str) -> Non
     await connection.close()
 
 
+async def test_two_that_adopt_at_once_refuse_nothing(postgres_url: str) -> None:
+    for statement in BEFORE:
+        await execute(postgres_url, statement)
+    document = json.dumps(serialize_context(SwisperContext(session_id="x", user_id="u", product_query="q")))
+    connection = await asyncpg.connect(postgres_url)
+    await connection.executemany(ADD, [(f"s{n:04}", "u", document, BEGUN, None) for n in range(500)])
+    await connection.close()
+    done = await asyncio.gather(*(migrated(postgres_url) for _ in range(4)))
+    assert (sum(each.adopted for each in done), [each.refused for each in done]) == (500, [()] * 4)
+
+
+async def test_odd_rows_stop_nobody(postgres_url: str) -> None:
+    for statement in BEFORE:
+        await execute(postgres_url, statement.replace("JSONB", "TEXT").replace("VARCHAR(255)", "TEXT"))
+    deep = '{"metadata": ' + "[" * 5_000 + "]" * 5_000 + "}"
+    rows = {"deep": ("u", deep), "no json": ("u", "{"), "long": ("u" * 3_000, "{}"), "good": ("u", "{}")}
+    for session_id, (user_id, text) in rows.items():
+        await execute(postgres_url, ADD, session_id, user_id, text, BEGUN, None)
+    run = "INSERT INTO pipeline_executions VALUES ($1::uuid, 'no run', 'p', 'no json', NULL)"
+    await execute(postgres_url, ADD, "no run", "u", "{}", BEGUN, None)
+    await execute(postgres_url, run, RUN)
+    done = await migrated(postgres_url)
+    assert (done.adopted, sorted(done.refused)) == (1, ["deep", "long", "no json", "no run"])
+
+
+async def test_ids_that_are_not_unique_are_refused(postgres_url: str) -> None:
+    await execute(postgres_url, "CREATE TABLE sessions (session_id text)")
+    with pytest.raises(StoreError, match="not unique"):
+        await migrated(postgres_url)
+    await execute(postgres_url, "CREATE UNIQUE INDEX own ON sessions (session_id)")
+    assert (await migrated(postgres_url)).steps == VERSION
+
+
 async def test_a_column_of_another_type_is_named(postgres_url: str) -> None:
     await execute(postgres_url, "CREATE TABLE sessions (session_id uuid PRIMARY KEY)")
     with pytest.raises(StoreError, match=r"sessions\.session_id has type uuid"):

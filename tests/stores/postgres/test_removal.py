@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 from tests.stores.postgres.locks import assert_whole, transaction
 from tests.stores.postgres.schemas import execute
@@ -18,6 +19,7 @@ from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, commit, creation, grow, moved, new_block, new_head
 
 pytestmark = pytest.mark.servers
+TABLES = ("session_etags", "context_heads", "context_blocks", "context_frames")
 HEAD = "SELECT FROM context_heads WHERE session_id = $1 AND is_newest FOR UPDATE"
 # Whoever deletes or moves blocks waits for the test.
 GATE = """
@@ -144,6 +146,26 @@ async def test_two_checkpoints_at_once_write_one_head(
         await waiting(url, 2)
     assert sorted(map(bool, await both)) == [False, True]
     await assert_whole(url)
+
+
+async def test_a_delete_that_waits_for_a_recovery_takes_all_of_it(store: PostgresSessionStore, url: str) -> None:
+    """Its row is renamed by then, and a new one has its name."""
+    await grow(store, "s", 3)
+    connection = await asyncpg.connect(url)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM session_etags WHERE session_id = 's' FOR UPDATE")
+        deleting = asyncio.ensure_future(store.delete(["s", "s-aside"]))
+        await asyncio.sleep(0.2)
+        for table in TABLES:
+            await connection.execute(f"UPDATE {table} SET session_id = 's-aside' WHERE session_id = 's'")
+        await connection.execute(
+            """INSERT INTO session_etags (session_id, user_id, created_at, epoch, version, updated_at, messages, token)
+            VALUES ('s', 'u', 1, 1, 4, 1, 0, 'x')"""
+        )
+    await deleting
+    await connection.close()
+    for table in TABLES:
+        assert await execute(url, f"SELECT session_id FROM {table}") == []
 
 
 async def test_everything_at_once(

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from swisper_ctx._core import PipelineExecution, token
@@ -19,10 +20,21 @@ from swisper_ctx.stores.saving import NO_TOKEN, first_head, oversized
 log = logging.getLogger("swisper_ctx.store")
 
 BATCH = 100
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('swisper_ctx'), hashtext(current_schema()))"
+"""One for each schema. Until the transaction ends: a pooler may give the next one another connection."""
 COLUMN_TYPES = """
     SELECT table_name || '.' || column_name, data_type FROM information_schema.columns
-    WHERE table_schema = current_schema() AND table_name IN ('sessions', 'pipeline_executions')
-    AND column_name = 'session_id' AND data_type NOT IN ('text', 'character varying')
+    WHERE table_schema = current_schema() AND table_name IN ('sessions', 'pipeline_executions') AND (
+        column_name = 'session_id' AND data_type NOT IN ('text', 'character varying')
+        OR column_name IN ('created_at', 'updated_at', 'expires_at') AND data_type NOT LIKE 'timestamp%'
+    )
+"""
+IS_UNIQUE = """
+    SELECT to_regclass('sessions') IS NULL OR EXISTS (
+        SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE indrelid = to_regclass('sessions') AND indisunique AND indnkeyatts = 1 AND indpred IS NULL
+        AND attname = 'session_id'
+    )
 """
 WITHOUT_LOG = """
     SELECT session_id, user_id::text, context_data::text, created_at, expires_at FROM sessions
@@ -46,7 +58,11 @@ KEEP_BEGINNING = """
 async def check_columns(connection: Connection) -> None:
     """Raise StoreError for tables that the ids of this library do not fit into."""
     for column, kind in await connection.fetch(COLUMN_TYPES):
-        raise StoreError(f"{column} has type {kind}, it must be text or varchar: rename that table or alter the column")
+        raise StoreError(
+            f"{column} has type {kind}; ids are text here, times timestamptz: alter it, or rename the table"
+        )
+    if not await connection.fetchval(IS_UNIQUE):
+        raise StoreError("sessions.session_id is not unique: rename that table, or create a unique index on the column")
 
 
 async def adopt(connection: Connection) -> tuple[int, tuple[str, ...]]:
@@ -55,20 +71,23 @@ async def adopt(connection: Connection) -> tuple[int, tuple[str, ...]]:
     Left alone is what holds no context, or belongs to no user.
     """
     adopted, refused, last = 0, list[str](), ""
-    while rows := await connection.fetch(WITHOUT_LOG, last, BATCH):
-        last = rows[-1][0]
+    while True:
         async with connection.transaction():
+            await connection.execute(LOCK)
+            rows = await connection.fetch(WITHOUT_LOG, last, BATCH)
+            if not rows:
+                return adopted, tuple(refused)
+            last = rows[-1][0]
             done, left = await _adopt_batch(connection, rows)
         adopted += done
         refused += left
-    return adopted, tuple(refused)
 
 
 async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int, list[str]]:
     now = await connection.fetchval(NOW)
-    executions: dict[str, list[dict[str, Any]]] = {}
+    executions: dict[str, list[Any]] = {}
     for session_id, *columns in await connection.fetch(EXECUTIONS, [row[0] for row in rows]):
-        executions.setdefault(session_id, []).append(_execution(*columns))
+        executions.setdefault(session_id, []).append(columns)
     changes, begun, refused = list[Change](), list[int](), list[str]()
     for session_id, user_id, text, created, expires in rows:
         try:
@@ -76,7 +95,7 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
             created_at = now if created is None else _micros(created)
             changes.append(_creation(context, created_at, NEVER if expires is None else _micros(expires), now))
             begun.append(created_at)
-        except (ContextError, ValueError, TypeError) as error:
+        except (ContextError, ValueError, TypeError, RecursionError) as error:
             log.warning("session %s is not adopted: %s", session_id, type(error).__name__)
             refused.append(session_id)
     results = await Group(connection, None, waits_for_locks=False).write(changes)
@@ -86,14 +105,14 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
     return sum(result.time is not None for result in results), refused
 
 
-def _context(session_id: str, user_id: str | None, text: str, executions: Sequence[dict[str, Any]]) -> SwisperContext:
+def _context(session_id: str, user_id: str | None, text: str, executions: Sequence[Any]) -> SwisperContext:
     document = json.loads(text)
     if not isinstance(document, dict) or not user_id:
         raise ValueError("a row that holds no context of a user")
-    oversized(session_id=session_id)
+    oversized(session_id=session_id, user_id=user_id)
     context = deserialize_context({**document, "session_id": session_id, "user_id": user_id})
     known = {execution.execution_id for execution in context.pipeline_executions}
-    for execution in executions:
+    for execution in starmap(_execution, executions):
         if execution["execution_id"] not in known:
             context.pipeline_executions.append(PipelineExecution.from_dict(execution))
     return context

@@ -55,6 +55,10 @@ class Settings(NamedTuple):
     command_timeout: float
     statement_cache_size: int
 
+    def __repr__(self) -> str:
+        # The DSN may hold a password, and who reports an error prints the variables of every frame.
+        return f"<Settings of {self.max_size} connections>"
+
     @property
     def is_behind_pooler(self) -> bool:
         """Whether a statement may find another session of the server than the one before: nothing is set in it."""
@@ -234,20 +238,21 @@ def terminate(connection: Connection) -> None:
 
 @asynccontextmanager
 async def single_connection(settings: Settings) -> AsyncIterator[Connection]:
-    """One connection whose tables nobody has looked at."""
+    """One connection whose tables nobody has looked at, and which waits as long as a migration takes."""
     with mapped_errors():
         if settings.pool is None:
-            connection = await asyncpg.connect(settings.dsn, **settings.options({}))
+            connection = await asyncpg.connect(settings.dsn, **(settings.options({}) | {"command_timeout": None}))
         else:
             connection = await settings.pool.acquire(timeout=settings.acquire_timeout)
     try:
         with mapped_write_errors():
             yield connection
     finally:
-        if settings.pool is None:
-            await connection.close(timeout=settings.command_timeout)
-        else:
-            await settings.pool.release(connection)
+        with suppress(*DRIVER_ERRORS):
+            if settings.pool is None:
+                await connection.close(timeout=settings.command_timeout)
+            else:
+                await settings.pool.release(connection)
 
 
 def check_version(version: int | None) -> None:

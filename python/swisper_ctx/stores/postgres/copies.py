@@ -32,7 +32,8 @@ def copy_text(session_id: str, projection: Projection | None, expires_at: int | 
 
 def _session(session_id: str, session: SessionCopy, expires_at: int | None) -> str:
     now = json.dumps(datetime.now(UTC).isoformat())
-    end = moment(None if expires_at == NEVER else expires_at)
+    # Of one that is kept for ever; where nothing is said it stays as it was.
+    end = "infinity" if expires_at == NEVER else expires_at and str(moment(expires_at))
     return _object(
         {
             "session_id": json.dumps(session_id),
@@ -40,7 +41,7 @@ def _session(session_id: str, session: SessionCopy, expires_at: int | None) -> s
             "context_data": session.content or "{}",
             "created_at": now,
             "updated_at": now,
-            "expires_at": json.dumps(end and end.isoformat()),
+            "expires_at": json.dumps(end),
         }
     )
 

@@ -70,6 +70,8 @@ def store_error(error: BaseException) -> StoreError:
     what = type(error).__name__
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         what = f"{what} (SQLSTATE {error.sqlstate})"
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreError("the DSN of PostgreSQL is wrong; it is like postgresql://user@host:5432/database")
     if is_about_values(error):
         return StoreError(f"PostgreSQL does not take a value: {what}")
     mapped: StoreError

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from swisper_ctx.errors import StoreError
-from swisper_ctx.stores.postgres.adoption import adopt, check_columns
+from swisper_ctx.stores.postgres.adoption import LOCK, adopt, check_columns
 from swisper_ctx.stores.postgres.connection import SCHEMA_VERSION, Connection, check_version
 from swisper_ctx.stores.postgres.schema import SCHEMA_TABLE, STEPS
 
-# One for each schema. Until the transaction ends: a pooler may give the next one another connection.
-LOCK = "SELECT pg_advisory_xact_lock(hashtext('swisper_ctx'), hashtext(current_schema()))"
 NOTE = "INSERT INTO swisper_schema (version, applied_at) VALUES ($1, now())"
 HAS_SCHEMA = "SELECT current_schema() IS NOT NULL"
 

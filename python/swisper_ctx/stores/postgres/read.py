@@ -80,6 +80,7 @@ LISTING = """
     WHERE {condition} ORDER BY {order} DESC LIMIT $2
 """
 EVERYTHING = 2**63 - 1
+MOST_DIGITS = 19
 
 
 async def read_etags(connection: Connection, session_ids: Collection[str], now: int | None) -> dict[str, Etag]:
@@ -182,6 +183,6 @@ async def list_sessions(
 def _key(cursor: str | None) -> int:
     if cursor is None:
         return EVERYTHING
-    if not cursor.isdecimal():
+    if not cursor.isdecimal() or len(cursor) > MOST_DIGITS:
         raise StoreError("this cursor comes from elsewhere")
     return min(int(cursor), EVERYTHING)

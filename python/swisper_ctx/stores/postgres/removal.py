@@ -30,13 +30,24 @@ async def delete_sessions(
     """Those that exist (and have expired), with everything they have, in one transaction; how many they were."""
     async with connection.transaction():
         ids = sorted(set(session_ids))
-        rows = await (connection.fetch(LOCK_EXPIRED, ids, now) if expired else connection.fetch(LOCK, ids))
-        found = [session_id for (session_id,) in rows]
+        found = await (_locked_expired(connection, ids, now) if expired else _locked(connection, ids))
         if found:
             await lock_heads(connection, found)
             for statement in DELETE:
                 await connection.execute(statement, found)
     return len(found)
+
+
+async def _locked_expired(connection: Connection, ids: Collection[str], now: int | None) -> list[str]:
+    return [session_id for (session_id,) in await connection.fetch(LOCK_EXPIRED, ids, now)]
+
+
+async def _locked(connection: Connection, ids: Collection[str]) -> list[str]:
+    found, before = list[str](), None
+    # A recovery that was waited for has renamed the row and left a new one of the old name.
+    while (rows := await connection.fetch(LOCK, ids)) != before:
+        found, before = [session_id for (session_id,) in rows], rows
+    return found
 
 
 async def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:

@@ -137,7 +137,8 @@ _COPIES = (
             jsonb_populate_recordset(NULL::pipeline_executions, copy::jsonb -> 'executions') AS new
         ON CONFLICT DO NOTHING
     $$""",
-    """CREATE FUNCTION swisper_copy(copies text[]) RETURNS integer STRICT LANGUAGE plpgsql AS $$
+    """CREATE FUNCTION swisper_copy(copies text[]) RETURNS integer STRICT LANGUAGE plpgsql
+    SET lock_timeout = '50ms' AS $$
         DECLARE
             copy text;
             failed integer := 0;

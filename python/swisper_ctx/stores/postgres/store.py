@@ -47,7 +47,8 @@ class PostgresSessionStore(SessionStore):
     OutcomeUnknownError for a write that was sent. Behind a pooler that gives each transaction another connection
     (PgBouncer), give `statement_cache_size=0`. With `keep_versions` the checkpoints of this store purge no version.
 
-    Time is the database's, unless there is a `clock`.
+    Time is the database's, unless there is a `clock`. Until it has answered once, when a session expires is reckoned by
+    the clock of this machine.
     """
 
     groups_in_flight, shows_copies = WRITERS, True
@@ -129,6 +130,7 @@ class PostgresSessionStore(SessionStore):
         connections = await self._connected()
         self._failpoint("commit.begin")
         results = await commit_group(connections, changes, self._now())
+        self._read_clock(results)
         self._failpoint("commit.done")
         return results
 
@@ -174,6 +176,12 @@ class PostgresSessionStore(SessionStore):
 
     def _now(self) -> int | None:
         return None if self._own_clock is None else self._own_clock()
+
+    def _read_clock(self, results: Sequence[CommitResult]) -> None:
+        """Clocks are set, and drift: each commit tells what time it is there."""
+        time = next((result.time for result in results if result.time is not None), None)
+        if time is not None:
+            self._clock_offset = time - system_clock()
 
     def _database_clock(self) -> int:
         return system_clock() + self._clock_offset
