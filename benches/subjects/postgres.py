@@ -51,10 +51,12 @@ class Bench:
         self.runner, self.rounds = runner, rounds
         self.ours = Ours(where)
         self.server: Any = runner.run(connected(where.dsn))
+        self.pool: Any = runner.run(pooled(where.dsn))
 
     async def aclose(self) -> None:
         await self.ours.manager.aclose()
         await self.server.close()
+        await self.pool.close()
 
     def written(self) -> list[Figure]:
         """Bytes of WAL without the images of whole pages, which depend on how often the server makes a checkpoint."""
@@ -128,7 +130,7 @@ class Bench:
         ]
 
     async def fetched(self, session_id: str) -> None:
-        await self.server.fetch(BARE_FETCH, session_id)
+        await self.pool.fetch(BARE_FETCH, session_id)
 
     def validation(self) -> Figure:
         ids = [context.session_id for context in self.runner.run(self.ours.begin(256))]
@@ -158,6 +160,10 @@ class Bench:
 
     def measured(self, ways: dict[str, Way]) -> dict[str, Costs]:
         return {name: Costs(name, "ns", samples) for name, samples in interleave(ways, self.rounds).items()}
+
+
+async def pooled(dsn: str) -> Any:
+    return await asyncpg.create_pool(dsn, min_size=2, max_size=2)
 
 
 async def connected(dsn: str) -> Any:

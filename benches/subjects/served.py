@@ -21,7 +21,7 @@ from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.stores.redis import RedisCache
 
 OURS, BARE = "ours", "asyncpg and redis-py, a statement and a script per turn"
-SESSIONS = {1: (1.2, 200), 64: (3.5, 40), 256: (4.5, 20), 1024: (5.0, 8)}
+SESSIONS = {1: (1.2, 200), 64: (3.5, 40), 256: (4.5, 20), 1024: (5.0, 24)}
 """How many at once, what is required of them, and how many turns of each are one sample."""
 
 
@@ -81,7 +81,7 @@ def figures(quick: bool) -> list[Figure]:
     found: list[Figure] = []
     with servers() as where:
         for sessions, (required, each) in SESSIONS.items():
-            found += measure(where, sessions, required, max(each // 10, 2) if quick else each, 1 if quick else 6)
+            found += measure(where, sessions, required, max(each // 10, 2) if quick else each, 1 if quick else 5)
         found.append(sealed(where, 2 if quick else 20, 1 if quick else 6))
     return found
 

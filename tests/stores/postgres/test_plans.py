@@ -34,7 +34,8 @@ FILL = (
         FROM generate_series(1, {sessions}) n""",
     """INSERT INTO context_heads SELECT session_id, 0, token, TRUE, 0, '' FROM session_etags""",
     """INSERT INTO context_blocks SELECT session_id, token, '', 0, 0, 0, NULL, '' FROM session_etags""",
-    """INSERT INTO context_frames SELECT session_id, 1, 0, token, NULL, '' FROM session_etags""",
+    """INSERT INTO context_frames (session_id, version, time, token, body)
+        SELECT session_id, 1, 0, token, '' FROM session_etags""",
 )
 MANY = [*range(1, 201)]
 VALUES = {

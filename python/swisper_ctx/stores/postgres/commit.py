@@ -25,12 +25,14 @@ from swisper_ctx.stores.postgres.removal import delete_sessions
 from swisper_ctx.stores.postgres.statements import (
     APPEND,
     APPEND_ONCE,
+    APPEND_ONE,
     APPEND_UNLOCKED,
     CREATE,
     PENDING,
     WHAT_IS_THERE,
     columns,
     creation_columns,
+    values_of,
 )
 
 REFUSED = CommitResult(None)
@@ -119,9 +121,12 @@ class Group:
         if not self._waits_for_locks:
             return await self._append_unlocked(changes)
         is_plain = all(change.change_id is None and change.projection is None for change in changes)
-        statement = APPEND if is_plain else APPEND_ONCE
         try:
-            self._note(await self._connection.fetch(statement, *columns(changes), self._now))
+            if is_plain and len(changes) == 1:
+                self._note(await self._connection.fetch(APPEND_ONE, *values_of(changes[0]), self._now))
+            else:
+                statement = APPEND if is_plain else APPEND_ONCE
+                self._note(await self._connection.fetch(statement, *columns(changes), self._now))
         except IN_THE_WAY:
             await self._append_unlocked(changes)
 

@@ -52,6 +52,20 @@ ADD_FRAMES = """
 AND_COPIES = f""", written AS ({ADD_FRAMES})
     SELECT token, time, (SELECT swisper_copy(array_agg(copy)) FROM moved WHERE copy IS NOT NULL) FROM written"""
 APPEND = _append(CLOCK, "") + ADD_FRAMES
+# A turn that is alone: without arrays it takes a tenth less.
+APPEND_ONE = f"""
+    WITH clock AS (SELECT coalesce($9::bigint, {MICROS}) AS now), moved AS (
+        UPDATE session_etags AS log
+        SET version = $4, token = $5, messages = coalesce($6::integer, messages),
+            updated_at = (SELECT now FROM clock),
+            expires_at = CASE $7::bigint WHEN {NEVER} THEN NULL ELSE coalesce($7, expires_at) END
+        WHERE session_id = $1 AND version = $2 AND token = $3
+        AND (expires_at IS NULL OR expires_at > (SELECT now FROM clock))
+        RETURNING updated_at
+    )
+    INSERT INTO context_frames (session_id, version, time, token, body)
+    SELECT $1, $4, updated_at, $5, $8 FROM moved RETURNING token, time
+"""
 APPEND_ONCE = _append(CLOCK, IS_NEW) + AND_COPIES
 APPEND_UNLOCKED = (
     _append(f"{CLOCK}, {LOCKED}", " AND change.session_id IN (SELECT session_id FROM locked)") + AND_COPIES
@@ -99,6 +113,12 @@ def columns(changes: Sequence[Change]) -> list[list[Any]]:
         copy = None if projection is None else copy_text(session_id, projection, expires_at)
         rows.append((session_id, *(expected or ()), *etag, messages, expires_at, change_id, frame, copy))
     return list(map(list, zip(*rows, strict=True)))
+
+
+def values_of(change: Change) -> tuple[Any, ...]:
+    """The parameters of APPEND_ONE but the last."""
+    about = change.session_id, *(change.expected or ()), *change.etag
+    return *about, change.messages, change.expires_at, change.frame
 
 
 def creation_columns(changes: Sequence[Change]) -> list[list[Any]]:
