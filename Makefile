@@ -4,7 +4,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 PY_DIRS := $(wildcard python tests benches)
-RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name Cargo.toml -o -path '*/src/*' -name '*.rs')
+FUZZ := --manifest-path rust/fuzz/Cargo.toml
+RUST_CRATES := $(filter-out rust/fuzz,$(wildcard rust/*))
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find $(RUST_CRATES) -name Cargo.toml -o -path '*/src/*' -name '*.rs')
 
 ifneq ($(shell command -v uv),)
 create_venv = uv venv --quiet --clear --python $(PYTHON) $(VENV)
@@ -25,7 +27,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-core test-python test-servers test-full lint format bench bench-quick clean
+.PHONY: help demo build test test-core test-python test-servers test-full fuzz lint format bench bench-quick clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -56,9 +58,15 @@ test-full: ## many more rounds, on every Python found, debug builds too
 	done
 	SWISPER_FULL=1 $(MAKE) test-servers
 
+fuzz: SECONDS ?= 60
+fuzz: $(VENV)/pyvenv.cfg ## hostile bytes for the core, for so many SECONDS
+	scripts/fuzz.sh $(SECONDS) $(PY)
+
 lint: $(VENV)/.dev ## formatting, types, lints and layers
 	cargo fmt --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo fmt --check $(FUZZ)
+	cargo clippy --quiet --locked $(FUZZ) --target-dir target --no-default-features -- -D warnings
 	$(VENV)/bin/ruff check --quiet $(PY_DIRS)
 	$(VENV)/bin/ruff format --quiet --check $(PY_DIRS)
 	$(PY) -m mypy $(PY_DIRS)
@@ -68,6 +76,7 @@ lint: $(VENV)/.dev ## formatting, types, lints and layers
 
 format: $(VENV)/.dev ## rewrite the sources as the formatters want them
 	cargo fmt
+	cargo fmt $(FUZZ)
 	$(VENV)/bin/ruff check --quiet --fix $(PY_DIRS)
 	$(VENV)/bin/ruff format --quiet $(PY_DIRS)
 

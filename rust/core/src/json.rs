@@ -179,7 +179,12 @@ impl Iterator for Members<'_> {
     type Item = Result<(Range<usize>, Range<usize>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        let found = self.step();
+        if found.is_err() {
+            // An error ends the walk: whoever counts or skips elements must not be given it again and again.
+            *self = Self { src: b"}", at: 0 };
+        }
+        found.transpose()
     }
 }
 
@@ -200,7 +205,12 @@ impl Iterator for Elements<'_> {
     type Item = Result<Range<usize>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        let found = self.step();
+        if found.is_err() {
+            // An error ends the walk: whoever counts or skips elements must not be given it again and again.
+            *self = Self { src: b"]", at: 0 };
+        }
+        found.transpose()
     }
 }
 
@@ -251,6 +261,13 @@ mod tests {
             assert!(skip_value(&src[..end], 0).is_err(), "cut at {end}");
         }
         assert_eq!(skip_value(src, 0), Ok(src.len()));
+    }
+
+    #[test]
+    fn an_error_ends_a_walk() {
+        assert_eq!(elements(b"[1,~]", 0).unwrap().count(), 2);
+        assert_eq!(elements(b"[1,~]", 0).unwrap().nth(usize::MAX), None);
+        assert_eq!(members(br#"{"a":~}"#, 0).unwrap().count(), 1);
     }
 
     #[test]

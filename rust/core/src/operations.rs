@@ -6,12 +6,9 @@ use std::fmt;
 use crate::compact::{self, depth};
 use crate::error::{Error, Result};
 use crate::json::MAX_DEPTH;
-use crate::patch::{self, Operation, Verb};
+use crate::patch::{self, Copied, Operation, Verb};
 use crate::state::State;
 use crate::{equal, pointer, write};
-
-/// What the `copy` operations of one patch may copy in all, in bytes: each could double the document.
-const MAX_COPIED: usize = 16 * 1024 * 1024;
 
 /// So many characters of a value are shown to people.
 const SHOWN: usize = 60;
@@ -110,19 +107,16 @@ fn fits(place: usize, value: &[u8]) -> std::result::Result<(), &'static str> {
     if place + depth(value) > MAX_DEPTH { Err("nested deeper than 128") } else { Ok(()) }
 }
 
-/// What one patch has copied so far.
+/// What the operations of one patch move and copy.
 #[derive(Debug, Default)]
 pub struct Transfers {
-    copied: usize,
+    copied: Copied,
 }
 
 impl Transfers {
     /// Whether a value may be moved or copied to the place of this operation.
     pub fn allow(&mut self, step: &Step, value: &[u8]) -> std::result::Result<(), &'static str> {
-        self.copied += if step.verb == Verb::Copy { value.len() } else { 0 };
-        if self.copied > MAX_COPIED {
-            return Err("the operations of one patch copy at most 16 MiB");
-        }
+        self.copied.count(step.verb, value.len())?;
         fits(step.path.bytes().filter(|&byte| byte == b'/').count(), value)
     }
 }
@@ -208,10 +202,7 @@ impl Operations {
     pub fn apply(&self, document: &[u8]) -> Result<Vec<u8>> {
         let (mut document, mut transfers) = (document.to_vec(), Transfers::default());
         for (number, step) in self.0.iter().enumerate() {
-            if let Some(value) = step.from.as_deref().map_or(Ok(None), |from| patch::at(&document, from))? {
-                transfers.allow(step, value).map_err(|problem| misfit(problem, number, step))?;
-            }
-            patch::apply(&mut document, &[step.operation()]).map_err(|error| numbered(error, number))?;
+            advance(&mut document, &mut transfers, number, step)?;
         }
         Ok(document)
     }
@@ -247,15 +238,23 @@ impl Operations {
 
     /// The operations that lead from what these make of `source`, compact JSON text, back to it.
     pub fn invert(&self, source: &[u8]) -> Result<Self> {
-        let (mut document, mut back) = (source.to_vec(), Vec::new());
+        let (mut document, mut transfers, mut back) = (source.to_vec(), Transfers::default(), Vec::new());
         for (number, step) in self.0.iter().enumerate() {
             let mut next = document.clone();
-            patch::apply(&mut next, &[step.operation()]).map_err(|error| numbered(error, number))?;
+            advance(&mut next, &mut transfers, number, step)?;
             back.push(inverse(&document, step)?);
             document = next;
         }
         Ok(Self(back.into_iter().rev().flatten().collect()))
     }
+}
+
+/// Applies one operation of many.
+fn advance(document: &mut Vec<u8>, transfers: &mut Transfers, number: usize, step: &Step) -> Result<()> {
+    if let Some(value) = step.from.as_deref().map_or(Ok(None), |from| patch::at(document, from))? {
+        transfers.allow(step, value).map_err(|problem| misfit(problem, number, step))?;
+    }
+    patch::apply(document, &[step.operation()]).map_err(|error| numbered(error, number))
 }
 
 fn misfit(problem: &'static str, operation: usize, step: &Step) -> Error {
@@ -289,7 +288,6 @@ fn inverse(document: &[u8], step: &Step) -> Result<Vec<Step>> {
                 (_, value) => vec![taken_back, Step::new(Verb::Add, from, value)],
             }
         }
-        _ if step.from.as_deref() == Some(&*step.path) => Vec::new(),
         _ => vec![unadd(document, &step.path)?],
     })
 }
@@ -336,6 +334,7 @@ mod tests {
             (r#"{"a":[1,2]}"#, r#"[{"op":"copy","from":"/a","path":"/a/-"},{"op":"copy","from":"/a","path":"/a"}]"#),
             (r#"{"a":1,"b":2}"#, r#"[{"op":"test","path":"/a","value":1},{"op":"move","from":"/a","path":"/b"}]"#),
             (r#"{"a":1}"#, r#"[{"op":"move","from":"/a","path":"/a"},{"op":"copy","from":"/a","path":"/c"}]"#),
+            ("[1,2]", r#"[{"op":"copy","from":"/1","path":"/1"},{"op":"copy","from":"/0","path":"/0"}]"#),
         ] {
             let patch = operations(patch);
             let there = patch.apply(document.as_bytes()).unwrap();
@@ -363,6 +362,15 @@ mod tests {
         let doubling = format!("[{}]", vec![r#"{"op":"copy","from":"","path":"/-"}"#; 40].join(","));
         let document = format!("[{:?}]", "x".repeat(1000));
         assert!(matches!(operations(&doubling).apply(document.as_bytes()), Err(Error::Patch { .. })));
+        assert!(matches!(operations(&doubling).invert(document.as_bytes()), Err(Error::Patch { .. })));
+        // So in a state, whose patches are read from a store.
+        let doubling = doubling.replace("\"\"", "\"/h\"").replace("/-", "/h/-");
+        let start = br#"[{"op":"add","path":"","value":{"h":[{"x":1}]}}]"#;
+        for is_records in [|_: &str| false, |_: &str| true] {
+            let state = State::default().apply(&patch::parse(start).unwrap(), &is_records).unwrap();
+            let doubled = state.apply(&patch::parse(doubling.as_bytes()).unwrap(), &is_records);
+            assert!(matches!(doubled, Err(Error::Patch { .. })));
+        }
         let nesting = format!("[{}]", vec![r#"{"op":"copy","from":"","path":"/0"}"#; 20].join(","));
         assert!(matches!(operations(&nesting).apply(b"[]"), Err(Error::Patch { .. }) | Ok(_)));
         for malformed in [r#"[{"op":"add","path":"a","value":1}]"#, r#"[{"op":"move","from":"x","path":""}]"#] {

@@ -7,6 +7,9 @@ use crate::error::{Error, Kind, Result};
 use crate::json::{elements, members, skip_value, slice};
 use crate::{equal, pointer, text, write};
 
+/// What the `copy` operations of one patch may copy in all, in bytes.
+const MAX_COPIED: usize = 16 * 1024 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Add,
@@ -241,16 +244,34 @@ fn apply_one(document: &mut Vec<u8>, verb: Verb, path: &str, given: &[u8]) -> Ou
     }
 }
 
-fn transfer(document: &mut Vec<u8>, verb: Verb, from: &str, path: &str) -> Outcome<()> {
-    if verb == Verb::Move && path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
-        return Err(Problem::Fit("a value cannot move into itself"));
+/// What the operations of one patch have copied so far: each could double the document.
+#[derive(Debug, Default)]
+pub struct Copied(usize);
+
+impl Copied {
+    /// Counts a value of this length if it is copied.
+    pub fn count(&mut self, verb: Verb, length: usize) -> std::result::Result<(), &'static str> {
+        self.0 += if verb == Verb::Copy { length } else { 0 };
+        if self.0 > MAX_COPIED { Err("the operations of one patch copy at most 16 MiB") } else { Ok(()) }
     }
+}
+
+/// A value cannot be moved to a place within itself, even if another takes its place.
+pub(crate) fn check_move(verb: Verb, from: &str, path: &str) -> std::result::Result<(), &'static str> {
+    if verb == Verb::Move && path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
+        return Err("a value cannot move into itself");
+    }
+    Ok(())
+}
+
+fn transfer(document: &mut Vec<u8>, verb: Verb, from: &str, path: &str) -> Outcome<()> {
+    check_move(verb, from, path).map_err(Problem::Fit)?;
     let span = find(document, from)?.ok_or(ABSENT)?;
     let value = slice(document, span)?.to_vec();
-    if from == path {
-        return Ok(());
-    }
     if verb == Verb::Move {
+        if from == path {
+            return Ok(());
+        }
         remove(document, from)?;
     }
     add(document, path, &value)
@@ -394,6 +415,8 @@ mod tests {
             (r#"{"a/b":1}"#, r#"[{"op":"replace","path":"/a~1b","value":"x"}]"#, r#"{"a/b":"x"}"#),
             (r#"{"a":1,"b":{}}"#, r#"[{"op":"move","from":"/a","path":"/b/c"}]"#, r#"{"b":{"c":1}}"#),
             (r#"{"a":{"x":[]}}"#, r#"[{"op":"copy","from":"/a","path":"/b"}]"#, r#"{"a":{"x":[]},"b":{"x":[]}}"#),
+            (r"[1,2]", r#"[{"op":"copy","from":"/1","path":"/1"}]"#, r"[1,2,2]"),
+            (r"[1,2]", r#"[{"op":"move","from":"/0","path":"/0"}]"#, r"[1,2]"),
             (r"[1]", r#"[{"op":"add","path":"","value":{}}]"#, r"{}"),
             (r#"{"a":"\u00e9"}"#, r#"[{"op":"test","path":"/a","value":"é"}]"#, r#"{"a":"\u00e9"}"#),
         ] {

@@ -147,7 +147,11 @@ impl Segment {
     pub fn lazy(count: usize, position: i64, stored: Stored) -> Self {
         Self {
             count,
-            size: stored.body.as_ref().map_or(0, Body::raw_length).saturating_sub(4 + 4 * count),
+            size: stored
+                .body
+                .as_ref()
+                .map_or(0, Body::raw_length)
+                .saturating_sub(count.saturating_mul(4).saturating_add(4)),
             packed: OnceLock::new(),
             spot: Mutex::new(Some(Spot { id: stored.id, position })),
             stored: Mutex::new(Some(stored)),

@@ -6,7 +6,7 @@ use crate::envelope::BlockId;
 use crate::error::{Error, Result};
 use crate::json::{elements, members, slice};
 use crate::list::List;
-use crate::patch::{self, Operation, Verb};
+use crate::patch::{self, Copied, Operation, Verb};
 use crate::segment::lock;
 use crate::{equal, json, pointer, text, write};
 
@@ -240,9 +240,9 @@ impl State {
 
     /// The state after a patch; `is_records` tells which fields are lists of records when they first appear.
     pub fn apply(&self, operations: &[Operation<'_>], is_records: &dyn Fn(&str) -> bool) -> Result<Self> {
-        let mut state = self.clone();
+        let (mut state, mut copied) = (self.clone(), Copied::default());
         for (number, op) in operations.iter().enumerate() {
-            state.apply_one(op, is_records).map_err(|error| match error {
+            state.apply_next(op, &mut copied, is_records).map_err(|error| match error {
                 Error::Patch { problem, path, .. } => Error::Patch { problem, operation: number, path },
                 other => other,
             })?;
@@ -250,18 +250,22 @@ impl State {
         Ok(state)
     }
 
-    fn apply_one(&mut self, op: &Operation<'_>, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
-        if let (Verb::Move | Verb::Copy, Some(from)) = (op.verb, &op.from) {
-            let text = self.text_at(from)?.ok_or_else(|| misfit(op, "nothing stands there"))?;
-            if op.verb == Verb::Move {
-                self.apply_one(
-                    &Operation { verb: Verb::Remove, path: from.clone(), from: None, value: None },
-                    is_records,
-                )?;
+    fn apply_next(&mut self, op: &Operation<'_>, copied: &mut Copied, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
+        let (Verb::Move | Verb::Copy, Some(from)) = (op.verb, &op.from) else { return self.apply_one(op, is_records) };
+        patch::check_move(op.verb, from, &op.path).map_err(|problem| misfit(op, problem))?;
+        let text = self.text_at(from)?.ok_or_else(|| misfit(op, "nothing stands there"))?;
+        copied.count(op.verb, text.len()).map_err(|problem| misfit(op, problem))?;
+        if op.verb == Verb::Move {
+            if *from == op.path {
+                return Ok(());
             }
-            let add = Operation { verb: Verb::Add, path: op.path.clone(), from: None, value: Some(&text) };
-            return self.apply_one(&add, is_records);
+            self.apply_one(&Operation { verb: Verb::Remove, path: from.clone(), from: None, value: None }, is_records)?;
         }
+        let add = Operation { verb: Verb::Add, path: op.path.clone(), from: None, value: Some(&text) };
+        self.apply_one(&add, is_records)
+    }
+
+    fn apply_one(&mut self, op: &Operation<'_>, is_records: &dyn Fn(&str) -> bool) -> Result<()> {
         let tokens = pointer::tokens(&op.path).ok_or_else(|| misfit(op, "malformed pointer"))?;
         match tokens.as_slice() {
             [] => self.apply_to_all(op, is_records),
@@ -433,7 +437,10 @@ mod tests {
             r#"{"op":"replace","path":"/d/x/y","value":[]}"#,
             r#"{"op":"remove","path":"/d"}"#,
             r#"{"op":"move","from":"/h/0","path":"/d/x/z"}"#,
+            r#"{"op":"move","from":"/h/0","path":"/h/0/x"}"#,
+            r#"{"op":"move","from":"/h","path":"/h"}"#,
             r#"{"op":"copy","from":"/d","path":"/h/0"}"#,
+            r#"{"op":"copy","from":"/h/1","path":"/h/1"}"#,
             r#"{"op":"test","path":"/s","value":"busy"}"#,
             r#"{"op":"test","path":"/d","value":{"x":{"y":1}}}"#,
             r#"{"op":"add","path":"/gone/x","value":1}"#,
