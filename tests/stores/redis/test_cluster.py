@@ -64,6 +64,21 @@ async def test_a_session_saved_twice_in_one_call(private_redis_cluster: MakeRedi
     await cache.aclose()
 
 
+@pytest.mark.parametrize("name", ["}", "}s", "}{s}", "{", "{}", "{s}t"])
+async def test_an_id_with_braces(private_redis_cluster: MakeRedisCluster, name: str) -> None:
+    cluster = private_redis_cluster()
+    cache = RedisCache(cluster.url)
+    context = SwisperContext(session_id=name, user_id="u")
+    await cache.save_session(context)
+    await cache.settle()
+    await cache.set(name, context)
+    assert sum(kept_at(cluster)) == 2
+    assert await cache.delete_session(name)
+    assert sum(kept_at(cluster)) == 0
+    assert cache.counts.outages == 0
+    await cache.aclose()
+
+
 async def test_a_node_that_is_away(private_redis_cluster: MakeRedisCluster) -> None:
     cluster = private_redis_cluster()
     cache = RedisCache(cluster.url)

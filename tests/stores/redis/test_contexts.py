@@ -52,3 +52,17 @@ def test_what_is_no_url_of_a_redis(url: str) -> None:
     with pytest.raises(StoreError, match="redis://host") as caught:
         RedisCache(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ttl", [0, 0.000_9, -1, float("nan"), float("inf"), 1e18])
+async def test_a_time_that_redis_would_refuse(redis_url: str, ttl: float) -> None:
+    with pytest.raises(ValueError, match="ttl"):
+        RedisCache(redis_url, ttl=ttl)
+    cache = RedisCache(redis_url, ttl=0.001)
+    context = SwisperContext(session_id="s", user_id="u")
+    with pytest.raises(ValueError, match="ttl"):
+        await cache.set("s", context, ttl=ttl)
+    await cache.set("s", context)
+    assert await cache.get("s") is not None
+    assert cache.counts.outages == 0
+    await cache.aclose()

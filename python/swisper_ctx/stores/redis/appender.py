@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.stores.redis.hashes import Hashes
-from swisper_ctx.stores.redis.link import Values
+from swisper_ctx.stores.redis.link import BusyError, Values
 from swisper_ctx.stores.redis.scripts import APPEND, MOVE
 from swisper_ctx.stores.redis.writes import Append, Creation, Drop, Move, Write
 
@@ -111,9 +111,18 @@ class Appender:
             pairs = [part for field in write.fields.items() for part in field]
             values: Values = [write.stamp, write.base, len(write.gone), *write.gone, *pairs]
             if await self._hashes.run(MOVE, self._common, [(self._hashes.key(write.session_id), values)]) is None:
-                await self._hashes.drop([write.session_id])
+                await self._drop(write.session_id)
         else:
-            await self._hashes.drop([write.session_id])
+            await self._drop(write.session_id)
+
+    async def _drop(self, session_id: str) -> None:
+        """However busy: each connection is in use for a bounded time."""
+        while True:
+            try:
+                await self._hashes.drop([session_id])
+            except BusyError:
+                continue
+            return
 
     def _next(self) -> Write:
         write = self._waiting.popleft()

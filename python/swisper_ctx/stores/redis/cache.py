@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from redis.asyncio.connection import parse_url
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import ContextError, StoreError, StoreUnavailableError
+from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -36,6 +36,7 @@ from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.redis.appender import Appender
 from swisper_ctx.stores.redis.entry import DamagedEntryError, Entry, block_fields
 from swisper_ctx.stores.redis.hashes import Counts, Hashes
+from swisper_ctx.stores.redis.link import BusyError
 from swisper_ctx.stores.redis.writes import Drop, of_change, of_checkpoint, of_session
 from swisper_ctx.stores.saving import NEWEST
 from swisper_ctx.stores.thread import settle
@@ -57,9 +58,12 @@ class RedisCache(SessionStore):
 
     `url` is as redis-py takes it: `redis://user:password@host:port/0`, `rediss://` or `unix://`. What Redis has of a
     session expires `ttl` seconds after its last save, and a session of more than `max_bytes` is not kept there. Redis
-    is waited for 50 ms; if it fails, the store works alone, until Redis answers a probe that is sent each second. With
-    `strict`, reads raise StoreUnavailableError instead, and so do deletions that Redis does not confirm; a save that
-    is durable does not. Keys begin with `prefix`. `counts` tells how it went.
+    is waited for 50 ms; if it fails, the store works alone, until Redis answers a probe. Calls send one each second;
+    while Redis fails again soon after probes that it has answered, the pause doubles each time, up to a minute.
+
+    With `strict`, reads raise StoreUnavailableError instead. What the store has deleted, recovered or encrypted anew
+    raises OutcomeUnknownError if Redis does not confirm that it has forgotten it; a save that is durable raises
+    nothing. Keys begin with `prefix`. `counts` tells how it went. Raises ValueError for a `ttl` under a millisecond.
 
     `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`.
     """
@@ -112,13 +116,14 @@ class RedisCache(SessionStore):
                 return deserialize_context(document)
         except (ContextError, ValueError):
             pass
-        await self._hashes.damaged(session_id)
+        await self._damaged(session_id)
         return None
 
     async def set(self, session_id: str, context: SwisperContext, ttl: float = 3600) -> None:
         """Keep a context as it is now for `ttl` seconds, as JSON: unencrypted, beside the log, and not durable.
 
-        Deleting the session deletes it. Nothing is kept where Redis does not answer.
+        Deleting the session deletes it. Nothing is kept where Redis does not answer. Raises ValueError for a `ttl`
+        under a millisecond.
         """
         document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
         await self._hashes.set(session_id, document.encode(), ttl)
@@ -181,7 +186,7 @@ class RedisCache(SessionStore):
                 return entry.session(after=None if after is None else after.version, is_tail=tail is not None)
             self.counts.stale += 1
         except DamagedEntryError:
-            await self._hashes.damaged(session_id)
+            await self._damaged(session_id)
         return None
 
     async def _truth(
@@ -227,7 +232,7 @@ class RedisCache(SessionStore):
             entry = Entry(session_id, fields)
             return entry.blocks() if entry.etag == await asked else None
         except DamagedEntryError:
-            await self._hashes.damaged(session_id)
+            await self._damaged(session_id)
             return None
         finally:
             let_go(asked)
@@ -291,31 +296,60 @@ class RedisCache(SessionStore):
         return written
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
-        try:
+        async with self._forgetting(session_ids):
             return await self.store.delete(session_ids, expired=expired)
-        finally:
-            await self._hashes.drop(session_ids)
 
     async def restore(self, restoration: Restoration) -> bool:
-        try:
+        async with self._forgetting([restoration.session_id, restoration.quarantine_id]):
             return await self.store.restore(restoration)
-        finally:
-            await self._hashes.drop([restoration.session_id, restoration.quarantine_id])
 
     async def replace(self, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
-        try:
+        # What Redis has is of the same etag, and under a key that may be gone tomorrow.
+        async with self._forgetting([session_id]):
             return await self.store.replace(session_id, bodies)
-        finally:
-            # What Redis has is of the same etag, and under a key that may be gone tomorrow.
-            await self._hashes.drop([session_id])
 
     async def _doubted(self, session_id: str) -> bool:
-        forgotten = await self._hashes.damaged(session_id)
+        forgotten = await self._damaged(session_id)
         return await self.store._doubted(session_id) or forgotten
 
     async def _deleted(self, session_ids: Collection[str]) -> None:
-        await self._hashes.drop(session_ids)
-        await self.store._deleted(session_ids)
+        async with self._forgetting(session_ids):
+            await self.store._deleted(session_ids)
+
+    # -- forgetting
+
+    @asynccontextmanager
+    async def _forgetting(self, session_ids: Collection[str]) -> AsyncIterator[None]:
+        """Redis forgets these after the store has changed them, or may have: its own error is that of the call."""
+        try:
+            yield
+        except BaseException:
+            await self._forget(session_ids)
+            raise
+        if not await self._forget(session_ids) and self._hashes.is_strict:
+            raise OutcomeUnknownError(
+                "the store has done it, but Redis has not confirmed that it has forgotten the session, and may keep it "
+                f"for {self._hashes.ttl // 1000} s more"
+            )
+
+    async def _forget(self, session_ids: Collection[str]) -> bool:
+        """Whether Redis has confirmed it. It goes on if whoever waits for it is cancelled."""
+        return await asyncio.shield(self._start(self._dropped(session_ids)))
+
+    async def _dropped(self, session_ids: Collection[str]) -> bool:
+        try:
+            return await self._hashes.drop(session_ids) is not None
+        except BusyError:
+            self._appender.add(*map(Drop, session_ids))
+            return False
+
+    async def _damaged(self, session_id: str) -> bool:
+        """As `Hashes.damaged`, however busy Redis is."""
+        try:
+            return await self._hashes.damaged(session_id)
+        except BusyError:
+            await self._appender.put(Drop(session_id))
+            return True
 
     # -- what the store does
 
@@ -345,6 +379,7 @@ class RedisCache(SessionStore):
         loop = asyncio.get_running_loop()
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
             await asyncio.wait(tasks)
+            await self._appender.drain()
 
     async def _close(self) -> None:
         await self.settle()

@@ -12,7 +12,10 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
 
 from swisper_ctx._core import token
 from swisper_ctx.errors import StoreUnavailableError
@@ -38,6 +41,10 @@ PROBE = 1.0
 LEASE_TIME = 10_000
 """Milliseconds after which a session may be leased by nobody any more."""
 MOST_OWED = 10_000
+MOST_PAID = 500
+"""So many sessions are forgotten in one call when Redis is back."""
+LONGEST = 2.0**62
+"""Milliseconds; Redis adds the present time to them, in 63 bits."""
 ALARM_PAUSE = 60.0
 """Seconds between two lines of the log about damage."""
 
@@ -72,14 +79,14 @@ class Hashes:
 
     def __init__(self, url: str, prefix: str, ttl: float, is_strict: bool, on_event: Callable[[], OnEvent | None]):
         self._url, self._prefix, self._on_event = url, prefix, on_event
-        self.ttl = round(ttl * 1000)
+        self.ttl = milliseconds(ttl)
         self.is_strict = is_strict
         self.counts, self.breaker = Counts(), Breaker(PROBE)
         self._link: Link | None = None
         self._link_class: type[Link] = Link
         self._probe: asyncio.Task[None] | None = None
-        self._owed: dict[Command, None] = {}
-        """What is to be deleted when Redis is back."""
+        self._owed: dict[str, None] = {}
+        """The sessions that are to be forgotten when Redis is back."""
         self._alarmed_at = -ALARM_PAUSE
         self.is_closed = False
 
@@ -95,7 +102,7 @@ class Hashes:
         return self._probe is not None and not (self._probe.done() or self._probe.get_loop().is_closed())
 
     def key(self, session_id: str) -> bytes:
-        """The key of a session's hash; all keys of a session are in one slot of a cluster."""
+        """The key of a session's hash. It is by itself in its slot of a cluster if the id begins with `}`."""
         return f"{self._prefix}{{{session_id}}}".encode("utf-8", "surrogatepass")
 
     def value_key(self, session_id: str) -> bytes:
@@ -159,27 +166,32 @@ class Hashes:
         """The answer of a script, None without one."""
         return await self._ask(lambda link: link.run(script, common, entries))
 
-    async def drop(self, session_ids: Collection[str]) -> bool:
-        """Forget these sessions, now or when Redis is back; whether anything was there."""
+    async def drop(self, session_ids: Collection[str]) -> bool | None:
+        """Forget these sessions; whether anything was there. None if Redis fails: they are forgotten when it is back.
+
+        Raises BusyError, also if not strict: they are still there.
+        """
         if self.is_closed or not session_ids:
             return False
         commands = self._unlinks(session_ids)
         try:
             # Tried also while Redis is away: what is to be forgotten is not served any more, but would lie there.
             return any(await self._try(lambda link: every(link, *commands)))
+        except BusyError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
             await self._failed(error)
         self.owe(session_ids)
-        if self.is_strict:
-            raise StoreUnavailableError(f"Redis does not answer, and keeps a session for {self.ttl // 1000} s more")
-        return False
+        return None
 
     def owe(self, session_ids: Iterable[str]) -> None:
         """Forget these sessions before Redis is asked again. Only while it is away."""
-        self._owed.update(dict.fromkeys(self._unlinks(session_ids)[: MOST_OWED - len(self._owed)]))
+        self._owed.update(dict.fromkeys(islice(session_ids, MOST_OWED - len(self._owed))))
 
     def _unlinks(self, session_ids: Iterable[str]) -> list[Command]:
-        return [("UNLINK", self.key(session_id), self.value_key(session_id)) for session_id in session_ids]
+        # A command for each key: both need not be in one slot of a cluster.
+        keys = (key for session_id in session_ids for key in (self.key(session_id), self.value_key(session_id)))
+        return [("UNLINK", key) for key in keys]
 
     async def get(self, session_id: str) -> bytes | None:
         """The whole context under this id."""
@@ -187,15 +199,21 @@ class Hashes:
         return found
 
     async def set(self, session_id: str, value: bytes, ttl: float) -> None:
-        """Keep a whole context for so many seconds."""
-        key = self.value_key(session_id)
-        await self._ask(lambda link: first(link, "SET", key, value, "PX", round(ttl * 1000)))
+        """Keep a whole context for so many seconds. Raises ValueError for less than a millisecond."""
+        key, time = self.value_key(session_id), milliseconds(ttl)
+        await self._ask(lambda link: first(link, "SET", key, value, "PX", time))
 
     # -- failing
 
     async def damaged(self, session_id: str) -> bool:
-        """What is there of a session is not what was written: it is forgotten, and told. Whether there was anything."""
-        if not await self.drop([session_id]):
+        """What is there of a session is not what was written: it is forgotten, and told. Whether there was anything.
+
+        Raises BusyError, and StoreUnavailableError if strict.
+        """
+        forgotten = await self.drop([session_id])
+        if forgotten is None and self.is_strict:
+            raise StoreUnavailableError("Redis does not answer")
+        if not forgotten:
             return False
         self.counts.damaged += 1
         now = asyncio.get_running_loop().time()
@@ -241,16 +259,27 @@ class Hashes:
         """See whether Redis can be written to again, and delete there what could not be deleted."""
         try:
             await self._try(lambda link: every(link, ("SET", f"{self._prefix}probe", "", "PX", 1_000)))
-            while owed := list(self._owed)[:1_000]:
-                await self._try(lambda link, owed=owed: every(link, *owed))  # type: ignore[misc]
-                for command in owed:
-                    self._owed.pop(command, None)
+            while owed := list(islice(self._owed, MOST_PAID)):
+                await self._pay(owed)
         except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away
             log.debug("Redis still fails: %s", type(error).__name__)
             return
         away = self.breaker.close()
         log.warning("Redis is back after %.1f s", away)
         emit(self._on_event(), "cache_restored", seconds=round(away, 3))
+
+    async def _pay(self, session_ids: Sequence[str]) -> None:
+        """Forget these, which were owed. What Redis does not permit is not owed for ever: it expires by itself."""
+        commands = self._unlinks(session_ids)
+        answers = await self._try(lambda link: link.call(*commands))
+        errors = [answer for answer in answers if isinstance(answer, ResponseError)]
+        for error in errors:
+            if not isinstance(error, NoPermissionError):
+                raise error
+        if errors:
+            log.error("Redis does not permit to delete %d keys: they stay until they expire", len(errors))
+        for session_id in session_ids:
+            self._owed.pop(session_id, None)
 
     # -- connections
 
@@ -273,6 +302,13 @@ class Hashes:
             await self._link.hang_up(nowait=False)
         # Connections that were given up just now are closed in the next step of the event loop, if there is one.
         await asyncio.sleep(0)
+
+
+def milliseconds(ttl: float) -> int:
+    """So many seconds as Redis takes them. Raises ValueError for less than a millisecond, and for what is no time."""
+    if not 1 <= ttl * 1000 < LONGEST:
+        raise ValueError("the ttl must be at least 0.001 seconds, and finite")
+    return round(ttl * 1000)
 
 
 def leave(link: Link) -> None:
