@@ -1,11 +1,14 @@
-"""How many rounds a test goes: few in everyday runs, many with SWISPER_FULL=1."""
+"""How many rounds a test goes: few in everyday runs, many with SWISPER_FULL=1. Which ways of encoding it goes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from swisper_ctx._core import choose_kernels, read_directly
 
 pytest_plugins = ["tests.servers.fixtures"]
 
@@ -30,3 +33,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def effort() -> int:
     """What a test with rounds of its own multiplies them by."""
     return 50 if FULL else 1
+
+
+@pytest.fixture(scope="module", params=["baseline", "avx2", "avx512", "vbmi2", "public functions"])
+def way_of_encoding(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With each kind of kernel, and without looking past the interpreter's public functions."""
+    if request.param == "public functions":
+        read_directly(False)
+    else:
+        choose_kernels(request.param)
+    yield
+    read_directly(True)
+    choose_kernels("vbmi2")

@@ -7,10 +7,9 @@ import enum
 import json
 import uuid
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,22 +18,9 @@ from hypothesis import strategies as st
 from tests.values import MAX_DEPTH, compact, identical, nested, values
 
 from swisper_ctx import EncodeError, Message, Product, RecordList, SwisperContext, dumps, loads, serialize_context
-from swisper_ctx._core import choose_kernels, read_directly
 
-LEVELS = ["baseline", "avx2", "avx512", "vbmi2"]
+pytestmark = pytest.mark.usefixtures("way_of_encoding")
 texts = st.text(max_size=200) | st.text('aé€😀"\n\\\x00\x1f ', max_size=200) | st.text("abcäöü ", max_size=300)
-
-
-@pytest.fixture(scope="module", params=[*LEVELS, "public functions"], autouse=True)
-def _way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of it with each kind of kernel, and without looking past the interpreter's public functions."""
-    if request.param in LEVELS:
-        choose_kernels(request.param)
-    else:
-        read_directly(False)
-    yield
-    read_directly(True)
-    choose_kernels("vbmi2")
 
 
 # -- against the standard library
@@ -244,135 +230,6 @@ def test_a_time_of_day_with_an_uneven_offset_is_refused() -> None:
         dumps(time(1, tzinfo=timezone(timedelta(seconds=1))))
 
 
-@dataclasses.dataclass
-class Plain:
-    text: str
-    number: int = 0
-    _private: Any = None
-    inner: Any = dataclasses.field(default_factory=dict)
-    shared: ClassVar[int] = 1
-    given: dataclasses.InitVar[int] = 2
-
-
-@dataclasses.dataclass(slots=True, frozen=True)
-class Slotted:
-    text: str
-    number: int = 0
-    inner: Any = None
-
-
-@dataclasses.dataclass
-class Derived(Plain):
-    more: float = 0.5
-
-
-@dataclasses.dataclass(slots=True, frozen=True)
-class DerivedSlots(Slotted):
-    more: float = 0.5
-
-
-class Base:
-    __slots__ = ("text",)
-
-
-@dataclasses.dataclass
-class HalfSlotted(Base):
-    text: str
-    number: int
-
-
-@dataclasses.dataclass
-class Computed:
-    text: str
-
-    @property
-    def number(self) -> int:
-        return 7
-
-    def __getattribute__(self, name: str) -> Any:
-        return "seen" if name == "text" else object.__getattribute__(self, name)
-
-
-@dataclasses.dataclass
-class Empty:
-    pass
-
-
-def members(value: Any) -> Any:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        Plain("ä", 1),
-        Plain("ä", 1, 2, [1]),
-        Slotted("ä", 1, {"a": [1]}),
-        Derived("x", 1, more=1.5),
-        DerivedSlots("x", 1),
-        HalfSlotted("x", 1),
-        Computed("x"),
-        Empty(),
-    ],
-)
-def test_dataclasses(value: Any) -> None:
-    for _ in range(3):
-        assert dumps(value) == dumps(members(value))
-        assert dumps([value, [value]]) == dumps([members(value), [members(value)]])
-    assert list(json.loads(dumps(value, sort_keys=True))) == sorted(members(value))
-    assert dumps(value, indent=2) == dumps(members(value), indent=2)
-
-
-def test_fields_with_long_names_and_many_of_them() -> None:
-    names = [f"field_{'x' * n}" for n in range(60)]
-    for slots in (True, False):
-        made = dataclasses.make_dataclass("Made", names, slots=slots)
-        value = made(*range(60))
-        assert json.loads(dumps(value)) == dict(zip(names, range(60), strict=True))
-
-
-def test_attributes_that_were_set_in_another_order_deleted_and_changed() -> None:
-    values = [Plain(str(n), n) for n in range(20)]
-    object.__delattr__(values[1], "number")  # the default of the class is left
-    values[2].extra = 1  # type: ignore[attr-defined]
-    assert vars(values[3])
-    vars(values[4])["number"] = 44
-    values[5].__dict__ = {"text": "own", "number": 5, "_private": 0, "inner": 0}
-    values[6].__class__ = Derived
-    values[6].more = 1.25  # type: ignore[attr-defined]
-    for value in values:
-        assert json.loads(dumps(value)) == members(value)
-    del values[7].text
-    with pytest.raises(AttributeError, match="text"):
-        dumps(values)
-    slotted = object.__new__(Slotted)
-    with pytest.raises(AttributeError, match="text"):
-        dumps(slotted)
-
-
-def test_a_class_that_is_changed_is_looked_at_anew() -> None:
-    @dataclasses.dataclass
-    class Changing:
-        text: str
-
-    value = Changing("x")
-    assert dumps(value) == b'{"text":"x"}'
-    Changing.to_dict = lambda self: {"other": 1}  # type: ignore[attr-defined]
-    assert dumps(value) == b'{"other":1}'
-    del Changing.to_dict  # type: ignore[attr-defined]
-    Changing.text = property(lambda self: "property", lambda self, value: None)  # type: ignore[assignment]
-    assert dumps(value) == b'{"text":"property"}'
-
-
-def test_many_classes() -> None:
-    for n in range(500):
-        made = dataclasses.make_dataclass(f"Made{n}", [f"a{n % 7}", f"b{n}"], slots=n % 2 == 0)
-        assert json.loads(dumps([made(1, "x"), made(2, "y")])) == [
-            {f"a{n % 7}": 1, f"b{n}": "x"},
-            {f"a{n % 7}": 2, f"b{n}": "y"},
-        ]
-
-
 class WithToDict:
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -419,6 +276,11 @@ def test_indents_that_are_none(indent: Any) -> None:
 # -- what is refused
 
 
+@dataclasses.dataclass
+class Holder:
+    inner: Any = None
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "pointer"),
     [
@@ -431,7 +293,7 @@ def test_indents_that_are_none(indent: Any) -> None:
         ({"\ud800": 1}, "surrogate", ""),
         ({1: 2}, "key", ""),
         ([{None: 2}], "key", "/0"),
-        (Plain("x", inner=[{1}]), "set is not", "/inner/0"),
+        (Holder([{1}]), "set is not", "/inner/0"),
         ((1, b"x"), "bytes is not", "/1"),
         ({"a": {"b": 1j}}, "complex is not", "/a/b"),
     ],
@@ -443,31 +305,25 @@ def test_what_is_refused(value: Any, kind: str, pointer: str) -> None:
         assert caught.value.pointer == pointer
 
 
-def deep(depth: int, inner: Any) -> Any:
-    for _ in range(depth):
-        inner = [inner]
-    return inner
-
-
 def test_depth() -> None:
     assert loads(dumps(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
     record = Product("p")
     for value in (
         nested(MAX_DEPTH + 1),
-        deep(MAX_DEPTH, {}),
-        deep(MAX_DEPTH, ()),
-        deep(MAX_DEPTH, Plain("x")),
-        deep(MAX_DEPTH, record),
-        deep(MAX_DEPTH - 1, RecordList(Product, [record])),
-        deep(MAX_DEPTH, SwisperContext()),
-        deep(MAX_DEPTH, OrderedDict()),
+        nested(MAX_DEPTH, {}),
+        nested(MAX_DEPTH, ()),
+        nested(MAX_DEPTH, Holder()),
+        nested(MAX_DEPTH, record),
+        nested(MAX_DEPTH - 1, RecordList(Product, [record])),
+        nested(MAX_DEPTH, SwisperContext()),
+        nested(MAX_DEPTH, OrderedDict()),
         [Message("user", "x", metadata={"deep": nested(MAX_DEPTH - 2)})],
     ):
         with pytest.raises(EncodeError, match="deeper than 128"):
             dumps(value)
-    for value in (deep(MAX_DEPTH - 1, record), deep(MAX_DEPTH - 2, RecordList(Product, [record]))):
+    for value in (nested(MAX_DEPTH - 1, record), nested(MAX_DEPTH - 2, RecordList(Product, [record]))):
         assert loads(dumps(value))
-    assert loads(dumps(deep(MAX_DEPTH, Colour.RED)))
+    assert loads(dumps(nested(MAX_DEPTH, Colour.RED)))
     cycle: list[Any] = []
     cycle.append(cycle)
     with pytest.raises(EncodeError, match="deeper than 128"):

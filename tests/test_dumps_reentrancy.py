@@ -153,20 +153,6 @@ def test_dumps_inside_of_dumps() -> None:
     assert loads(outer[1])["inner"] == [0.0, "x" * 100_000]
 
 
-def test_dumps_inside_of_itself_without_end() -> None:
-    def nested(value: Any, depth: int) -> Any:
-        for _ in range(depth):
-            value = [value]
-        return value
-
-    def default(value: Any) -> Any:
-        return dumps(nested(value, 120), default=default).decode()
-
-    with pytest.raises(RecursionError):
-        dumps(nested(object(), 120), default=default)
-    assert dumps([1]) == b"[1]"
-
-
 def test_default_that_gives_the_same_again() -> None:
     with pytest.raises(EncodeError, match="deeper"):
         dumps(object(), default=lambda value: value)

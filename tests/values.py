@@ -43,9 +43,8 @@ def identical(a: object, b: object, *, ordered: bool = True) -> bool:
     return repr(a) == repr(b) if isinstance(a, float) else a == b
 
 
-def nested(depth: int) -> Any:
-    """A value of so many lists within one another."""
-    value: Any = 0
+def nested(depth: int, value: Any = 0) -> Any:
+    """A value in so many lists within one another."""
     for _ in range(depth):
         value = [value]
     return value

@@ -9,8 +9,9 @@ from contextvars import ContextVar
 import pytest
 
 from swisper_ctx import SwisperContext
+from swisper_ctx._core import read_directly
 from swisper_ctx.errors import StoreUnavailableError
-from swisper_ctx.log import Change
+from swisper_ctx.log import Change, Etag
 from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.memory import MemorySessionStore
 
@@ -221,3 +222,20 @@ async def test_it_is_awaited_like_any_future() -> None:
     await asyncio.gather(waiting, shielded)
     await save
     assert talk.after == ["a"]
+
+
+@pytest.mark.parametrize("directly", [True, False])
+async def test_what_a_save_makes_is_what_its_class_makes(directly: bool) -> None:
+    read_directly(directly)
+    try:
+        talk = Talk("a")
+        (task,) = await talk.begin()
+        ((change,),) = [changes for changes, _ in talk.store.held]
+    finally:
+        read_directly(True)
+    assert (type(change), type(change.etag)) == (Change, Etag)
+    assert {change.etag: 1, change: 2} == {Etag(*change.etag): 1, Change(*change): 2}
+    assert hash(change.etag) == hash(tuple(change.etag)) != 0
+    assert change.etag._replace(version=2) == Etag(2, change.etag.token)
+    await talk.answered()
+    await task

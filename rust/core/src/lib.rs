@@ -28,6 +28,7 @@ pub mod salvage;
 pub mod segment;
 pub mod segments;
 pub mod state;
+mod tail;
 pub mod text;
 mod touch;
 pub mod tree;

@@ -10,12 +10,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::segment::{Packed, SEGMENT_SIZE, Segment, lock};
 use crate::segments::Segments;
-
-#[derive(Debug)]
-enum Tail {
-    Open(Packed),
-    Sealed(Arc<Segment>),
-}
+use crate::tail::Tail;
 
 /// The text of one record.
 #[derive(Debug, Clone)]
@@ -92,7 +87,7 @@ impl List {
     pub fn push(&mut self, record: &[u8]) {
         let mut tail = lock(&self.tail);
         if !matches!(&*tail, Tail::Open(packed) if packed.len() == self.tail_count) {
-            let own = copy(&tail, self.tail_count);
+            let own = tail.copy(self.tail_count);
             drop(tail);
             self.tail = Arc::new(Mutex::new(Tail::Open(own)));
             tail = lock(&self.tail);
@@ -103,7 +98,7 @@ impl List {
         self.tail_count += 1;
         self.tail_size += record.len() + 1;
         if self.tail_size >= SEGMENT_SIZE {
-            let sealed = seal(&mut tail);
+            let sealed = tail.seal();
             drop(tail);
             self.segments.push(sealed);
             // After the first segment more are to be expected: give the next one its room at once.
@@ -121,11 +116,7 @@ impl List {
         if at >= self.tail_count {
             return Err(Error::OutOfRange);
         }
-        let text = match &*lock(&self.tail) {
-            Tail::Open(packed) => packed.get(at).map(body),
-            Tail::Sealed(segment) => segment.records()?.get(at).map(body),
-        };
-        text.ok_or(Error::OutOfRange)
+        lock(&self.tail).records()?.get(at).map(body).ok_or(Error::OutOfRange)
     }
 
     /// The segment that holds a record, and its index there; None if it is in the tail.
@@ -143,10 +134,7 @@ impl List {
         if at >= self.tail_count {
             return Err(Error::OutOfRange);
         }
-        match &*lock(&self.tail) {
-            Tail::Open(_) => Ok(None),
-            Tail::Sealed(segment) => Ok(Some((Arc::clone(segment.records()?), at))),
-        }
+        Ok(lock(&self.tail).shared()?.map(|packed| (packed, at)))
     }
 
     pub fn get(&self, index: usize) -> Result<Record> {
@@ -159,10 +147,7 @@ impl List {
     /// The last record that `is_it` holds for, which must not come back to this list.
     pub fn rfind(&self, mut is_it: impl FnMut(&[u8]) -> Result<bool>) -> Result<Option<usize>> {
         let mut end = self.segments.len();
-        let in_tail = match &*lock(&self.tail) {
-            Tail::Open(packed) => last(packed, self.tail_count, &mut is_it)?,
-            Tail::Sealed(segment) => last(segment.records()?, self.tail_count, &mut is_it)?,
-        };
+        let in_tail = last(lock(&self.tail).records()?, self.tail_count, &mut is_it)?;
         if let Some(at) = in_tail {
             return Ok(Some(end + at));
         }
@@ -178,9 +163,10 @@ impl List {
     /// All records, as runs and how many of each belong to this list; of the open tail a copy.
     pub fn runs(&self) -> impl Iterator<Item = Result<(Arc<Packed>, usize)>> {
         let sealed = self.segments.iter().map(|segment| Ok((Arc::clone(segment.records()?), segment.count())));
-        let tail = (self.tail_count > 0).then(|| match &*lock(&self.tail) {
-            Tail::Open(packed) => Ok((Arc::new(packed.prefix(self.tail_count)), self.tail_count)),
-            Tail::Sealed(segment) => Ok((Arc::clone(segment.records()?), self.tail_count)),
+        let tail = (self.tail_count > 0).then(|| {
+            let tail = lock(&self.tail);
+            let run = tail.shared()?.unwrap_or_else(|| Arc::new(tail.copy(self.tail_count)));
+            Ok((run, self.tail_count))
         });
         sealed.chain(tail)
     }
@@ -191,7 +177,7 @@ impl List {
             return Err(Error::OutOfRange);
         }
         let sealed = self.segments.len();
-        let tail = copy(&lock(&self.tail), self.tail_count);
+        let tail = lock(&self.tail).copy(self.tail_count);
         let (mut segments, mut rest) = (self.segments.clone(), Packed::default());
         let inner = range.start.min(sealed)..range.end.min(sealed);
         let tail_range = range.start.saturating_sub(sealed)..range.end.saturating_sub(sealed);
@@ -242,7 +228,7 @@ impl List {
         let (first, second) =
             if Arc::as_ptr(&self.tail) < Arc::as_ptr(&other.tail) { (self, other) } else { (other, self) };
         let (first, second) = (lock(&first.tail), lock(&second.tail));
-        let (Some(own), Some(others)) = (records(&first), records(&second)) else { return (0, false) };
+        let (Ok(own), Ok(others)) = (first.records(), second.records()) else { return (0, false) };
         if own.text(shorter) == others.text(shorter) {
             return (shorter, same_count);
         }
@@ -266,10 +252,7 @@ impl List {
                 return Ok(false);
             }
         }
-        Ok(match &*lock(&self.tail) {
-            Tail::Open(packed) => fits(packed, self.tail_count),
-            Tail::Sealed(segment) => fits(segment.records()?, self.tail_count),
-        })
+        Ok(fits(lock(&self.tail).records()?, self.tail_count))
     }
 
     /// Gives the JSON text of the whole list to `write`, piece by piece.
@@ -284,10 +267,7 @@ impl List {
         let tail = lock(&self.tail);
         if self.tail_count > 0 {
             write(last);
-            last = match &*tail {
-                Tail::Open(packed) => packed.text(self.tail_count),
-                Tail::Sealed(segment) => segment.records()?.text(self.tail_count),
-            };
+            last = tail.records()?.text(self.tail_count);
         }
         write(last.strip_suffix(b",").unwrap_or(last));
         write(b"]");
@@ -300,7 +280,7 @@ impl List {
         if self.tail_count == 0 {
             return Ok(segments);
         }
-        let tail = copy(&lock(&self.tail), self.tail_count);
+        let tail = lock(&self.tail).copy(self.tail_count);
         // A sealed one tells its size only when it is opened.
         let last = segments.last().filter(|last| last.size() < SEGMENT_SIZE);
         let before = last.map(|segment| segment.records().cloned()).transpose()?;
@@ -341,31 +321,6 @@ fn last(packed: &Packed, count: usize, is_it: &mut impl FnMut(&[u8]) -> Result<b
         }
     }
     Ok(None)
-}
-
-/// The records of a tail; None if it cannot be opened.
-fn records(tail: &Tail) -> Option<&Packed> {
-    match tail {
-        Tail::Open(packed) => Some(packed),
-        Tail::Sealed(segment) => segment.records().ok().map(|packed| &**packed),
-    }
-}
-
-fn copy(tail: &Tail, count: usize) -> Packed {
-    match tail {
-        Tail::Open(packed) => packed.prefix(count),
-        Tail::Sealed(segment) => segment.records().map_or_else(|_| Packed::default(), |packed| packed.prefix(count)),
-    }
-}
-
-fn seal(tail: &mut Tail) -> Arc<Segment> {
-    let packed = match tail {
-        Tail::Open(packed) => std::mem::take(packed),
-        Tail::Sealed(segment) => return Arc::clone(segment),
-    };
-    let segment = Arc::new(Segment::new(packed));
-    *tail = Tail::Sealed(Arc::clone(&segment));
-    segment
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! `dumps`: any Python value as JSON text.
 
-use std::cell::Cell;
-
-use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDate, PyDateTime, PyDict, PyList, PyString, PyTime, PyTuple};
@@ -18,16 +16,10 @@ use crate::record_list::RecordList;
 use crate::stored::Stored;
 use crate::types::{Plan, Seen, plan_of};
 use crate::walk::{Policy, Walk, no_key, too_deep};
-use crate::{rfc3339, scalar, uuid};
+use crate::{rfc3339, scalar, stack, uuid};
 
 /// The widest indentation.
 const WIDEST: isize = 64;
-/// How many containers may be open in one thread, in all calls that are inside of one another: the stack ends.
-const MOST_OPEN: usize = 2048;
-
-thread_local! {
-    static OPEN: Cell<usize> = const { Cell::new(0) };
-}
 
 /// See `_core.pyi`.
 #[pyfunction]
@@ -56,11 +48,12 @@ fn text<'py, const PRETTY: bool>(
     policy: Dumps<'_, 'py, PRETTY>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let py = obj.py();
-    within_memory(|| {
+    let work = || {
         let mut out = Output::new(py, kind_and_length(obj));
         Walk { out: &mut out, policy }.whole(obj, 0).map_err(|refusal| refusal.raise(py))?;
         out.finish()
-    })
+    };
+    stack::within(|| within_memory(work))
 }
 
 /// What tells values apart whose texts are of other sizes.
@@ -138,15 +131,9 @@ fn instead<'py, S: Sink, const PRETTY: bool>(
     if walk.policy.indirect >= MAX_DEPTH {
         return Err(too_deep());
     }
-    let before = OPEN.get();
-    if before + depth > MOST_OPEN {
-        return Err(PyRecursionError::new_err("dumps was called again and again inside of itself").into());
-    }
-    OPEN.set(before + depth + 1);
-    let given = get();
-    OPEN.set(before);
+    let given = get()?;
     walk.policy.indirect += 1;
-    let done = walk.value(&given?, depth);
+    let done = walk.value(&given, depth);
     walk.policy.indirect -= 1;
     done
 }

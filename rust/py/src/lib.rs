@@ -42,6 +42,7 @@ mod select;
 mod slots;
 mod small_int;
 mod snapshot;
+mod stack;
 mod stored;
 mod text;
 mod time;
