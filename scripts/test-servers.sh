@@ -7,7 +7,8 @@ python=$1
 tests="tests/servers tests/stores/postgres tests/stores/redis
     --ignore=tests/stores/postgres/test_histories.py --ignore=tests/stores/postgres/test_crash.py
     --ignore=tests/stores/redis/test_machine.py --ignore=tests/stores/redis/test_crash.py
-    --deselect=tests/stores/redis/test_store.py::TestOverSQLite"
+    --deselect=tests/stores/redis/test_store.py::TestOverSQLite
+    --deselect=tests/stores/redis/test_store.py::TestFlushedAtRandom"
 if [ "${SWISPER_FULL:-}" = 1 ]; then
     tests=tests
 fi
