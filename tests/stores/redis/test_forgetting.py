@@ -68,7 +68,7 @@ async def test_strict_says_that_the_store_has_done_it(redis_url: str, truth: Fau
         now = await grow(cache, "s", 2)
         await cache.settle()
         await proxy.switch(Refuse())
-        with pytest.raises(OutcomeUnknownError, match=r"the store has done it, but Redis .* 3600 s more"):
+        with pytest.raises(OutcomeUnknownError, match=r"not confirmed .* 3600 s more; .* store is done"):
             await write(cache, operation, now)
         expected = {"delete": None, "restore": now.version + 1, "replace": now.version}
         found = (await truth.etags(["s"])).get("s")

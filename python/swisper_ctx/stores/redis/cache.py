@@ -328,8 +328,8 @@ class RedisCache(SessionStore):
             raise
         if not await self._forget(session_ids) and self._hashes.is_strict:
             raise OutcomeUnknownError(
-                "the store has done it, but Redis has not confirmed that it has forgotten the session, and may keep it "
-                f"for {self._hashes.ttl // 1000} s more"
+                "Redis does not answer: it has not confirmed that it forgot the session, and may keep it for "
+                f"{self._hashes.ttl // 1000} s more; all that was asked of the store is done"
             )
 
     async def _forget(self, session_ids: Collection[str]) -> bool:
