@@ -75,7 +75,7 @@ def attribute(again: Again) -> Any:
     class Plain:
         text: Any = None
 
-    Plain.text = property(lambda self: again(), lambda self, value: None)  # type: ignore[assignment]
+    Plain.text = property(lambda self: again(), lambda self, value: None)
     return Plain()
 
 
