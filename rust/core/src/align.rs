@@ -249,10 +249,9 @@ mod tests {
     use super::*;
     use crate::tree::Text;
 
-    fn aligned(old: &[&str], new: &[&str]) -> Alignment {
-        let of = |texts: &[&'static str]| texts.iter().map(|text| Text(text.as_bytes())).collect::<Vec<_>>();
-        let leak = |texts: &[&str]| texts.iter().map(|text| &*text.to_string().leak()).collect::<Vec<&'static str>>();
-        align(&of(&leak(old)), &of(&leak(new)))
+    fn aligned<'a>(old: &[&'a str], new: &[&'a str]) -> Alignment {
+        let of = |texts: &[&'a str]| texts.iter().map(|text| Text(text.as_bytes())).collect::<Vec<_>>();
+        align(&of(old), &of(new))
     }
 
     #[test]
