@@ -211,10 +211,10 @@ def fill(client: redis.Redis) -> None:
 
 async def test_evicting(private_redis: MakeRedis) -> None:
     """Sessions leave as a whole."""
-    server = private_redis(maxmemory="4mb", maxmemory_policy="allkeys-lru")
+    server = private_redis(maxmemory="6mb", maxmemory_policy="allkeys-lru")
     cache = RedisCache(server.url)
     contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(200)]
-    for turn in range(4):
+    for turn in range(8):
         for context in contexts:
             context.conversation_history.append(Message("user", f"{turn} " + os.urandom(5_000).hex()))
         await asyncio.gather(*(cache.save_session(context) for context in contexts))
