@@ -52,7 +52,7 @@ WHOLE = " UNION ALL ".join(
     )
 )
 TAIL = WHOLE.replace(BLOCK_ROWS.format(condition="dropped_at IS NULL"), LAST_BLOCK_ROWS)
-AFTER = f"{SESSION} UNION ALL {FRAME_ROWS.format(condition='version > $3')}"
+AFTER = f"{SESSION} UNION ALL {FRAME_ROWS.format(condition='version > $3::bigint')}"
 # With the frame of the head, which has the etag of a version that the head alone stands for.
 AT_VERSION = " UNION ALL ".join(
     (
@@ -62,7 +62,7 @@ AT_VERSION = " UNION ALL ".join(
             condition="used_from <= (SELECT base FROM head) "
             "AND (dropped_at IS NULL OR dropped_at > (SELECT base FROM head))"
         ),
-        FRAME_ROWS.format(condition="version BETWEEN (SELECT base FROM head) AND $3"),
+        FRAME_ROWS.format(condition="version BETWEEN (SELECT base FROM head) AND $3::bigint"),
     )
 )
 OLDEST = "SELECT min(base) FROM context_heads WHERE session_id = $1"
@@ -73,7 +73,7 @@ BLOCKS = f"""
 """
 FRAMES = f"""
     SELECT version, token, change_id, time, body FROM context_frames
-    WHERE session_id = $1 AND version > $3 AND {IS_ALIVE} ORDER BY version LIMIT $4
+    WHERE session_id = $1 AND version > $3::bigint AND {IS_ALIVE} ORDER BY version LIMIT $4
 """
 LISTING = """
     SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags

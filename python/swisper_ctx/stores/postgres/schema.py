@@ -91,9 +91,10 @@ _LOG = (
     )""",
     """CREATE UNIQUE INDEX context_blocks_in_use ON context_blocks (session_id, field, position)
         WHERE dropped_at IS NULL""",
+    # In this order no byte of a frame is padding; of a version of 4 bytes its index entry has 8 less.
     """CREATE TABLE context_frames (
-        version bigint NOT NULL,
         time bigint NOT NULL,
+        version integer NOT NULL,
         session_id text NOT NULL,
         token bytea NOT NULL,
         change_id text,
