@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from swisper_ctx.events import emit
@@ -9,7 +11,7 @@ from swisper_ctx.events import emit
 if TYPE_CHECKING:
     from swisper_ctx.stores.base import SessionStore
 
-BATCH = 100
+BATCH = 50
 """So many sessions are deleted in one transaction, for which turns wait."""
 PAGE = 1_000
 """So many are listed at a time."""
@@ -23,8 +25,11 @@ async def cleanup(store: SessionStore) -> int:
         ids = [session.session_id for session in page.sessions]
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
+            begun = time.monotonic()
             deleted += await store.delete(batch, expired=True)
             await store._deleted(batch)
+            # As long again is for the turns of others.
+            await asyncio.sleep(time.monotonic() - begun)
         cursor = page.cursor
         if cursor is None:
             break

@@ -16,7 +16,8 @@ BODIES = """
 REPLACE = {
     "head": "UPDATE context_heads SET body = $4 WHERE session_id = $1 AND stamp = $2 AND body = $3 RETURNING 1",
     "block": "UPDATE context_blocks SET body = $4 WHERE session_id = $1 AND block_id = $2 AND body = $3 RETURNING 1",
-    "frame": "UPDATE context_frames SET body = $4 WHERE session_id = $1 AND version = $2::bigint AND body = $3 RETURNING 1",
+    "frame": """UPDATE context_frames SET body = $4
+        WHERE session_id = $1 AND version = $2::bigint AND body = $3 RETURNING 1""",
 }
 # Turns go on meanwhile; a delete and a checkpoint wait, or they and this could wait for one another.
 LOCK = "SELECT 1 FROM session_etags WHERE session_id = $1 FOR KEY SHARE"
