@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from base64 import b64encode
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from swisper_ctx import SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.committer import Answered, Committer
+from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 
 WRITTEN = CommitResult(7)
@@ -304,3 +307,22 @@ def test_a_save_whose_event_loop_ended_is_written_once(tmp_path: Path, point: st
     assert context.version == 3
     assert loaded.metadata == {"first": 1, "second": 2}
     run(store.aclose())
+
+
+async def test_a_group_ends_where_its_frames_have_become_large() -> None:
+    """Those behind a large one go with the next group."""
+    groups: list[int] = []
+
+    class Counting(MemorySessionStore):
+        def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+            groups.append(len(changes))
+            super().begin_commit(changes, answered)
+
+    store = Counting()
+    contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(20)]
+    for context in contexts:
+        context.metadata["noise"] = b64encode(os.urandom(1_000_000)).decode()
+    await asyncio.gather(*(store.save_session(context) for context in contexts))
+    assert sum(groups) == len(contexts)
+    assert 1 < max(groups) <= 5, groups
+    await store.aclose()
