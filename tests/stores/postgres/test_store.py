@@ -154,3 +154,12 @@ async def test_a_session_without_a_head_is_corrupt(store: PostgresSessionStore, 
     await execute(url, "DELETE FROM context_heads")
     with pytest.raises(CorruptSessionError, match="session s"):
         await store.read("s")
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://u:swordfish@host:port/db", "mysql://u:swordfish@host/db"])
+async def test_a_dsn_that_is_none_is_told_without_its_password(dsn: str) -> None:
+    store = PostgresSessionStore(dsn)
+    with pytest.raises(StoreError) as caught:
+        await store.read("s")
+    assert "swordfish" not in f"{caught.value!r} {caught.value.__cause__!r} {store._settings!r}"
+    await store.aclose()

@@ -14,6 +14,7 @@ from swisper_ctx.errors import StoreError, StoreUnavailableError
 from swisper_ctx.stores.postgres.errors import (
     DRIVER_ERRORS,
     NO_TABLES,
+    mapped_connect_errors,
     mapped_errors,
     mapped_write_errors,
     store_error,
@@ -114,7 +115,7 @@ class Connections:
         await anext(self._until_loop_ends)
         settings = self._settings
         if settings.pool is None:
-            with mapped_errors():
+            with mapped_connect_errors():
                 self._pool = await asyncpg.create_pool(
                     settings.dsn,
                     min_size=settings.min_size,
@@ -194,7 +195,7 @@ class Connections:
 
     async def _new_writer(self) -> Connection:
         settings = self._settings
-        with mapped_errors():
+        with mapped_connect_errors():
             if settings.pool is None:
                 return await asyncpg.connect(settings.dsn, **settings.options(WRITER_SETTINGS))
             connection = await settings.pool.acquire(timeout=settings.acquire_timeout)
@@ -239,7 +240,7 @@ def terminate(connection: Connection) -> None:
 @asynccontextmanager
 async def single_connection(settings: Settings) -> AsyncIterator[Connection]:
     """One connection whose tables nobody has looked at, and which waits as long as a migration takes."""
-    with mapped_errors():
+    with mapped_connect_errors():
         if settings.pool is None:
             connection = await asyncpg.connect(settings.dsn, **(settings.options({}) | {"command_timeout": None}))
         else:

@@ -49,6 +49,9 @@ UNDEFINED = (
 NO_TABLES = "there are no tables of this library here: run `await store.migrate()` or `swisper-ctx migrate` once"
 
 
+WRONG_DSN = "the DSN of PostgreSQL is wrong; it is like postgresql://user@host:5432/database"
+
+
 def is_about_values(error: BaseException) -> bool:
     """Whether one of the values of a statement is to blame: without it the statement may succeed."""
     about = (
@@ -71,7 +74,7 @@ def store_error(error: BaseException) -> StoreError:
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         what = f"{what} (SQLSTATE {error.sqlstate})"
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreError("the DSN of PostgreSQL is wrong; it is like postgresql://user@host:5432/database")
+        return StoreError(WRONG_DSN)
     if is_about_values(error):
         return StoreError(f"PostgreSQL does not take a value: {what}")
     mapped: StoreError
@@ -104,6 +107,16 @@ def mapped_errors() -> Iterator[None]:
     except DRIVER_ERRORS as error:
         mapped = store_error(error)
         raise mapped from mapped.__cause__
+
+
+@contextmanager
+def mapped_connect_errors() -> Iterator[None]:
+    """The same around connecting; what cannot be read of a DSN is not quoted, it may be of the password."""
+    try:
+        with mapped_errors():
+            yield
+    except ValueError:
+        raise StoreError(WRONG_DSN) from None
 
 
 @contextmanager
