@@ -32,18 +32,21 @@ MOVE_MANY = {
     for size in SIZES
 }
 ADD_FRAME = """
-    INSERT INTO frames (session, version, token, change_id, time, body)
-    VALUES ((SELECT key FROM sessions WHERE session_id = ?), ?, ?, ?, ?, ?)
+    INSERT INTO frames (session, version, token, time, body)
+    VALUES ((SELECT key FROM sessions WHERE session_id = ?), ?, ?, ?, ?)
 """
 ADD_FRAMES = {
     # A join: as many subqueries as there are rows take longer.
     size: """
-    INSERT INTO frames (session, version, token, change_id, time, body)
-    SELECT key, change.column2, change.column3, change.column4, change.column5, change.column6
+    INSERT INTO frames (session, version, token, time, body)
+    SELECT key, change.column2, change.column3, change.column4, change.column5
     FROM (VALUES ROWS) AS change CROSS JOIN sessions ON session_id = change.column1
-    """.replace("ROWS", ", ".join(["(?, ?, ?, ?, ?, ?)"] * size))
+    """.replace("ROWS", ", ".join(["(?, ?, ?, ?, ?)"] * size))
     for size in SIZES
 }
+NAME_CHANGE = """
+    UPDATE frames SET change_id = ? WHERE version = ? AND session = (SELECT key FROM sessions WHERE session_id = ?)
+"""
 EXPIRE = "UPDATE sessions SET expires_at = ? WHERE session_id = ?"
 CREATE = """
     INSERT INTO sessions (session_id, user_id, version, token, messages, epoch, created_at, updated_at, expires_at)
@@ -52,6 +55,8 @@ CREATE = """
 ADD_HEAD = "INSERT INTO heads (session, base, stamp, written_at, body) VALUES (?, ?, ?, ?, ?)"
 """Also of a checkpoint."""
 REFUSED = CommitResult(None)
+COPIED = 1 << 16
+"""Frames below this many bytes are bound as a copy."""
 ETAG = "SELECT version, token FROM sessions WHERE session_id = ?"
 
 
@@ -127,14 +132,17 @@ def _together(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) -> l
         moves: list[object] = [time]
         frames: list[object] = []
         for change in part:
-            session_id, _, expected, etag, frame, change_id, messages = change[:7]
-            moves += (session_id, *(expected or ()), *etag, messages)
-            frames += (session_id, *etag, change_id, time, frame)
+            session_id, _, expected, etag, frame, _, messages = change[:7]
+            bound = _bound_etag(etag)
+            moves += (session_id, *_bound_etag(expected or etag), *bound, messages)
+            frames += (session_id, *bound, time, _bound(frame))
         moves.append(time)
         cursor.execute(MOVE_MANY[len(part)], moves)
         if cursor.rowcount != len(part):
             raise _RefusedError
         cursor.execute(ADD_FRAMES[len(part)], frames)
+    if named := [_name(change) for change in appends if change.change_id is not None]:
+        cursor.executemany(NAME_CHANGE, named)
     if moved := [(change.expiry(), change.session_id) for change in appends if change.expires_at is not None]:
         cursor.executemany(EXPIRE, moved)
     if len(appends) < len(changes) and not all(_create(cursor, c, time) for c in changes if c.expected is None):
@@ -158,14 +166,14 @@ def _one_by_one(cursor: sqlite3.Cursor, changes: Sequence[Change], time: int) ->
 
 
 def _append(cursor: sqlite3.Cursor, change: Change, expected: Etag, time: int) -> bool:
-    move = *change.etag, change.messages, time, change.session_id, *expected, time
+    move = *_bound_etag(change.etag), change.messages, time, change.session_id, *_bound_etag(expected), time
     if change.change_id is None:
         cursor.execute(MOVE, move)
     else:
         cursor.execute(MOVE_ONCE, (*move, change.change_id))
     if cursor.rowcount == 0:
         return False
-    cursor.execute(ADD_FRAME, _frame(change, time))
+    _add_frame(cursor, change, time)
     if change.expires_at is not None:
         cursor.execute(EXPIRE, (change.expiry(), change.session_id))
     return True
@@ -179,7 +187,7 @@ def _create(cursor: sqlite3.Cursor, change: Change, time: int) -> bool:
     if cursor.rowcount == 0:
         return delete_one(cursor, change.session_id, time) and _create(cursor, change, time)
     cursor.execute(ADD_HEAD, (cursor.lastrowid, change.head.base, change.head.stamp, time, change.head.body))
-    cursor.execute(ADD_FRAME, _frame(change, time))
+    _add_frame(cursor, change, time)
     return True
 
 
@@ -193,5 +201,21 @@ def delete_one(cursor: sqlite3.Cursor, session_id: str, expired_at: int | None) 
     return True
 
 
-def _frame(change: Change, time: int) -> tuple[str, int, bytes, str | None, int, bytes]:
-    return change.session_id, change.etag.version, change.etag.token, change.change_id, time, change.frame
+def _add_frame(cursor: sqlite3.Cursor, change: Change, time: int) -> None:
+    cursor.execute(ADD_FRAME, (change.session_id, *_bound_etag(change.etag), time, _bound(change.frame)))
+    if change.change_id is not None:
+        cursor.execute(NAME_CHANGE, _name(change))
+
+
+def _name(change: Change) -> tuple[str | None, int, str]:
+    return change.change_id, change.etag.version, change.session_id
+
+
+def _bound_etag(etag: Etag) -> tuple[int, bytearray]:
+    return etag[0], bytearray(etag[1])
+
+
+def _bound(body: bytes) -> bytes | bytearray:
+    # sqlite3 asks each parameter but a str, an int, a float and a bytearray for an adapter, at 6,500 instructions: a
+    # fifth of a turn, which has five of them, while it took bytes and None.
+    return bytearray(body) if len(body) < COPIED else body
