@@ -8,12 +8,12 @@ import pytest
 from tests.stores.memory_bodies import bodies, remove_body, replace_body
 
 from swisper_ctx import Message, PipelineExecution, PipelineSessionManager, SessionCache, SwisperContext
-from swisper_ctx.errors import ConflictError, StoreError, StoreUnavailableError
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, ManualClock, StoreContract
 from swisper_ctx.testing.changes import folded
-from swisper_ctx.testing.faults import Hang, fails
+from swisper_ctx.testing.faults import Hang, fails, loses
 
 
 class Seconds:
@@ -133,6 +133,20 @@ async def test_a_foreign_turn_is_caught_up_by_its_frame(
     assert watched.taken() == ["etags", "read"]
     await say(cache, context, "goes on")
     assert texts(await load(truth)) == texts(await load(cache))
+
+
+async def test_a_save_that_is_found_written_is_not_taken_for_the_newest(
+    cache: SessionCache, watched: Watched, truth: MemorySessionStore, seconds: Seconds
+) -> None:
+    context = await saved(cache)
+    watched.inject("commit", loses())
+    with pytest.raises(OutcomeUnknownError):
+        await say(cache, context, "its answer is lost")
+    await say(truth, await load(truth), "from elsewhere")
+    seconds.now += 1.5
+    await cache.save_session(context)
+    assert context.version == 2
+    assert texts(await load(cache)) == ["text 0", "its answer is lost", "from elsewhere"]
 
 
 async def test_contexts_do_not_see_the_unsaved_edits_of_others(cache: SessionCache) -> None:

@@ -100,7 +100,7 @@ class SessionCache(SessionStore):
         self._validator = Validator(behind.etags)
         self._loads: dict[str, Load] = {}
         self._sent = -inf
-        """When the group was sent whose answer is being told to its savers."""
+        """When the group was sent whose answer is being told; what savers learn in other ways is not trusted."""
 
     async def get_session(self, session_id: str) -> SwisperContext | None:
         """The context of a session, None if there is none."""
@@ -195,8 +195,11 @@ class SessionCache(SessionStore):
         def told(results: list[CommitResult] | None, error: BaseException | None) -> None:
             for change in changes:
                 self._outdate(change.session_id)
-            self._sent = sent
-            answered(results, error)
+            before, self._sent = self._sent, sent
+            try:
+                answered(results, error)
+            finally:
+                self._sent = before
 
         self._behind.begin_commit(changes, told)
 
