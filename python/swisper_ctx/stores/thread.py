@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from swisper_ctx.errors import StoreError
+from swisper_ctx.stores.mailbox import Answered, Mailboxes, Post
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,12 +30,8 @@ class Resource(NamedTuple, Generic[R]):
     spoiled: Callable[[R], bool]
 
 
-Answered = Callable[[Any, BaseException | None], None]
-"""Called with a result and None, or with None and what was raised."""
-
-
-_Job = tuple[Callable[[Any, float], Any] | None, float, asyncio.AbstractEventLoop, Answered]
-"""What to do, until when, and who is told in which event loop. With nothing to do the thread ends."""
+_Job = tuple[Callable[[Any, float], Any] | None, float, Post, Answered]
+"""What to do, until when, and who is told by which way. With nothing to do the thread ends."""
 
 _Queue = SimpleQueue[_Job | None]
 
@@ -50,6 +47,7 @@ class OwnerThread(Generic[R]):
     def __init__(self, name: str, resource: Resource[R], timeout: float) -> None:
         self._name, self._resource, self._timeout = name, resource, timeout
         self._jobs: _Queue = SimpleQueue()
+        self._mailboxes = Mailboxes()
         self._lock = threading.Lock()  # event loops of several threads may share the store
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -62,7 +60,7 @@ class OwnerThread(Generic[R]):
 
     def begin(self, work: Callable[[R, float], Any], answered: Answered) -> None:
         """Queue a job; `answered` is called in the running event loop with its result or what it raises."""
-        job = work, time.monotonic() + self._timeout, asyncio.get_running_loop(), answered
+        job = work, time.monotonic() + self._timeout, self._mailboxes.here(), answered
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
@@ -76,13 +74,13 @@ class OwnerThread(Generic[R]):
             thread = None if self._closed else self._thread
             self._closed = True
         if thread is not None:
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[None] = loop.create_future()
-            self._jobs.put((None, 0, loop, partial(settle, future)))
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._jobs.put((None, 0, self._mailboxes.here(), partial(settle, future)))
             try:
                 await future
             finally:
                 thread.join()
+                self._mailboxes.close()
 
     def _start(self) -> threading.Thread:
         # Daemon, and without a reference to self: a store that is forgotten or left open at exit holds up nobody.
@@ -127,9 +125,8 @@ def _perform(work: Callable[[Any, float], Any], job: _Job, owned: Any, resource:
 
 
 def _answer(job: _Job, result: object, error: BaseException | None) -> None:
-    _, _, loop, answered = job
-    with suppress(RuntimeError):  # the loop that asked has been closed meanwhile
-        loop.call_soon_threadsafe(answered, result, error)
+    _, _, post, answered = job
+    post(answered, result, error)
 
 
 def settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

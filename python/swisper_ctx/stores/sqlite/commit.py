@@ -108,7 +108,7 @@ def _transact(
         roll_back(connection)
         raise
     try:
-        commit(connection)
+        commit(cursor)
     except CommitFailedError:
         if not _is_there(writer, changes, written):
             raise

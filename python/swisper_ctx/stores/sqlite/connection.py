@@ -94,7 +94,7 @@ def transaction(connection: sqlite3.Connection, deadline: float) -> Iterator[sql
     except BaseException:
         roll_back(connection)
         raise
-    commit(connection)
+    commit(cursor)
 
 
 def begin(connection: sqlite3.Connection, deadline: float) -> sqlite3.Cursor:
@@ -107,12 +107,12 @@ def begin(connection: sqlite3.Connection, deadline: float) -> sqlite3.Cursor:
     return until(deadline, partial(connection.execute, "BEGIN IMMEDIATE"))
 
 
-def commit(connection: sqlite3.Connection) -> None:
+def commit(cursor: sqlite3.Cursor) -> None:
     """Commit, or roll back and raise CommitFailedError if it cannot be told which of the two was done."""
     try:
-        connection.execute("COMMIT")
+        cursor.execute("COMMIT")
     except sqlite3.Error as error:
-        roll_back(connection)
+        roll_back(cursor.connection)
         if primary_code(error) in NOT_WRITTEN:
             raise
         raise CommitFailedError(str(error)) from error
