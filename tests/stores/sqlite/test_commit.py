@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.stores.changes import START, ManualClock, append, commit, committed, creation, grow, new_head
@@ -13,7 +13,16 @@ from tests.stores.changes import START, ManualClock, append, commit, committed, 
 from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
-from swisper_ctx.stores.sqlite.commit import ADD_FRAME, ADD_FRAMES, EXPIRE, MOVE, MOVE_MANY, MOVE_ONCE, SIZES
+from swisper_ctx.stores.sqlite.commit import (
+    ADD_FRAME,
+    ADD_FRAMES,
+    EXPIRE,
+    MOVE,
+    MOVE_MANY,
+    MOVE_ONCE,
+    NAME_CHANGE,
+    SIZES,
+)
 
 
 def too_large(etag: Etag) -> Change:
@@ -86,12 +95,17 @@ class BrokenConnection(sqlite3.Connection):
     code = sqlite3.SQLITE_IOERR
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        if sql != "COMMIT" or not self.fault:
+        return self.cursor(BrokenCursor).execute(sql, *values)
+
+
+class BrokenCursor(sqlite3.Cursor):
+    def execute(self, sql: str, *values: Any) -> Self:
+        if sql != "COMMIT" or not BrokenConnection.fault:
             return super().execute(sql, *values)
-        if self.fault == "after":
+        if BrokenConnection.fault == "after":
             super().execute(sql)
         error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = self.code
+        error.sqlite_errorcode = BrokenConnection.code
         raise error
 
 
@@ -155,7 +169,15 @@ async def test_a_group_never_searches_row_by_row(store: SQLiteSessionStore, path
         for analysed in (False, True):
             if analysed:
                 database.execute("ANALYZE")
-            for statement in (MOVE, MOVE_ONCE, EXPIRE, *MOVE_MANY.values(), ADD_FRAME, *ADD_FRAMES.values()):
+            for statement in (
+                MOVE,
+                MOVE_ONCE,
+                EXPIRE,
+                *MOVE_MANY.values(),
+                ADD_FRAME,
+                *ADD_FRAMES.values(),
+                NAME_CHANGE,
+            ):
                 plan = [
                     row[3]
                     for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
