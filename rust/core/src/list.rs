@@ -178,7 +178,7 @@ impl List {
         }
         let sealed = self.segments.len();
         let tail = lock(&self.tail).copy(self.tail_count);
-        let (mut segments, mut rest) = (self.segments.clone(), Packed::default());
+        let mut segments = self.segments.clone();
         let inner = range.start.min(sealed)..range.end.min(sealed);
         let tail_range = range.start.saturating_sub(sealed)..range.end.saturating_sub(sealed);
         // What starts at the end of the segments belongs to the tail.
@@ -187,11 +187,11 @@ impl List {
         if range.start < sealed {
             segments.splice(inner, in_segments)?;
         }
+        *self = Self::with_segments(segments, Packed::default());
         let texts = |r: Range<usize>| r.filter_map(|n| tail.get(n));
         for text in texts(0..tail_range.start).chain(in_tail.iter().copied()).chain(texts(tail_range.end..tail.len())) {
-            rest.push(text);
+            self.push(text);
         }
-        *self = Self::with_segments(segments, rest);
         Ok(())
     }
 
@@ -375,6 +375,40 @@ mod tests {
             assert!(differ(&other, &edited).1 < 500);
         }
         assert_eq!(differ(&List::default(), &list), (0, 0, 700));
+    }
+
+    #[test]
+    fn lists_that_are_cut_otherwise_are_apart_where_they_differ() {
+        let mut list = List::default();
+        (0..900).for_each(|n| list.push(&record(n)));
+        // Its first segment is longer than all others, so that no two segments are the same.
+        let mut other = List::default();
+        (0..200).for_each(|n| other.push(&record(n)));
+        other
+            .splice(0..0, &(200..260).map(record).collect::<Vec<_>>().iter().map(Vec::as_slice).collect::<Vec<_>>())
+            .unwrap();
+        other.splice(0..60, &[]).unwrap();
+        (200..900).for_each(|n| other.push(&record(n)));
+        assert_eq!(texts(&list), texts(&other));
+        for at in [0, 1, 150, 650, 899] {
+            let mut edited = other.clone();
+            edited.splice(at..at + 1, &[b"{}"]).unwrap();
+            assert_eq!(list.apart(&edited).unwrap().start, at);
+            assert_eq!(edited.apart(&list).unwrap().start, at);
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_at_once_is_cut_as_if_it_were_appended() {
+        let records: Vec<_> = (0..900).map(record).collect();
+        let (mut list, mut other) = (List::default(), List::default());
+        list.splice(0..0, &records.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        for record in &records {
+            other.push(record);
+        }
+        let sizes = |list: &List| list.segments.iter().map(|segment| segment.count()).collect::<Vec<_>>();
+        assert!(sizes(&list).len() > 2);
+        assert_eq!(sizes(&list), sizes(&other));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! text, each with a trailing comma; numbers little-endian. So an encode of a segment is one copy, and opening it
 //! parses nothing.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::body::Body;
@@ -58,6 +59,12 @@ impl Packed {
     #[must_use]
     pub fn text(&self, count: usize) -> &[u8] {
         self.bytes.get(..self.size(count)).unwrap_or_default()
+    }
+
+    /// The text of the records in a range, commas included.
+    #[must_use]
+    pub fn texts(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(self.size(range.start)..self.size(range.end)).unwrap_or_default()
     }
 
     /// A copy of the first `count` records, with room for more.

@@ -83,7 +83,7 @@ impl Segments {
         Arc::ptr_eq(&self.chunks, &other.chunks)
     }
 
-    /// How many records stand at the start in segments that are the same in both, and whether those are all segments.
+    /// How many records are the same from the start of both, and whether those are all in segments.
     pub fn common_start(&self, other: &Self) -> Result<(usize, bool)> {
         if self.is_shared_with(other) {
             return Ok((self.len(), true));
@@ -96,9 +96,24 @@ impl Segments {
         loop {
             match (own.next(), others.next()) {
                 (Some(a), Some(b)) if is_same(a, b)? => count += a.count(),
-                (a, b) => return Ok((count, a.is_none() && b.is_none())),
+                _ => break,
             }
         }
+        let count = self.same_from(other, count)?;
+        Ok((count, count == self.len() && count == other.len()))
+    }
+
+    /// Up to which index the records are the same from one on, however they are cut into segments.
+    fn same_from(&self, other: &Self, mut at: usize) -> Result<usize> {
+        while let (Some((a, i)), Some((b, j))) = (self.find(at), other.find(at)) {
+            let count = (a.count() - i).min(b.count() - j);
+            let (a, b) = (a.records()?, b.records()?);
+            if a.texts(i..i + count) != b.texts(j..j + count) {
+                return Ok(at + (0..count).take_while(|n| a.get(i + n) == b.get(j + n)).count());
+            }
+            at += count;
+        }
+        Ok(at)
     }
 
     /// How many records stand so at the end, at most `limit`.
