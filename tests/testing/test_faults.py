@@ -17,7 +17,6 @@ from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError, S
 from swisper_ctx.log import RETRY_WINDOW
 from swisper_ctx.stores.appending import LOST_ATTEMPTS
 from swisper_ctx.stores.base import SessionStore
-from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes
 from swisper_ctx.testing.changes import append, committed, creation, folded, grow, moved
