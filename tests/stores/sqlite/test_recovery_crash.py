@@ -48,7 +48,7 @@ async def damaged(path: Path) -> None:
 async def test_killed_in_a_recovery(path: Path, place: str) -> None:
     await damaged(path)
     before = stored(path)
-    run_until_killed(f"sqlite:///{path}", place, child="recovery_child")
+    run_until_killed(f"sqlite:///{path}", place, program="recovery_child")
     assert before == stored(path) if place != "restore.done" else before < stored(path)
     store = SQLiteSessionStore(path)
     if place != "restore.done":
