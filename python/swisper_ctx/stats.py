@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from swisper_ctx._core import Histogram, LRUCache, plain
@@ -39,8 +38,7 @@ class _Runs:
         return PipelineStats(self.runs, self.failures, p50, p95, p99, self.micros.max / 1000)
 
 
-@dataclass(slots=True)
-class _Result:
+class _Result(NamedTuple):
     value: Any
     expires: float
     sessions: set[str]
