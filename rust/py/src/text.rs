@@ -19,7 +19,7 @@ const LONGEST_VALUE: usize = 16;
 const PLACES: usize = 1024;
 
 /// Values that are shared: roles, kinds of parts and tool calls, how a pipeline ended.
-const VALUES: [&[u8]; 17] = [
+const VALUES: [&[u8]; 15] = [
     b"user",
     b"assistant",
     b"system",
@@ -35,8 +35,6 @@ const VALUES: [&[u8]; 17] = [
     b"thinking",
     b"completed",
     b"failed",
-    b"running",
-    b"granted",
 ];
 
 /// A buffer that has grown larger is not kept.
