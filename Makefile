@@ -27,7 +27,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-core test-asan test-python test-servers test-full fuzz lint format bench bench-quick clean
+.PHONY: help demo build test test-core test-asan test-asan-core test-asan-python test-python test-servers test-full fuzz lint format bench bench-quick clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -42,10 +42,15 @@ test: test-core test-python ## the tests, under six minutes
 test-core:
 	cargo test --quiet
 
+test-asan: test-asan-core test-asan-python ## the core and the binding under address sanitizer
+
 # The flag has yet to become stable. With a target of its own, build scripts are built without it.
-test-asan:
+test-asan-core:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --quiet --target-dir target/asan \
 		--target $$(rustc -vV | sed -n 's/^host: //p')
+
+test-asan-python: $(VENV)/.test
+	scripts/test-asan.sh $(PY)
 
 test-python: $(VENV)/.test
 	$(PY) -m pytest --quiet

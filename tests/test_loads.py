@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tests.values import MAX_DEPTH, compact, identical, nested, strict_loads, values
 
@@ -258,3 +258,18 @@ def test_collecting_garbage_is_as_it_was() -> None:
             assert gc.isenabled() is enabled
         finally:
             gc.enable()
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=2, max_size=60))
+def test_no_value_is_kept(value: str) -> None:
+    assume(value not in {"user", "text", "tool", "failed"})
+    first, second = loads(dumps([value, value]))
+    assert first is not second
+    assert sys.getrefcount(first) == sys.getrefcount(second) == 2
+
+
+def test_roles_and_short_keys_are_shared() -> None:
+    words = "user assistant system developer tool function text image_url input_text output_text tool_use tool_result"
+    text = dumps({f"key {word}": word for word in [*words.split(), "thinking", "completed", "failed"]})
+    first, second = loads(text), loads(text)
+    assert all(a is b for pairs in zip(first.items(), second.items(), strict=True) for a, b in zip(*pairs, strict=True))

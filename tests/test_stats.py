@@ -249,7 +249,7 @@ async def test_a_context_names_its_results_and_they_end_with_its_session() -> No
     await sessions.delete_session(mine.session_id)
     assert (cache.get("own"), cache.get("shared")) == (None, 2)
     await sessions.delete_session(other.session_id)
-    assert (len(cache), cache._keys, cache._sessions) == (0, {}, {})
+    assert (len(cache), cache.sessions) == (0, frozenset())
 
 
 async def test_references_are_rebuilt_when_a_context_is_loaded() -> None:
@@ -278,7 +278,7 @@ async def test_a_result_whose_session_ends_while_it_is_computed_is_not_kept() ->
     await sessions.delete_session(context.session_id)
     computation.ended.set()
     assert await asking == "result"
-    assert (len(cache), cache._keys, cache._sessions, cache._computing) == (0, {}, {}, {})
+    assert (len(cache), cache.sessions, cache._computing) == (0, frozenset(), {})
 
 
 async def test_one_that_fails_leaves_no_reference_behind() -> None:
@@ -288,7 +288,7 @@ async def test_one_that_fails_leaves_no_reference_behind() -> None:
         computation.ended.set()
         with pytest.raises(ValueError):  # noqa: PT011 - an EncodeError is one
             await cache.get_or_compute("k", computation, context=context)
-    assert (context.cache_keys, cache._keys, cache._sessions, cache._computing) == ([], {}, {}, {})
+    assert (context.cache_keys, cache.sessions, cache._computing) == ([], frozenset(), {})
 
 
 async def test_a_context_keeps_the_newest_keys() -> None:
@@ -364,11 +364,8 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert list(self.cache._results) == list(self.kept)
-        assert {(s, k) for s, keys in self.cache._keys.items() for k in keys} == self.refs
-        assert {(s, k) for k, sessions in self.cache._sessions.items() for s in sessions} == self.refs
-        # Nothing is left behind for keys and sessions that are gone.
-        assert all(self.cache._keys.values())
-        assert all(self.cache._sessions.values())
+        assert {(s, k) for k, result in self.cache._results.items() for s in result.sessions} == self.refs
+        assert self.cache.sessions == {session for session, _ in self.refs}
 
 
 TestModel = Model.TestCase

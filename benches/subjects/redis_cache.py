@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter_ns, process_time_ns
+from typing import Any, TypeAlias
 
 from benches.conversation import context_of
 from benches.disk import scratch
 from benches.figure import Costs, Figure, Limit
-from benches.interleave import interleave, without_gc
+from benches.interleave import Way, interleave, without_gc
 from redis.asyncio import Redis
 from tests.servers.program import find_redis
 from tests.servers.redis import RedisServer
@@ -27,6 +28,9 @@ redis.call('HSET', KEYS[1], 'e', ARGV[2], ARGV[3], ARGV[4])
 return redis.call('EXPIRE', KEYS[1], 3600)
 """
 """A turn's script, as one writes it by hand."""
+
+Sample: TypeAlias = tuple[float, float]
+"""The nanoseconds that a turn took, and those of the processor."""
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -45,58 +49,20 @@ def figures(quick: bool) -> list[Figure]:
 def appends(runner: asyncio.Runner, url: str, rounds: int) -> list[Figure]:
     cache = RedisCache(url, MemorySessionStore(), max_bytes=1 << 30)
     client = Redis.from_url(url, protocol=2)
-
-    async def through(store: SessionStore, settle: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-        changes = [creation(os.urandom(8).hex()) for _ in range(GROUP)]
-        await store.commit(changes)
-        await settle()
-        groups = []
-        for _ in range(TURNS):
-            changes = [append(change.session_id, change.etag, frame=FRAME) for change in changes]
-            groups.append(changes)
-        start, cpu = perf_counter_ns(), process_time_ns()
-        for group in groups:
-            results = await store.commit(group)
-            assert all(result.time for result in results)
-        await settle()
-        return (perf_counter_ns() - start) / TURNS / GROUP, (process_time_ns() - cpu) / TURNS / GROUP
-
-    async def by_hand() -> tuple[float, float]:
-        keys = [os.urandom(8).hex() for _ in range(GROUP)]
-        script = client.register_script(FLOOR)
-        await asyncio.gather(*(client.hset(key, "e", "0") for key in keys))
-        start, cpu = perf_counter_ns(), process_time_ns()
-        for turn in range(TURNS):
-            values: list[str | bytes] = [str(turn), str(turn + 1), f"f{turn}", FRAME]
-            assert all(await asyncio.gather(*(script(keys=[key], args=values) for key in keys)))
-        return (perf_counter_ns() - start) / TURNS / GROUP, (process_time_ns() - cpu) / TURNS / GROUP
-
-    async def nothing() -> None:
-        return
-
-    clocks: dict[str, list[float]] = {"with": [], "without": [], "redis-py, a script for each turn": []}
-    before = cache.counts.appends
+    peer = "redis-py, a script for each turn"
     ways = {
         "with": lambda: through(cache, cache.settle),
         "without": lambda: through(MemorySessionStore(), nothing),
-        "redis-py, a script for each turn": by_hand,
+        peer: lambda: by_hand(client),
     }
-
-    def way(name: str) -> Callable[[], float]:
-        def sample() -> float:
-            elapsed, cpu = runner.run(ways[name]())
-            clocks[name].append(cpu)
-            return elapsed
-
-        return sample
-
+    clocks: dict[str, list[float]] = {name: [] for name in ways}
+    before = cache.counts.appends
     with without_gc():
-        samples = interleave({name: way(name) for name in ways}, rounds)
+        samples = interleave({name: clocked(runner, way, clocks[name]) for name, way in ways.items()}, rounds)
     assert cache.counts.appends - before == (rounds + 1) * TURNS * GROUP
     runner.run(cache.aclose())
     runner.run(client.aclose())
     added = [over - under for over, under in zip(clocks["with"], clocks["without"], strict=True)][1:]
-    peer = "redis-py, a script for each turn"
     return [
         Figure(
             f"appends in groups of {GROUP}: redis-py, a script for each turn / RedisCache over memory",
@@ -108,6 +74,49 @@ def appends(runner: asyncio.Runner, url: str, rounds: int) -> list[Figure]:
             f"CPU that Redis adds to a turn in groups of {GROUP}", Limit("≤", 12, " µs"), Costs("added", "ns", added)
         ),
     ]
+
+
+async def through(store: SessionStore, settle: Callable[[], Awaitable[None]]) -> Sample:
+    """The turns as groups of a store; it is settled when all that it does in the background is done."""
+    changes = [creation(os.urandom(8).hex()) for _ in range(GROUP)]
+    await store.commit(changes)
+    await settle()
+    groups = []
+    for _ in range(TURNS):
+        changes = [append(change.session_id, change.etag, frame=FRAME) for change in changes]
+        groups.append(changes)
+    start, cpu = perf_counter_ns(), process_time_ns()
+    for group in groups:
+        results = await store.commit(group)
+        assert all(result.time for result in results)
+    await settle()
+    return (perf_counter_ns() - start) / TURNS / GROUP, (process_time_ns() - cpu) / TURNS / GROUP
+
+
+async def nothing() -> None:
+    return
+
+
+async def by_hand(client: Redis) -> Sample:
+    keys = [os.urandom(8).hex() for _ in range(GROUP)]
+    script = client.register_script(FLOOR)
+    await asyncio.gather(*(client.hset(key, "e", "0") for key in keys))
+    start, cpu = perf_counter_ns(), process_time_ns()
+    for turn in range(TURNS):
+        values: list[str | bytes] = [str(turn), str(turn + 1), f"f{turn}", FRAME]
+        assert all(await asyncio.gather(*(script(keys=[key], args=values) for key in keys)))
+    return (perf_counter_ns() - start) / TURNS / GROUP, (process_time_ns() - cpu) / TURNS / GROUP
+
+
+def clocked(runner: asyncio.Runner, measure: Callable[[], Coroutine[Any, Any, Sample]], clock: list[float]) -> Way:
+    """A way that gives the time of a turn, and puts the processor time aside."""
+
+    def way() -> float:
+        elapsed, cpu = runner.run(measure())
+        clock.append(cpu)
+        return elapsed
+
+    return way
 
 
 # -- loads

@@ -286,14 +286,14 @@ class PipelineSessionManager(Generic[C]):
     async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
         """Record a run of a pipeline in a session that need not be loaded; the execution_id.
 
-        The session expires when it did before: only saves of its context move that.
+        As with a save, the session is kept for `expires_in` from now on, or as its `data_retention_policy` says.
 
         Fields of PipelineExecution are taken from `execution_data`; its other keys are kept beside them. Raises
-        SessionNotFoundError, and EncodeError for a value that JSON cannot hold.
+        SessionNotFoundError, CorruptSessionError, and EncodeError for a value that JSON cannot hold.
         """
         made = PipelineExecution(pipeline_name=pipeline_name)
         execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
-        await self.session_store.append_record(session_id, "pipeline_executions", execution)
+        await self.session_store.append_record(session_id, "pipeline_executions", execution, ttl=self._ttl)
         self._count(session_id, execution)
         return str(execution.execution_id)
 

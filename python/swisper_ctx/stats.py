@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from swisper_ctx._core import Histogram, plain
+from swisper_ctx._core import Histogram, LRUCache, plain
 from swisper_ctx.events import OnEvent, emit
 
 T = TypeVar("T")
@@ -42,6 +41,14 @@ class _Runs:
 class _Result(NamedTuple):
     value: Any
     expires: float
+    sessions: set[str]
+    """The ids of those that refer to it."""
+
+
+class _Computation(NamedTuple):
+    task: asyncio.Task[Any]
+    sessions: set[str]
+    """The ids of those that will refer to its result."""
 
 
 class Session(Protocol):
@@ -68,14 +75,10 @@ class PerformanceCache:
         clock: Callable[[], float] = time.monotonic,
         on_event: OnEvent | None = None,
     ) -> None:
-        self.ttl, self.max_results, self.on_event = ttl, max_results, on_event
-        self._clock = clock
+        self.ttl, self.on_event, self._clock = ttl, on_event, clock
         self._runs: dict[str, _Runs] = {}
-        self._results: OrderedDict[str, _Result] = OrderedDict()
-        self._computing: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Any]] = {}
-        self._keys: defaultdict[str, set[str]] = defaultdict(set)
-        """The keys of the kept results that each session refers to; `_sessions` is the other way around."""
-        self._sessions: defaultdict[str, set[str]] = defaultdict(set)
+        self._results: LRUCache[str, _Result] = LRUCache(max_entries=max_results)
+        self._computing: dict[tuple[asyncio.AbstractEventLoop, str], _Computation] = {}
 
     # -- pipelines
 
@@ -105,10 +108,7 @@ class PerformanceCache:
 
     def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Keep a result. Raises EncodeError for one that is no JSON value."""
-        self._results[key] = _Result(plain(value), self._clock() + (self.ttl if ttl is None else ttl))
-        self._results.move_to_end(key)
-        while len(self._results) > self.max_results:
-            self._drop(next(iter(self._results)))
+        self._keep(key, plain(value), ttl, set())
 
     async def get_or_compute(
         self, key: str, compute: Callable[[], Awaitable[T]], *, ttl: float | None = None, context: Session | None = None
@@ -125,8 +125,8 @@ class PerformanceCache:
             computation = self._computation(key, compute, ttl)
             if context is not None:
                 # Already now: if its session ends meanwhile, the result will not be kept.
-                self._refer(context.session_id, key)
-            value = await asyncio.shield(computation)
+                computation.sessions.add(context.session_id)
+            value = await asyncio.shield(computation.task)
         if context is not None:
             self._note(context, key)
         copy: T = plain(value)
@@ -136,7 +136,7 @@ class PerformanceCache:
         """Forget a result, whether there was one; one that is being computed will not be kept."""
         for running in [running for running in self._computing if running[1] == key]:
             del self._computing[running]
-        return self._drop(key)
+        return self._results.pop(key, None) is not None
 
     def clear_expired(self) -> int:
         """Forget all results whose time has passed; how many. Until then they are only not given to anybody."""
@@ -151,26 +151,25 @@ class PerformanceCache:
     def refer(self, session_id: str, cache_keys: Iterable[str]) -> None:
         """A session that was loaded refers to these results; those that are kept here end with it."""
         for key in cache_keys:
-            if key in self._results:
-                self._refer(session_id, key)
+            if (result := self._results.peek(key)) is not None:
+                result.sessions.add(session_id)
 
     @property
     def sessions(self) -> frozenset[str]:
         """The ids of the sessions that refer to a result."""
-        return frozenset(self._keys)
+        return frozenset().union(*(referred.sessions for _, referred in self._referred()))
 
     def forget(self, *session_ids: str) -> None:
         """Sessions have ended: the results to which no other session refers are forgotten."""
-        for session_id in session_ids:
-            for key in self._keys.pop(session_id, ()):
-                others = self._sessions[key]
-                others.discard(session_id)
-                if not others:
+        for key, referred in self._referred():
+            if not referred.sessions.isdisjoint(session_ids):
+                referred.sessions.difference_update(session_ids)
+                if not referred.sessions:
                     self.invalidate(key)
 
-    def _refer(self, session_id: str, key: str) -> None:
-        self._keys[session_id].add(key)
-        self._sessions[key].add(session_id)
+    def _referred(self) -> list[tuple[str, _Result | _Computation]]:
+        """What sessions refer to, kept or yet to come, by its key."""
+        return [*self._results.items(), *((key, computation) for (_, key), computation in self._computing.items())]
 
     def _note(self, context: Session, key: str) -> None:
         keys = context.cache_keys
@@ -186,50 +185,52 @@ class PerformanceCache:
         if found.expires <= self._clock():
             self._expire(key)
             return MISSING
-        self._results.move_to_end(key)
         emit(self.on_event, "result_hit", results=len(self._results))
         return found.value
 
     def _expire(self, key: str) -> None:
-        self._drop(key)
+        self._results.pop(key, None)
         emit(self.on_event, "result_expired", results=len(self._results))
 
-    def _drop(self, key: str) -> bool:
-        for session_id in self._sessions.pop(key, ()):
-            keys = self._keys[session_id]
-            keys.discard(key)
-            if not keys:
-                del self._keys[session_id]
-        return self._results.pop(key, None) is not None
+    def _keep(self, key: str, value: Any, ttl: float | None, sessions: set[str]) -> None:
+        old = self._results.peek(key)
+        expires = self._clock() + (self.ttl if ttl is None else ttl)
+        self._results[key] = _Result(value, expires, sessions if old is None else sessions | old.sessions)
 
-    def _computation(self, key: str, compute: Callable[[], Awaitable[Any]], ttl: float | None) -> asyncio.Task[Any]:
+    def _computation(self, key: str, compute: Callable[[], Awaitable[Any]], ttl: float | None) -> _Computation:
         running = (asyncio.get_running_loop(), key)
-        task = self._computing.get(running)
-        if task is None:
-            task = self._computing[running] = asyncio.ensure_future(self._compute(running, compute, ttl))
+        computation = self._computing.get(running)
+        if computation is None:
+            sessions: set[str] = set()
+            task = asyncio.ensure_future(self._compute(running, sessions, compute, ttl))
             # Its callers raise what it raised; they may all have been cancelled.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return task
+            computation = self._computing[running] = _Computation(task, sessions)
+        return computation
 
     async def _compute(
         self,
         running: tuple[asyncio.AbstractEventLoop, str],
+        sessions: set[str],
         compute: Callable[[], Awaitable[Any]],
         ttl: float | None,
     ) -> Any:
-        key, begun = running[1], time.perf_counter()
+        begun = time.perf_counter()
         try:
             value = plain(await compute())
         except BaseException as error:
             emit(self.on_event, "result_failed", error=type(error).__name__)
             raise
         else:
-            if self._computing.get(running) is asyncio.current_task():
-                self.put(key, value, ttl=ttl)
+            if self._is_wanted(running):
+                self._keep(running[1], value, ttl, sessions)
             emit(self.on_event, "result_computed", ms=round((time.perf_counter() - begun) * 1000, 3))
             return value
         finally:
-            if self._computing.get(running) is asyncio.current_task():
+            if self._is_wanted(running):
                 del self._computing[running]
-                if key not in self._results:
-                    self._drop(key)
+
+    def _is_wanted(self, running: tuple[asyncio.AbstractEventLoop, str]) -> bool:
+        """Whether the computation that asks has not been given up since it began."""
+        computation = self._computing.get(running)
+        return computation is not None and computation.task is asyncio.current_task()

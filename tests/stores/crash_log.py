@@ -26,9 +26,11 @@ def body_of(name: str, version: int) -> bytes:
     return hashlib.shake_128(f"{name} {version}".encode()).digest(size)
 
 
-def run_until_killed(url: str, *failpoint: str, begins: int = 0, delay: float = 0) -> list[str]:
+def run_until_killed(
+    url: str, *failpoint: str, program: str = "crash_child", begins: int = 0, delay: float = 0
+) -> list[str]:
     """The lines of a process that dies at a failpoint, or `delay` seconds after it began something so many times."""
-    command = [sys.executable, "-m", "tests.stores.crash_child", url, *failpoint]
+    command = [sys.executable, "-m", f"tests.stores.{program}", url, *failpoint]
     package = Path(sys.modules["swisper_ctx"].__path__[0]).parent
     environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
     lines = []

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from swisper_ctx.context import SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
+from swisper_ctx.log import StoredSession
+from swisper_ctx.retention import POLICY, rule
+from swisper_ctx.stores.loaded import Loaded
 from swisper_ctx.stores.saving import NEWEST, RecordAppend
 
 if TYPE_CHECKING:
@@ -15,18 +19,36 @@ ATTEMPTS = 20
 LOST_ATTEMPTS = 3
 
 
-async def append_record(store: SessionStore, session_id: str, field: str, record: PipelineExecution) -> None:
+async def append_record(
+    store: SessionStore, session_id: str, field: str, record: PipelineExecution, ttl: int | None
+) -> None:
     """See `SessionStore.append_record`."""
     for attempt in range(ATTEMPTS):
-        stored = await store.read(session_id, after=NEWEST)
-        if stored is None:
-            raise SessionNotFoundError(f"no session {session_id}")
+        before, policy = await _newest(store, session_id)
+        kept = None if policy is None else rule(policy, ttl)
+        append = RecordAppend(before, kept, field, record, store._clock, store.shows_copies)
         try:
-            return await _append(store, RecordAppend(stored, field, record, store._clock, store.shows_copies))
+            await _append(store, append)
         except ConflictError:
             if attempt == ATTEMPTS - 1:
                 raise
-    return None
+        else:
+            store._policies[session_id] = append.etag, policy
+            return
+
+
+async def _newest(store: SessionStore, session_id: str) -> tuple[StoredSession | Loaded, str | None]:
+    """What a session is now, and its retention policy: that is read from its content, and known after an append."""
+    stored = await store.read(session_id, after=NEWEST)
+    if stored is not None:
+        etag, policy = store._policies.get(session_id, (None, None))
+        if etag == stored.etag:
+            return stored, policy
+        loaded = await store._loaded(session_id, SwisperContext._unopened, tail=1, strict=True)
+        if loaded is not None:
+            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else None
+            return loaded, policy if isinstance(policy, str) else None
+    raise SessionNotFoundError(f"no session {session_id}")
 
 
 async def _append(store: SessionStore, append: RecordAppend) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from swisper_ctx._core import PipelineExecution, Snapshot
+from swisper_ctx._core import LRUCache, PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
 from swisper_ctx.errors import (
     CorruptSessionError,
@@ -72,6 +72,8 @@ class SessionStore(ABC):
         self._committer = Committer(begin, refused, in_flight=self.groups_in_flight)
         write = partial(telling.checkpoint, self)
         self._checkpointer = Checkpointer(write, self.read, shows_copies=self.shows_copies)
+        self._policies: LRUCache[str, tuple[Etag, str | None]] = LRUCache(max_entries=1024)
+        """The retention policies of sessions that records were appended to, and which state of them that was."""
 
     def _stand_before(self, store: SessionStore) -> None:
         """Be as the store is that this one hands everything on to."""
@@ -402,13 +404,15 @@ class SessionStore(ABC):
         self._committer.submit(save)
         await save
 
-    async def append_record(self, session_id: str, field: str, record: PipelineExecution) -> None:
-        """Append one record to a list of a session without loading it.
+    async def append_record(
+        self, session_id: str, field: str, record: PipelineExecution, *, ttl: int | None = None
+    ) -> None:
+        """Append one record to a list of a session that is not loaded; `ttl` is as for `save_session`.
 
         When the answer is lost it is tried again as the same change, so that it is written once. Raises
-        SessionNotFoundError, ConflictError, and OutcomeUnknownError if the answers stay away.
+        SessionNotFoundError, CorruptSessionError, ConflictError, and OutcomeUnknownError if the answers stay away.
         """
-        await appending.append_record(self, session_id, field, record)
+        await appending.append_record(self, session_id, field, record, ttl)
 
     @overload
     async def fork(

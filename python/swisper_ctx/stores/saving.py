@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, token
+from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, moved_expiry, token
 from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, Etag, Head, Projection, StoredSession
@@ -15,6 +15,9 @@ from swisper_ctx.retention import rule
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 from swisper_ctx.stores.projection import execution_copy, projected
+
+if TYPE_CHECKING:
+    from swisper_ctx.stores.loaded import Loaded
 
 NO_TOKEN = bytes(16)
 NEWEST = Etag(2**62, b"")
@@ -98,27 +101,51 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
 
 
 class RecordAppend:
-    """One record at the end of a list, written without loading the session."""
+    """One record at the end of a list, written without loading the session; `kept` is the rule of its retention."""
 
-    __slots__ = ("clock", "done", "etag", "field", "future", "lost", "record", "session_id", "shows_copies", "stored")
+    __slots__ = (
+        "before",
+        "clock",
+        "done",
+        "etag",
+        "field",
+        "future",
+        "kept",
+        "lost",
+        "record",
+        "session_id",
+        "shows_copies",
+    )
 
     def __init__(
-        self, stored: StoredSession, field: str, record: PipelineExecution, clock: Clock, shows_copies: bool
+        self,
+        before: StoredSession | Loaded,
+        kept: tuple[int, bool] | None,
+        field: str,
+        record: PipelineExecution,
+        clock: Clock,
+        shows_copies: bool,
     ) -> None:
-        self.stored, self.field, self.record, self.clock, self.shows_copies = stored, field, record, clock, shows_copies
-        self.session_id = stored.session_id
-        self.etag = Etag(stored.etag.version + 1, token())
+        self.before, self.kept, self.field, self.record = before, kept, field, record
+        self.clock, self.shows_copies, self.session_id = clock, shows_copies, before.session_id
+        self.etag = Etag(before.etag.version + 1, token())
         self.done = self.lost = False
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def change(self) -> Change:
-        stored = self.stored
+        before, now = self.before, self.clock()
         frame = append_frame(
-            self.session_id, stored.epoch, stored.etag.token, self.etag, None, self.clock(), self.field, self.record
+            self.session_id, before.epoch, before.etag.token, self.etag, None, now, self.field, self.record
         )
-        projection = Projection(executions=(execution_copy(self.record),)) if self.shows_copies else None
         return Change(
-            self.session_id, stored.user_id, stored.etag, self.etag, frame, epoch=stored.epoch, projection=projection
+            self.session_id,
+            before.user_id,
+            before.etag,
+            self.etag,
+            frame,
+            expires_at=moved_expiry(self.kept, False, (before.created_at or now, now), before.expires_at),
+            epoch=before.epoch,
+            projection=Projection(executions=(execution_copy(self.record),)) if self.shows_copies else None,
         )
 
     def committed(self, time: int) -> None:

@@ -12,9 +12,11 @@
 //! | 16..32  | id: of a block its own; of a frame or a head the version, 8 bytes, then zeros |
 //! | 32..36  | CRC-32 (ISO-HDLC) of everything else |
 //! | 36..    | session id, then the payload |
+//!
+//! A payload of more than 1 MiB is at most 1,024 times as long as it is compressed, or stands there as it is: so few
+//! bytes cannot ask for much memory.
 
 use std::cell::RefCell;
-use std::io::Read;
 
 use crate::error::{Error, Result};
 
@@ -27,8 +29,9 @@ const PLAIN_BLOCK: usize = 512;
 /// A frame is written within a turn, where compressing it costs more than the bytes it saves.
 const PLAIN_FRAME: usize = 4096;
 const LEVEL: i32 = 1;
-/// Payloads up to here are given the room that their header names before they are there.
-const AT_ONCE: usize = 1 << 20;
+/// Payloads up to here may be compressed to whatever they come to; larger ones so many times at most.
+const SMALL: usize = 1 << 20;
+const MOST_TIMES: usize = 1024;
 
 pub type BlockId = [u8; 16];
 
@@ -126,7 +129,13 @@ pub fn finish(out: &mut Vec<u8>, place: &Place<'_>) {
 }
 
 fn compress(payload: &[u8]) -> Option<Vec<u8>> {
-    zstd::bulk::compress(payload, LEVEL).ok().filter(|packed| packed.len() < payload.len())
+    let raw = payload.len();
+    zstd::bulk::compress(payload, LEVEL).ok().filter(|packed| packed.len() < raw && raw <= most(packed.len()))
+}
+
+/// The length of the longest payload that is compressed to so many bytes.
+fn most(packed: usize) -> usize {
+    packed.saturating_mul(MOST_TIMES).max(SMALL)
 }
 
 /// The length of the payload in an envelope, as its header says; nothing is checked.
@@ -177,7 +186,7 @@ fn u32_bytes(length: usize) -> [u8; 4] {
 fn unpack(flags: u8, raw: usize, body: &[u8]) -> std::result::Result<Vec<u8>, String> {
     match flags {
         0 if raw == body.len() => Ok(body.to_vec()),
-        COMPRESSED if raw <= AT_ONCE => {
+        COMPRESSED if raw <= most(body.len()) => {
             let mut out = Vec::with_capacity(raw);
             let done = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
                 Some(decompressor) => decompressor.decompress_to_buffer(body, &mut out),
@@ -186,13 +195,7 @@ fn unpack(flags: u8, raw: usize, body: &[u8]) -> std::result::Result<Vec<u8>, St
             done.map_err(|_| "cannot be decompressed")?;
             if out.len() == raw { Ok(out) } else { Err("its length is not what its header says".into()) }
         }
-        // Memory grows with what is really there, not with what the header promises.
-        COMPRESSED => {
-            let mut out = Vec::with_capacity(raw.min(1 << 20));
-            let decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(|_| "cannot be decompressed")?;
-            decoder.take(raw as u64 + 1).read_to_end(&mut out).map_err(|_| "cannot be decompressed")?;
-            if out.len() == raw { Ok(out) } else { Err("its length is not what its header says".into()) }
-        }
+        COMPRESSED => Err("its header promises more than so few bytes may become".into()),
         0 => Err("its length is not what its header says".into()),
         _ => Err("flags that are not known: a newer swisper_ctx wrote it".into()),
     }
@@ -256,15 +259,43 @@ mod tests {
         assert!(problem.contains("format 9"), "{problem}");
     }
 
-    #[test]
-    fn a_false_length_is_refused_without_growing() {
-        let mut sealed = seal(&place(), &b"abc".repeat(300));
-        sealed[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    /// An envelope with this payload as it is, whose header says that it was `raw` bytes.
+    fn claimed(raw: usize, packed: &[u8]) -> Vec<u8> {
+        let mut sealed = seal(&place(), &[]);
+        sealed.extend_from_slice(packed);
+        sealed[6] = COMPRESSED;
+        sealed[12..16].copy_from_slice(&u32_bytes(raw));
         let mut crc = crc32fast::Hasher::new();
         crc.update(&sealed[..32]);
         crc.update(&sealed[36..]);
         let crc = crc.finalize().to_le_bytes();
         sealed[32..36].copy_from_slice(&crc);
-        assert!(open(&place(), &sealed).is_err());
+        sealed
+    }
+
+    #[test]
+    fn a_false_length_is_refused() {
+        let packed = zstd::bulk::compress(&b"abc".repeat(300), LEVEL).unwrap();
+        assert!(open(&place(), &claimed(900, &packed)).is_ok());
+        for raw in [0, 899, 901, SMALL, SMALL + 1, u32::MAX as usize] {
+            assert!(matches!(open(&place(), &claimed(raw, &packed)), Err(Error::Corrupt { .. })), "{raw}");
+        }
+    }
+
+    #[test]
+    fn few_bytes_do_not_become_many() {
+        let zeros = vec![b'0'; 1 << 26];
+        let packed = zstd::bulk::compress(&zeros, LEVEL).unwrap();
+        assert!(packed.len() < 1 << 14);
+        let Err(Error::Corrupt { problem, .. }) = open(&place(), &claimed(zeros.len(), &packed)) else { panic!() };
+        assert!(problem.contains("so few bytes"), "{problem}");
+        for (raw, is_packed) in [(SMALL, true), (SMALL + 1, false)] {
+            let sealed = seal(&place(), &zeros[..raw]);
+            assert_eq!(sealed.len() < raw, is_packed);
+            assert_eq!(open(&place(), &sealed).unwrap(), zeros[..raw]);
+        }
+        let varied: Vec<u8> = (0..600_000_u32).flat_map(u32::to_le_bytes).collect();
+        let sealed = seal(&place(), &varied);
+        assert_eq!((sealed[6], open(&place(), &sealed).unwrap()), (COMPRESSED, varied));
     }
 }

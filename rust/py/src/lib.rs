@@ -59,6 +59,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layouts::probe(module.py())?;
+    text::install(module.py())?;
     record::install(module)?;
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;

@@ -1,4 +1,5 @@
-//! JSON strings to Python strings. Short ones, which come again and again as keys and roles, are kept and shared.
+//! JSON strings to Python strings. Short keys, and values of a fixed list, which come again and again, are shared.
+//! No other value is kept: what a session holds is gone with it.
 
 use std::cell::RefCell;
 use std::ptr::null_mut;
@@ -12,10 +13,29 @@ use swisper_simd::plain_prefix;
 
 use crate::utf8;
 
-/// The longest key that is kept, and the longest value.
+/// The longest key that is kept, and the longest value that is shared.
 const LONGEST_KEY: usize = 48;
 const LONGEST_VALUE: usize = 16;
-const KEPT: usize = 1024;
+const PLACES: usize = 1024;
+
+/// Values that are shared: roles, kinds of parts and tool calls, how a pipeline ended.
+const VALUES: [&[u8]; 15] = [
+    b"user",
+    b"assistant",
+    b"system",
+    b"developer",
+    b"tool",
+    b"function",
+    b"text",
+    b"image_url",
+    b"input_text",
+    b"output_text",
+    b"tool_use",
+    b"tool_result",
+    b"thinking",
+    b"completed",
+    b"failed",
+];
 
 /// A buffer that has grown larger is not kept.
 const LARGEST_SCRATCH: usize = 256 * 1024;
@@ -25,12 +45,25 @@ thread_local! {
 }
 
 /// Strings that are kept: owned references, each in the place that its content says; null where there is none.
-pub struct Strings([AtomicPtr<ffi::PyObject>; KEPT]);
+type Places = [AtomicPtr<ffi::PyObject>; PLACES];
 
-static STRINGS: Strings = Strings([const { AtomicPtr::new(null_mut()) }; KEPT]);
+pub struct Strings {
+    keys: Places,
+    values: Places,
+}
+
+static STRINGS: Strings = Strings {
+    keys: [const { AtomicPtr::new(null_mut()) }; PLACES],
+    values: [const { AtomicPtr::new(null_mut()) }; PLACES],
+};
 
 pub fn strings() -> &'static Strings {
     &STRINGS
+}
+
+/// Makes the values that are shared.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    VALUES.iter().try_for_each(|value| shared::<true>(py, &STRINGS.values, value).map(drop))
 }
 
 /// Why there is no string: what is wrong at which byte, or what the interpreter raised.
@@ -83,29 +116,32 @@ impl Strings {
 
     #[inline]
     fn ascii<'py, const KEY: bool>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        let longest = if KEY { LONGEST_KEY } else { LONGEST_VALUE };
+        let (places, longest) = if KEY { (&self.keys, LONGEST_KEY) } else { (&self.values, LONGEST_VALUE) };
         // The interpreter has the shortest ones already.
-        if (2..=longest).contains(&content.len()) { self.kept(py, content) } else { made(py, content) }
+        if (2..=longest).contains(&content.len()) { shared::<KEY>(py, places, content) } else { made(py, content) }
     }
+}
 
-    #[inline]
-    fn kept<'py>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        let Some(place) = self.0.get(hash(content)) else { return made(py, content) };
-        let known = place.load(Ordering::Relaxed);
-        // SAFETY: what stands in the place is a str made below, which the place owns. The GIL is held, and the module
-        // says that it needs it, so nobody takes the reference away meanwhile.
-        if let Some(known) = unsafe { Borrowed::from_ptr_or_opt(py, known) }
-            && is_same(characters(&known), content)
-        {
-            // SAFETY: it is a str.
-            return Ok(unsafe { known.to_owned().cast_into_unchecked() });
-        }
-        let fresh = made(py, content)?;
+/// The string in its place if it is the same, else a new one, which takes that place if it is to be kept.
+#[inline]
+fn shared<'py, const KEPT: bool>(py: Python<'py>, places: &Places, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let Some(place) = places.get(hash(content)) else { return made(py, content) };
+    let known = place.load(Ordering::Relaxed);
+    // SAFETY: what stands in the place is a str made below, which the place owns. The GIL is held, and the module
+    // says that it needs it, so nobody takes the reference away meanwhile.
+    if let Some(known) = unsafe { Borrowed::from_ptr_or_opt(py, known) }
+        && is_same(characters(&known), content)
+    {
+        // SAFETY: it is a str.
+        return Ok(unsafe { known.to_owned().cast_into_unchecked() });
+    }
+    let fresh = made(py, content)?;
+    if KEPT {
         let old = place.swap(fresh.clone().into_ptr(), Ordering::Relaxed);
         // SAFETY: the place owned it, and has just given it up.
         drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
-        Ok(fresh)
     }
+    Ok(fresh)
 }
 
 #[cold]

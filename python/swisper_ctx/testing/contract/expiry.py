@@ -128,12 +128,38 @@ class ExpiryContract:
         loaded.product_query = "a moment more"
         await store.save_session(loaded, ttl=DAY)
         assert await self.expiry(store) == START + HOUR + 1 + DAY
-        await store.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"))
         clock.advance(2 * HOUR)
         again = await store.load_session("s")
         assert again is not None
         await store.save_record(again, "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
         assert await self.expiry(store) == START + 3 * HOUR + 1 + DAY
+
+    @pytest.mark.parametrize(
+        ("policy", "hours"), [("session", [24, 24, 26]), ("3d:idle", [72, 72, 72, 72, 76]), ("2d", [48] * 4)]
+    )
+    async def test_a_record_added_without_loading_moves_the_expiry_as_a_save_does(
+        self, store: SessionStore, clock: ManualClock, policy: str, hours: list[int]
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="u", data_retention_policy=policy)
+        await store.save_session(context, ttl=DAY)
+        for hour, expected in enumerate(hours):
+            clock.now = START + hour * HOUR
+            await store.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+            assert await self.expiry(store) == START + expected * HOUR
+
+    async def test_a_record_added_without_loading_goes_by_the_newest_policy(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="u")
+        await store.save_session(context, ttl=DAY)
+        for hour, policy, expected in [(2, "1w:idle", 7 * DAY), (4, "session", DAY), (6, "indefinite", None)]:
+            await store.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+            await store.refresh(context)
+            context.data_retention_policy = policy
+            await store.save_session(context, ttl=DAY)
+            clock.now = START + (hour + 8) * HOUR
+            await store.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+            assert await self.expiry(store) == (None if expected is None else clock.now + expected)
 
     async def test_the_policy_of_a_session_says_when_it_expires(self, store: SessionStore, clock: ManualClock) -> None:
         context = SwisperContext(session_id="s", user_id="u", data_retention_policy="2d")
