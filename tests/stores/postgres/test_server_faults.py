@@ -39,6 +39,13 @@ class Talk:
             else:
                 self.told["saved"] += 1
 
+    async def all_have_saved(self) -> None:
+        """Wait until each of them has been saved once more."""
+        before = [context.version for context in self.contexts]
+        for context, version in zip(self.contexts, before, strict=True):
+            while context.version == version:  # noqa: ASYNC110 - a save sets no event
+                await asyncio.sleep(0.005)
+
     async def during(self, faults: Callable[[], Coroutine[Any, Any, None]]) -> None:
         talking = [asyncio.ensure_future(self.go_on(context)) for context in self.contexts]
         await faults()
@@ -85,11 +92,9 @@ async def test_connections_that_are_terminated(private_postgres: MakePostgres) -
 
     async def faults() -> None:
         for _ in range(20):
-            before = [context.version for context in talk.contexts]
+            # However slow the machine is, no save meets two of these: each tries a few times only.
+            await talk.all_have_saved()
             await execute(server.dsn, TERMINATE)
-            # However slow the machine is, one save meets this once: each of them tries a few times only.
-            while any(context.version == old for context, old in zip(talk.contexts, before, strict=True)):
-                await asyncio.sleep(0.005)
 
     await talk.during(faults)
     # The server can be reached again at once: nobody is told of it.
