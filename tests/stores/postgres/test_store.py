@@ -23,6 +23,8 @@ from swisper_ctx.testing.clock import MINUTE
 
 pytestmark = pytest.mark.servers
 TABLES = ("context_heads", "context_blocks", "context_frames")
+NAMES = ["", "Zürich", "a'b\"c;--", "𝄞" * 200]
+"""Ids, without the one that has a NUL."""
 
 
 class TestPostgresSessionStore(StoreContract):
@@ -45,7 +47,7 @@ class TestPostgresSessionStore(StoreContract):
         for table in TABLES:
             await execute(self.url, f"DELETE FROM {table} WHERE body = $1", old)
 
-    @pytest.mark.parametrize("name", ["", "Zürich", "a'b\"c;--", "𝄞" * 200])
+    @pytest.mark.parametrize("name", NAMES)
     async def test_any_text_is_an_id(self, store: SessionStore, name: str) -> None:
         await super().test_any_text_is_an_id(store, name)
 
