@@ -16,6 +16,7 @@ from pathlib import Path
 from benches import machine, table
 from benches.figure import Figure
 from benches.subjects import (
+    beside,
     cached,
     construct,
     crowd,
@@ -60,6 +61,7 @@ SUBJECTS: dict[str, Callable[[bool], list[Figure]]] = {
     "durable": durable.figures,
     "served": served.figures,
     "postgres": postgres.figures,
+    "beside": beside.figures,
     "others": others.figures,
     "crowd": crowd.figures,
     "encryption": encryption.figures,

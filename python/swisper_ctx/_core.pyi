@@ -601,8 +601,11 @@ class Delta:
 class Groups:
     """Writes on their way to a store in groups of at most 512, one for each session, so many groups in flight.
 
-    A subclass has `fail(writes, error)`, `not_committed(write, change, error)` and `rest()`, which is called where
-    nothing may be under way any more and `drained` is not empty.
+    A large save goes alone: its frame is made beside the event loop, and what is small passes it by.
+
+    A subclass has `fail(writes, error)`, `not_committed(write, change, error)`, `rest()`, which is called where
+    nothing may be under way any more and `drained` is not empty, and `seal(save)`, which calls `save.sealing()` in a
+    thread and hands over to `sealed`.
     """
 
     def __new__(cls, begin: Callable[[Sequence[Change], Any], None], in_flight: int) -> Self: ...
@@ -627,6 +630,9 @@ class Groups:
 
     def send(self) -> None:
         """Form groups and begin to write them."""
+
+    def sealed(self, write: Save, frame: bytes | None, error: BaseException | None) -> None:
+        """The frame of a large save is made, or cannot be."""
 
     def release(self, session_id: str) -> None:
         """Nothing of this session is under way any more."""
@@ -685,6 +691,9 @@ class Save:
 
     def change(self) -> Change:
         """Write what follows on the state that the saves before this one have led to. Raises EncodeError."""
+
+    def sealing(self) -> Callable[[], bytes]:
+        """What makes the frame of that, in any thread."""
 
     def committed(self, time: int) -> None:
         """The context now stands at this version."""

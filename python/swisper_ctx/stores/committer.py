@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, Self
 
-from swisper_ctx._core import Groups
+from swisper_ctx._core import Groups, Save
 from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, CommitResult
 
@@ -74,6 +75,16 @@ class Committer(Groups):
         self.drained.clear()
         self._looks.clear()
         self.fail(self.give_up(), asyncio.CancelledError())
+        self.schedule()
+
+    def seal(self, write: Save) -> None:
+        """Have the frame of a large write made in a thread: others go on meanwhile."""
+        frame = asyncio.get_running_loop().run_in_executor(None, write.sealing())
+        frame.add_done_callback(partial(self._sealed, write))
+
+    def _sealed(self, write: Save, frame: asyncio.Future[bytes]) -> None:
+        error = frame.exception()
+        self.sealed(write, frame.result() if error is None else None, error)
 
     async def drain(self) -> None:
         """Wait until nothing is queued or on its way."""

@@ -31,6 +31,15 @@ impl Change {
         matches!(self, Self::Records(_, edits, _) if edits.meet_unidentified())
     }
 
+    /// The bytes that it adds to what the field was before, nearly.
+    fn growth(&self, own: Option<&Field>) -> usize {
+        let before = own.map_or(0, Field::size);
+        match self {
+            Self::Value(_, value) => value.text().len().saturating_sub(before),
+            Self::Records(_, edits, _) => edits.growth(before),
+        }
+    }
+
     /// The change that leads from `base` to `next`, of which this one was the last part.
     pub(crate) fn moved(&self, base: &State, next: &State) -> Self {
         match (self, base.get(self.name()), next.get(self.name())) {
@@ -77,6 +86,12 @@ impl Delta {
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// The bytes that it adds, nearly: its patch has them all.
+    #[must_use]
+    pub fn growth(&self) -> usize {
+        self.changes.iter().map(|change| change.growth(self.base.get(change.name()))).sum()
     }
 
     /// The JSON Patch that leads from the base to the next state; that of the first state adds the whole document.
@@ -172,6 +187,26 @@ mod tests {
         delta.append_patch(&mut behind).unwrap();
         assert_eq!(behind.strip_prefix(b"x").unwrap(), patch);
         String::from_utf8(patch).unwrap()
+    }
+
+    #[test]
+    fn it_grows_by_what_is_new() {
+        let record = br#"{"id":"1","text":"0123456789"}"#;
+        let mut list = Tracked::new(List::default(), "id");
+        (0..100).for_each(|_| list.push(record));
+        let records = |list: &mut Tracked| Change::Records("history".into(), list.freeze(), "id");
+        let first = Delta::new(State::default(), vec![records(&mut list), value("x", "[1,2]")]);
+        assert_eq!(first.growth(), 100 * (record.len() + 1) + 1 + 5);
+        list.push(record);
+        let appended = Delta::new(first.next().clone(), vec![records(&mut list), value("x", "[1,2,3]")]);
+        assert_eq!(appended.growth(), record.len() + 1 + 2);
+        list.splice(3..4, &[record]).unwrap();
+        assert_eq!(
+            Delta::new(appended.next().clone(), vec![records(&mut list), value("x", "[]")]).growth(),
+            record.len()
+        );
+        list.splice(0..101, &[record, record]).unwrap();
+        assert_eq!(Delta::new(appended.next().clone(), vec![records(&mut list)]).growth(), 2 * record.len() + 3);
     }
 
     #[test]

@@ -204,6 +204,12 @@ impl Edits {
         Self { list, edits: Vec::new(), kept }
     }
 
+    /// The bytes of the records that are new, nearly, in a list that had so many bytes.
+    pub(crate) fn growth(&self, before: usize) -> usize {
+        let kept = if self.kept == 0 { 0 } else { before };
+        self.list.encoded_size().saturating_sub(kept) + self.edits.iter().map(Edit::size).sum::<usize>()
+    }
+
     /// Whether nothing was done but to append.
     pub(crate) fn only_append(&self) -> bool {
         self.edits.is_empty()
@@ -245,6 +251,14 @@ impl Edits {
 }
 
 impl Edit {
+    /// The bytes of the record that it brings.
+    fn size(&self) -> usize {
+        match self {
+            Self::Insert { record, .. } | Self::Replace { record, .. } => record.text().len(),
+            Self::Remove { .. } | Self::Clear => 0,
+        }
+    }
+
     fn write(&self, out: &mut Writer, place: &mut Vec<u8>, id_key: &str) {
         let (Self::Insert { at, .. } | Self::Remove { at, .. } | Self::Replace { at, .. }) = self else {
             return out.replace(place, b"[]");

@@ -7,7 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyInt, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
 use crate::save::Save;
 use crate::waiting::{Waiter, between_tasks};
@@ -19,13 +19,29 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// More than these are shared among the groups that may be on their way at once, so that their stages overlap.
 const FEW: usize = 32;
 
+/// A group: its writes, and their changes.
+type Writes<'py> = (Vec<Py<PyAny>>, Bound<'py, PyList>);
+
+/// How far the large write has come whose turn it is.
+enum Turn {
+    Free,
+    /// Its frame is being made in a thread.
+    Sealing(Py<PyAny>),
+    Sealed(Py<PyAny>),
+    /// It is a group by itself.
+    UnderWay,
+}
+
 /// See `_core.pyi`.
 #[pyclass(subclass, module = "swisper_ctx._core")]
 pub struct Groups {
     begin: Py<PyAny>,
     in_flight: usize,
     waiting: VecDeque<Py<PyAny>>,
-    /// The ids of the sessions that have a write under way.
+    /// Writes that go alone, one after the other: what is small passes beside them.
+    large: VecDeque<Py<PyAny>>,
+    turn: Turn,
+    /// The ids of the sessions that have a write under way, or a large one.
     busy: Py<PySet>,
     under_way: Vec<Py<Group>>,
     #[pyo3(get, set, name = "loop")]
@@ -45,6 +61,8 @@ impl Groups {
             begin,
             in_flight,
             waiting: VecDeque::new(),
+            large: VecDeque::new(),
+            turn: Turn::Free,
             busy: PySet::empty(py)?.unbind(),
             under_way: Vec::new(),
             event_loop: None,
@@ -56,7 +74,8 @@ impl Groups {
 
     #[getter]
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && !self.is_scheduled
+        let is_large_done = self.large.is_empty() && matches!(self.turn, Turn::Free);
+        self.under_way.is_empty() && is_large_done && !self.is_scheduled
     }
 
     fn submit(slf: &Bound<'_, Self>, write: Py<PyAny>) -> PyResult<()> {
@@ -78,7 +97,7 @@ impl Groups {
     fn schedule(slf: &Bound<'_, Self>) -> PyResult<()> {
         let event_loop = {
             let mut own = slf.borrow_mut();
-            if own.is_scheduled || own.waiting.is_empty() {
+            if own.is_scheduled || !own.has_work() {
                 return Ok(());
             }
             let Some(event_loop) = &own.event_loop else { return Ok(()) };
@@ -94,12 +113,14 @@ impl Groups {
         let py = slf.py();
         slf.borrow_mut().is_scheduled = false;
         while slf.borrow().has_room() {
-            let (writes, changes) = Self::take(slf)?;
+            let large = Self::take_large(slf)?;
+            let is_large = large.is_some();
+            let (writes, changes) = large.map_or_else(|| Self::take(slf), Ok)?;
             if writes.is_empty() {
                 break;
             }
-            let (is_lone, groups) = (writes.len() == 1, slf.clone().unbind());
-            let group = Bound::new(py, Group { groups, writes, changes: changes.clone().unbind() })?;
+            let (is_lone, groups) = (writes.len() == 1 && !is_large, slf.clone().unbind());
+            let group = Bound::new(py, Group { groups, writes, changes: changes.clone().unbind(), is_large })?;
             let begin = {
                 let mut own = slf.borrow_mut();
                 own.is_lone = is_lone;
@@ -110,6 +131,24 @@ impl Groups {
                 Group::answered(&group, None, Some(caught(py, error)?))?;
             }
         }
+        Self::seal_next(slf)?;
+        Self::rest(slf)
+    }
+
+    fn sealed(
+        slf: &Bound<'_, Self>,
+        write: &Bound<'_, Save>,
+        frame: Option<Py<PyBytes>>,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        slf.borrow_mut().turn =
+            if error.is_none() { Turn::Sealed(write.clone().into_any().unbind()) } else { Turn::Free };
+        if let Some(error) = error {
+            Self::release(slf, write.borrow().session_id.bind(slf.py()))?;
+            write.call_method1(intern!(slf.py(), "failed"), (error,))?;
+        }
+        write.borrow_mut().sealed = frame;
+        Self::schedule(slf)?;
         Self::rest(slf)
     }
 
@@ -123,6 +162,7 @@ impl Groups {
         let (groups, busy) = {
             let mut own = slf.borrow_mut();
             own.is_scheduled = false;
+            own.take_back();
             (std::mem::take(&mut own.under_way), own.busy.clone_ref(py))
         };
         busy.bind(py).clear();
@@ -136,20 +176,38 @@ impl Groups {
         visit.call(&self.begin)?;
         visit.call(&self.event_loop)?;
         visit.call(&self.drained)?;
-        self.waiting.iter().try_for_each(|write| visit.call(write))?;
+        self.waiting.iter().chain(&self.large).try_for_each(|write| visit.call(write))?;
+        if let Turn::Sealing(write) | Turn::Sealed(write) = &self.turn {
+            visit.call(write)?;
+        }
         self.under_way.iter().try_for_each(|group| visit.call(group))
     }
 
     fn __clear__(&mut self, py: Python<'_>) {
         (self.begin, self.event_loop) = (py.None(), None);
         self.waiting.clear();
+        self.large.clear();
+        self.turn = Turn::Free;
         self.under_way.clear();
     }
 }
 
 impl Groups {
     fn has_room(&self) -> bool {
-        !self.waiting.is_empty() && self.under_way.len() < self.in_flight
+        (!self.waiting.is_empty() || matches!(self.turn, Turn::Sealed(_))) && self.under_way.len() < self.in_flight
+    }
+
+    fn has_work(&self) -> bool {
+        let is_next = matches!(self.turn, Turn::Free) && !self.large.is_empty();
+        !self.waiting.is_empty() || is_next || matches!(self.turn, Turn::Sealed(_))
+    }
+
+    /// The large writes that no store was given wait like all others again, before them.
+    fn take_back(&mut self) {
+        self.large.drain(..).rev().for_each(|write| self.waiting.push_front(write));
+        if let Turn::Sealing(write) | Turn::Sealed(write) = std::mem::replace(&mut self.turn, Turn::Free) {
+            self.waiting.push_front(write);
+        }
     }
 
     fn most_in_group(&self) -> usize {
@@ -158,8 +216,49 @@ impl Groups {
         if is_shared { MOST_IN_GROUP.min(waiting / 2) } else { MOST_IN_GROUP }
     }
 
+    /// The large write whose frame is made, as the group that it is.
+    fn take_large<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Writes<'py>>> {
+        let py = slf.py();
+        let write = {
+            let mut own = slf.borrow_mut();
+            match std::mem::replace(&mut own.turn, Turn::UnderWay) {
+                Turn::Sealed(write) => write.into_bound(py),
+                other => {
+                    own.turn = other;
+                    return Ok(None);
+                }
+            }
+        };
+        match change(&write) {
+            Ok(change) => Ok(Some((vec![write.unbind()], PyList::new(py, [change])?))),
+            Err(error) => {
+                Self::release(slf, &about(&write)?.0)?;
+                slf.borrow_mut().turn = Turn::Free;
+                write.call_method1(intern!(py, "failed"), (caught(py, error)?,))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Has the frame of the next large write made, one at a time.
+    fn seal_next(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        while matches!(slf.borrow().turn, Turn::Free) {
+            let Some(write) = slf.borrow_mut().large.pop_front() else { break };
+            if is_sealed(write.bind(py)) {
+                slf.borrow_mut().turn = Turn::Sealed(write);
+                return Self::schedule(slf);
+            }
+            slf.borrow_mut().turn = Turn::Sealing(write.clone_ref(py));
+            if let Err(error) = slf.call_method1(intern!(py, "seal"), (&write,)) {
+                Self::sealed(slf, write.bind(py).cast()?, None, Some(caught(py, error)?))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The next group: at most one write for each session, none of a session that has one under way.
-    fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<(Vec<Py<PyAny>>, Bound<'py, PyList>)> {
+    fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<Writes<'py>> {
         let py = slf.py();
         let busy = slf.borrow().busy.clone_ref(py).into_bound(py);
         let (mut writes, mut later, changes) = (Vec::new(), Vec::new(), PyList::empty(py));
@@ -175,7 +274,16 @@ impl Groups {
                 later.push(write.unbind());
                 continue;
             }
+            if write.cast::<Save>().is_ok_and(|save| save.borrow().is_large()) {
+                busy.add(session_id)?;
+                slf.borrow_mut().large.push_back(write.unbind());
+                continue;
+            }
             match change(&write) {
+                Ok(_) if is_sealed(&write) => {
+                    busy.add(session_id)?;
+                    slf.borrow_mut().large.push_back(write.unbind());
+                }
                 Ok(change) => {
                     changes.append(change)?;
                     bytes += write.cast::<Save>().map_or(0, |save| save.borrow().size);
@@ -226,6 +334,11 @@ fn change<'py>(write: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
+/// Whether the frame of a write is large, and made already.
+fn is_sealed(write: &Bound<'_, PyAny>) -> bool {
+    write.cast::<Save>().is_ok_and(|save| save.borrow().sealed.is_some())
+}
+
 /// Tells a write that it is durable; gives those who wait for it.
 fn committed(write: &Bound<'_, PyAny>, time: &Bound<'_, PyAny>) -> PyResult<Vec<Py<Waiter>>> {
     let Ok(save) = write.cast::<Save>() else {
@@ -253,6 +366,7 @@ pub struct Group {
     groups: Py<Groups>,
     writes: Vec<Py<PyAny>>,
     changes: Py<PyList>,
+    is_large: bool,
 }
 
 #[pymethods]
@@ -281,6 +395,9 @@ impl Group {
         let py = slf.py();
         let groups = slf.get().groups.bind(py);
         groups.borrow_mut().under_way.retain(|group| !group.is(slf));
+        if slf.get().is_large {
+            groups.borrow_mut().turn = Turn::Free;
+        }
         let told = slf.get().tell(groups, results, error.as_ref());
         // A task that was cancelled: its event loop is about to end, and takes up nothing else.
         if !error.is_some_and(|error| cancelled(py).is_ok_and(|class| error.is_instance(class).unwrap_or(false))) {

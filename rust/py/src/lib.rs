@@ -38,6 +38,7 @@ mod save;
 mod scalar;
 mod schema;
 mod sealed;
+mod sealing;
 mod select;
 mod slots;
 mod small_int;

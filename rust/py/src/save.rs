@@ -11,6 +11,7 @@ use swisper_core::state::Field;
 use crate::attached::Attached;
 use crate::decode;
 use crate::delta::Delta;
+use crate::sealing::Sealing;
 use crate::snapshot::{Snapshot, array};
 use crate::waiting::Waiter;
 use crate::{named, random};
@@ -21,6 +22,9 @@ const MESSAGES: &str = "conversation_history";
 
 /// The time of expiry of a session that is kept for ever, until it is stored.
 const NEVER: i64 = i64::MAX;
+
+/// So many bytes take about 3 ms to be compressed.
+const LARGE: usize = 1024 * 1024;
 
 /// See `_core.pyi`.
 #[pyclass(subclass, module = "swisper_ctx._core")]
@@ -48,6 +52,8 @@ pub struct Save {
     etag: Option<Py<PyTuple>>,
     #[pyo3(get, set)]
     pub size: usize,
+    /// A large frame that was made before its turn has come, for the change that is made then.
+    pub sealed: Option<Py<PyBytes>>,
     expires_at: Option<i64>,
     #[pyo3(get, set)]
     pub done: bool,
@@ -87,6 +93,7 @@ impl Save {
             token: random::draw()?,
             etag: None,
             size: 0,
+            sealed: None,
             expires_at: None,
             done: false,
             lost: false,
@@ -98,23 +105,19 @@ impl Save {
 
     pub fn change<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let py = slf.py();
+        let sealed = slf.borrow_mut().sealed.take();
         let save = slf.borrow();
         let position = save.position.bind(py);
         let now = save.store.bind(py).getattr(intern!(py, "_clock"))?.call0()?;
         let expected = position.getattr(intern!(py, "etag"))?;
-        let (version, parent) = after(&expected)?;
         let epoch = position.getattr(intern!(py, "epoch"))?;
-        let change_id = save.change_id.as_ref().map(|id| id.bind(py));
-        let frame = Frame {
-            version,
-            parent,
-            token: save.token,
-            change_id: change_id.map_or(Ok(""), |id| id.to_str())?,
-            time: now.extract()?,
-            patch: &[],
+        let frame = save.frame(py, &expected, now.extract()?)?;
+        let body = match &sealed {
+            Some(body) => body.bind(py).clone(),
+            None => save.delta.get().sealed(py, &frame, save.session_id.bind(py).to_str()?, epoch.extract()?)?,
         };
-        let body = save.delta.get().sealed(py, &frame, save.session_id.bind(py).to_str()?, epoch.extract()?)?;
         let size = body.as_bytes().len();
+        let kept = (size > LARGE && sealed.is_none()).then(|| body.clone().unbind());
         let head = if expected.is_none() {
             slf.call_method1(intern!(py, "first_head"), (&now,))?
         } else {
@@ -127,7 +130,7 @@ impl Save {
         };
         let expires_at = Self::expiry(slf, position, frame.time)?;
         let token = PyBytes::new(py, &frame.token).into_any();
-        let etag = named::etag(py, [version.into_pyobject(py)?.into_any(), token])?;
+        let etag = named::etag(py, [frame.version.into_pyobject(py)?.into_any(), token])?;
         let change = named::change(
             py,
             [
@@ -136,7 +139,7 @@ impl Save {
                 expected,
                 etag.clone().into_any(),
                 body.into_any(),
-                change_id.cloned().into_pyobject(py)?.into_any(),
+                save.change_id.as_ref().map(|id| id.bind(py).clone()).into_pyobject(py)?.into_any(),
                 save.snapshot.get().count(MESSAGES).into_pyobject(py)?.into_any(),
                 head,
                 expires_at.into_pyobject(py)?.into_any(),
@@ -146,8 +149,16 @@ impl Save {
         )?;
         drop(save);
         let mut save = slf.borrow_mut();
-        (save.size, save.etag, save.expires_at) = (size, Some(etag.unbind()), expires_at);
+        (save.size, save.etag, save.expires_at, save.sealed) = (size, Some(etag.unbind()), expires_at, kept);
         Ok(change)
+    }
+
+    pub fn sealing(&self, py: Python<'_>) -> PyResult<Sealing> {
+        let position = self.position.bind(py);
+        let now = self.store.bind(py).getattr(intern!(py, "_clock"))?.call0()?.extract()?;
+        let frame = self.frame(py, &position.getattr(intern!(py, "etag"))?, now)?;
+        let epoch = position.getattr(intern!(py, "epoch"))?.extract()?;
+        Ok(Sealing::new(self.delta.clone_ref(py), &frame, self.session_id.bind(py).to_str()?, epoch))
     }
 
     fn committed(slf: &Bound<'_, Self>, time: &Bound<'_, PyInt>) -> PyResult<()> {
@@ -188,6 +199,18 @@ impl Save {
 }
 
 impl Save {
+    /// Whether making its frame would keep the event loop for long.
+    pub fn is_large(&self) -> bool {
+        self.delta.get().delta.growth() > LARGE
+    }
+
+    /// The frame that it becomes on this state, without its patch.
+    fn frame<'a>(&'a self, py: Python<'a>, expected: &Bound<'_, PyAny>, time: i64) -> PyResult<Frame<'a>> {
+        let (version, parent) = after(expected)?;
+        let change_id = self.change_id.as_ref().map_or(Ok(""), |id| id.bind(py).to_str())?;
+        Ok(Frame { version, parent, token: self.token, change_id, time, patch: &[] })
+    }
+
     /// The context now stands at this version; who waits is yet to be told.
     pub fn note(slf: &Bound<'_, Self>, time: &Bound<'_, PyInt>) -> PyResult<()> {
         let py = slf.py();

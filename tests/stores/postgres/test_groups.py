@@ -13,6 +13,7 @@ from tests.stores.postgres.schemas import execute
 from swisper_ctx import ConflictError, Message, StoreUnavailableError, SwisperContext
 from swisper_ctx.log import Change, CommitResult, Etag
 from swisper_ctx.stores.postgres import PostgresSessionStore
+from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, creation
 
 pytestmark = pytest.mark.servers
@@ -91,6 +92,22 @@ async def test_what_was_created_is_told_though_another_place_cannot_be_taken(
         results = await store.commit(changes)
     assert told(results) == {"committed": 1, "StoreUnavailableError": 1}
     await assert_committed(url, changes, results)
+
+
+async def test_who_takes_the_place_of_what_has_expired_waits_for_whoever_holds_it(
+    store: PostgresSessionStore, url: str, clock: ManualClock
+) -> None:
+    await store.commit([creation("s", expires_at=clock() + 1)])
+    clock.advance(2)
+    context, refused = SwisperContext(session_id="s", user_id="other"), asyncio.Event()
+    store.on_event = lambda name, details: refused.set() if name == "session_refused" else None
+    async with transaction(url, LOCK, "s"):
+        saving = asyncio.ensure_future(store.save_session(context))
+        await asyncio.wait_for(refused.wait(), 10)
+    await saving
+    assert context.version == 1
+    assert [line.user_id for line in (await store.sessions()).sessions] == ["other"]
+    await assert_whole(url)
 
 
 async def test_two_groups_and_a_transaction_in_the_opposite_order(store: PostgresSessionStore, url: str) -> None:

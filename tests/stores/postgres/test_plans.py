@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import md5
 from importlib import import_module
 from itertools import product
@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.conftest import FULL
-from tests.stores.postgres.schemas import Schemas
+from tests.stores.postgres.schemas import Schemas, execute, in_a_thread
 
 from swisper_ctx.stores import postgres
 from swisper_ctx.stores.postgres import checkpoint, read, statements
@@ -25,6 +25,8 @@ SESSIONS = 100_000 if FULL else 20_000
 LOG = {"session_etags", "context_heads", "context_blocks", "context_frames"}
 # Not of turns: what is asked once, of other tables, or in a migration.
 ELSEWHERE = {"adoption", "migrate", "schema"}
+# Those of groups that may wait for a lock, as none may behind a pooler.
+WAITING = {statements.APPEND, statements.APPEND_ONE, statements.APPEND_ONCE}
 # Parts of other statements.
 PARTS = {read.HEAD_ROW, read.LAST_BLOCK_ROWS, checkpoint.MOVED, statements.ADD_FRAMES}
 FILL = (
@@ -118,13 +120,17 @@ def walks(plan: dict[str, Any]) -> list[str]:
     ]
 
 
-async def faults(connection: Any, statement: str) -> list[str]:
-    """What a statement walks, with the values of these parameters and without knowing them."""
+KNOWN, UNKNOWN = "force_custom_plan", "force_generic_plan"
+"""Plans with the values of the parameters, and without."""
+
+
+async def faults(connection: Any, statement: str, modes: Sequence[str]) -> list[str]:
+    """What a statement walks in these modes of planning."""
     await connection.execute(f"PREPARE this AS {statement}")
     types = await connection.fetchval("SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'this'")
     values = ", ".join(VALUES[type_] for type_ in types)
     found = list[str]()
-    for mode in ("force_generic_plan", "force_custom_plan"):
+    for mode in modes:
         await connection.execute(f"SET plan_cache_mode = {mode}")
         (row,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE this{f'({values})' if values else ''}")
         found += walks(json.loads(row[0])[0]["Plan"])
@@ -132,16 +138,30 @@ async def faults(connection: Any, statement: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("analysed", [False, True], ids=["never analysed", "analysed"])
-async def test_no_statement_walks_a_table(big: str, analysed: bool) -> None:
-    async with asyncpg.create_pool(big, min_size=0, max_size=1, server_settings=PLANS) as pool:
-        for table in LOG if analysed else ():
-            await pool.execute(f"ANALYZE {table}")
-        async with pool.acquire() as connection:
-            found = {
-                name: wrong
-                for name, statement in all_statements().items()
-                if (wrong := await faults(connection, statement))
-            }
+async def walked(connection: Any, statements: dict[str, str], modes: Sequence[str]) -> dict[str, list[str]]:
+    """Those statements that walk a table, and what."""
+    found = {name: await faults(connection, statement, modes) for name, statement in statements.items()}
+    return {name: wrong for name, wrong in found.items() if wrong}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["never analysed", "analysed"])
+def known(request: pytest.FixtureRequest, big: str) -> str:
+    """The same schema for all tests; then for all of them again, with statistics."""
+    for table in LOG if request.param else ():
+        in_a_thread(execute(big, f"ANALYZE {table}"))
+    return big
+
+
+async def test_no_statement_walks_a_table(known: str) -> None:
+    connection = await asyncpg.connect(known, server_settings=PLANS)
+    assert await walked(connection, all_statements(), [KNOWN, UNKNOWN]) == {}
+    await connection.close()
     assert len(all_statements()) > 40
-    assert found == {}
+
+
+async def test_none_does_behind_a_pooler_where_nothing_can_be_set(known: str) -> None:
+    """Each is planned anew, as it is not kept there."""
+    pooled = {name: statement for name, statement in all_statements().items() if statement not in WAITING}
+    connection = await asyncpg.connect(known)
+    assert await walked(connection, pooled, [KNOWN]) == {}
+    await connection.close()

@@ -12,13 +12,19 @@ import pytest
 from tests.stores.changes import append, committed, creation, grow, moved, new_block
 from tests.stores.postgres.schemas import Schemas, execute
 
+from swisper_ctx import SwisperContext
 from swisper_ctx.errors import CorruptSessionError, StoreError, StoreUnavailableError
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.clock import system_clock
 from swisper_ctx.stores.postgres import PostgresSessionStore
+from swisper_ctx.stores.postgres import store as store_module
 from swisper_ctx.testing import ManualClock, StoreContract
+from swisper_ctx.testing.clock import MINUTE
 
 pytestmark = pytest.mark.servers
 TABLES = ("context_heads", "context_blocks", "context_frames")
+NAMES = ["", "Zürich", "a'b\"c;--", "𝄞" * 200]
+"""Ids, without the one that has a NUL."""
 
 
 class TestPostgresSessionStore(StoreContract):
@@ -41,7 +47,7 @@ class TestPostgresSessionStore(StoreContract):
         for table in TABLES:
             await execute(self.url, f"DELETE FROM {table} WHERE body = $1", old)
 
-    @pytest.mark.parametrize("name", ["", "Zürich", "a'b\"c;--", "𝄞" * 200])
+    @pytest.mark.parametrize("name", NAMES)
     async def test_any_text_is_an_id(self, store: SessionStore, name: str) -> None:
         await super().test_any_text_is_an_id(store, name)
 
@@ -82,6 +88,20 @@ async def test_time_is_that_of_the_database(url: str) -> None:
     assert stored is not None
     assert 0 <= now[0] - stored.updated_at < 60_000_000
     assert abs(store._clock() - time.time_ns() // 1000) < 60_000_000
+    await store.aclose()
+
+
+async def test_a_clock_that_is_set_is_seen_by_the_next_commit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of this machine, by a day: a session expires by the database's all the same."""
+    store, context = PostgresSessionStore(url), SwisperContext(session_id="s", user_id="u")
+    await store.save_session(context)
+    monkeypatch.setattr(store_module, "system_clock", lambda: system_clock() + 24 * 60 * MINUTE)
+    for text in ("tells what time it is there", "expires by that"):
+        context.product_query = text
+        await store.save_session(context, ttl=9 * MINUTE)
+    (now,) = await execute(url, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    assert context._position.expires_at is not None
+    assert abs(context._position.expires_at - now[0] - 9 * MINUTE) < MINUTE
     await store.aclose()
 
 

@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 import redis
 from tests.stores import test_memory
+from tests.stores.postgres import test_store as test_postgres
+from tests.stores.postgres.schemas import Schemas
 from tests.stores.sqlite import test_store as test_sqlite
 
 from swisper_ctx.stores.base import SessionStore
@@ -51,6 +53,18 @@ class TestOverMemory(RedisContract):
 
 class TestOverSQLite(RedisContract):
     plain = test_sqlite.TestSQLiteSessionStore()
+
+
+class TestOverPostgres(RedisContract):
+    plain = test_postgres.TestPostgresSessionStore()
+
+    @pytest.fixture(autouse=True)
+    def _on_a_server(self, schemas: Schemas) -> None:
+        self.plain.schemas = schemas
+
+    @pytest.mark.parametrize("name", test_postgres.NAMES)
+    async def test_any_text_is_an_id(self, store: SessionStore, name: str) -> None:
+        await super().test_any_text_is_an_id(store, name)
 
 
 class TestFlushedAtRandom(RedisContract):

@@ -17,11 +17,26 @@ LOCK_EXPIRED = f"""
     WHERE session_id = ANY($1::text[]) AND expires_at <= coalesce($2::bigint, {MICROS})
     ORDER BY session_id FOR UPDATE SKIP LOCKED
 """
+# The rows of a table are asked for session by session, with the OFFSET: of many sessions a table that was never
+# analysed seems to have nothing else, and would be walked.
 LOCK_HEADS = """
-    SELECT session_id, base FROM context_heads WHERE session_id = ANY($1::text[]) ORDER BY session_id, base FOR UPDATE
+    SELECT head.session_id, head.base FROM unnest($1::text[]) AS wanted(session_id) CROSS JOIN LATERAL (
+        SELECT session_id, base FROM context_heads AS head
+        WHERE head.session_id = wanted.session_id ORDER BY base FOR UPDATE OFFSET 0
+    ) AS head
 """
-TABLES = ("context_blocks", "context_frames", "context_heads", "pipeline_executions", "sessions", "session_etags")
-DELETE = [f"DELETE FROM {table} WHERE session_id = ANY($1::text[])" for table in TABLES]
+CHILDREN = ("context_blocks", "context_frames", "context_heads", "pipeline_executions", "sessions")
+DELETE = [
+    *(
+        f"""DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+            SELECT child.ctid FROM unnest($1::text[]) AS gone(session_id) CROSS JOIN LATERAL (
+                SELECT ctid FROM {table} AS child WHERE child.session_id = gone.session_id OFFSET 0
+            ) AS child
+        ))"""
+        for table in CHILDREN
+    ),
+    "DELETE FROM session_etags WHERE session_id = ANY($1::text[])",
+]
 
 
 async def delete_sessions(

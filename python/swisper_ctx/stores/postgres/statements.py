@@ -100,9 +100,11 @@ CREATE = (
 )
 
 WHAT_IS_THERE = """
-    SELECT frame.token, change.token, frame.time FROM context_frames AS frame
-    JOIN unnest($1::text[], $2::bigint[], $3::bytea[]) AS change(session_id, version, token)
-    USING (session_id, version)
+    SELECT frame.token, change.token, frame.time
+    FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS change(session_id, version, token) CROSS JOIN LATERAL (
+        SELECT token, time FROM context_frames AS frame
+        WHERE frame.session_id = change.session_id AND frame.version = change.version OFFSET 0
+    ) AS frame
 """
 
 
