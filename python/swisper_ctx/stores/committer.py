@@ -79,8 +79,13 @@ class Committer(Groups):
 
     def seal(self, write: Save) -> None:
         """Have the frame of a large write made in a thread: others go on meanwhile."""
-        frame = asyncio.get_running_loop().run_in_executor(None, write.sealing())
-        frame.add_done_callback(partial(self._sealed, write))
+        sealing = write.sealing()
+        try:
+            frame = asyncio.get_running_loop().run_in_executor(None, sealing)
+        except RuntimeError:  # the threads have been shut down: others wait
+            self.sealed(write, sealing(), None)
+        else:
+            frame.add_done_callback(partial(self._sealed, write))
 
     def _sealed(self, write: Save, frame: asyncio.Future[bytes]) -> None:
         error = frame.exception()
