@@ -6,6 +6,9 @@
     "<...>:idle"    so long after the last save that wrote something
     "indefinite"    for ever
 
+What counts from the last save ends up to a 24th of its length earlier: a save that would move it by less leaves it, so
+that not each turn writes it and its index. It never ends later.
+
 15 minutes is the idle timeout that OWASP's Session Management Cheat Sheet names for applications of low risk.
 """
 
