@@ -74,11 +74,17 @@ unsafe fn put_word(to: *mut u8, digits: u64) {
 /// (after P. Khuong, "How to print integers really fast", 2017).
 #[inline]
 pub(crate) fn spread(value: u64) -> u64 {
-    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let fours = halved(value);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
     tens | ((twos - 10 * tens) << 8)
+}
+
+/// Eight digits as two numbers of four, the first in the lower half.
+#[inline]
+pub fn halved(value: u64) -> u64 {
+    (value / 10_000) | ((value % 10_000) << 32)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::layout::put_sixteen;
 use crate::layout::{LAYOUTS, SMALLEST};
 use crate::sink::Sink;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_float::put_sixteen;
+use crate::x86_digits::put_sixteen;
 
 /// The longest text of a float.
 const LONGEST: usize = 24;

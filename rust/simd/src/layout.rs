@@ -44,7 +44,7 @@ pub static LAYOUTS: [Layout; SMALLEST + 16] = {
 /// `to` has room for 17 bytes.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 pub unsafe fn put_sixteen(to: *mut u8, value: u64, layout: &Layout) -> usize {
-    let digits = u128::from(spread(value / EIGHT)) | u128::from(spread(value % EIGHT)) << 64;
+    let digits = u128::from(spread(value % EIGHT)) << 64 | u128::from(spread(value / EIGHT));
     let text = digits | u128::from(ZEROS) << 64 | u128::from(ZEROS);
     let parted = text & layout.whole | (text & !layout.whole) << 8;
     // SAFETY: the caller's promise.
@@ -70,7 +70,7 @@ mod tests {
                 let (mut written, mut expected) = ([0; 17], [0; 17]);
                 // SAFETY: there is room for 17 bytes.
                 let counts = unsafe {
-                    let count = crate::x86_float::put_sixteen(written.as_mut_ptr(), value, layout);
+                    let count = crate::x86_digits::put_sixteen(written.as_mut_ptr(), value, layout);
                     (count, put_sixteen(expected.as_mut_ptr(), value, layout))
                 };
                 assert_eq!((counts.0, written), (counts.1, expected), "{value}");

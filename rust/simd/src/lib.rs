@@ -17,7 +17,7 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-mod x86_float;
+mod x86_digits;
 #[cfg(target_arch = "x86_64")]
 mod x86_number;
 #[cfg(target_arch = "x86_64")]

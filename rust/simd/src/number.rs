@@ -48,7 +48,7 @@ pub fn short_number(src: &[u8], start: usize) -> Option<Short> {
     let text = window.last_chunk::<BEHIND>()?;
     let others = !u64::from(digit_mask(text));
     let whole = others.trailing_zeros() as usize;
-    if whole == 0 || whole > 1 && text.first() == Some(&b'0') {
+    if whole == 0 || (whole > 1) & (text.first() == Some(&b'0')) {
         return None;
     }
     let mut follows = *text.get(whole)?;

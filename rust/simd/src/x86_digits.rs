@@ -1,13 +1,12 @@
-//! The digits of a float with the vectors that every x86-64 processor has.
+//! Sixteen digits at once with the vectors that every x86-64 processor has.
 
 use std::arch::x86_64::{
-    __m128i, _mm_add_epi64, _mm_and_si128, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
-    _mm_mul_epu32, _mm_mulhi_epu16, _mm_mullo_epi16, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16,
-    _mm_set1_epi32, _mm_set1_epi64x, _mm_setzero_si128, _mm_shuffle_epi32, _mm_slli_epi16, _mm_slli_epi32,
-    _mm_slli_si128, _mm_srli_epi16, _mm_srli_epi64, _mm_storeu_si128, _mm_sub_epi16,
+    __m128i, _mm_and_si128, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_mulhi_epu16,
+    _mm_mullo_epi16, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_setzero_si128,
+    _mm_slli_epi16, _mm_slli_epi32, _mm_slli_si128, _mm_srli_epi16, _mm_storeu_si128, _mm_sub_epi16,
 };
 
-use crate::digits::EIGHT;
+use crate::digits::{EIGHT, halved};
 use crate::layout::Layout;
 
 /// Writes sixteen digits with room for a point among them, and gives how many there are without the zeros at the end.
@@ -35,12 +34,7 @@ pub unsafe fn put_sixteen(to: *mut u8, value: u64, layout: &Layout) -> usize {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn sixteen(value: u64) -> __m128i {
-    let eights = _mm_set_epi64x((value % EIGHT).cast_signed(), (value / EIGHT).cast_signed());
-    // 2^40 / 10^4 and a little more.
-    let upper = _mm_srli_epi64(_mm_mul_epu32(eights, _mm_set1_epi64x(109_951_163)), 40);
-    let fours = _mm_add_epi64(eights, _mm_mul_epu32(upper, _mm_set1_epi64x((1 << 32) - 10_000)));
-    // Each four is followed by the other four of its eight, which is to come first.
-    let fours = _mm_shuffle_epi32(fours, 0b10_11_00_01);
+    let fours = _mm_set_epi64x(halved(value % EIGHT).cast_signed(), halved(value / EIGHT).cast_signed());
     let upper = _mm_srli_epi16(_mm_mulhi_epu16(fours, _mm_set1_epi32(5_243)), 3);
     let lower = _mm_sub_epi16(fours, _mm_mullo_epi16(upper, _mm_set1_epi16(100)));
     let twos = _mm_or_si128(_mm_slli_epi32(lower, 16), upper);
