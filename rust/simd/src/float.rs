@@ -97,14 +97,13 @@ struct Digits {
 fn shortest(significand: u64, unit: u64) -> Digits {
     let product = u128::from(significand) * u128::from(unit);
     let (whole, rest) = ((product >> 64) as u64, product as u64);
-    // What lies in the middle between two neighbours is read as the one whose significand is even.
-    let near = unit / 2 - (significand & 1);
-    let (above, is_up) = rest.overflowing_add(near);
+    // The middle between two neighbours is never whole: an odd number of halves of a unit is no multiple of 2^64.
+    let (above, is_up) = rest.overflowing_add(unit / 2);
     let whole = whole + u64::from(is_up);
     // Nothing is lost: units are multiples of 16. Of a quarter and three quarters, which lie in the middle between two
     // tenths, the even tenth is taken.
     let tenths = (rest / 16) * 10 + (1 << 59) - u64::from(rest >> 63 == 0);
-    let digit = select_unpredictable(above <= 2 * near, 0, tenths >> 60);
+    let digit = select_unpredictable(above <= unit, 0, tenths >> 60);
     if whole >= 1_000_000_000_000_000 {
         Digits { sixteen: whole, last: digit as u8, is_shorter: false }
     } else {

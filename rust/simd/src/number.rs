@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn zeros_behind_the_point() {
+        for places in 1..BEHIND - 2 {
+            let text = format!("0.{:0>places$}", 7);
+            let expected = Short { digits: 7, places: places.try_into().unwrap(), length: text.len() };
+            assert_eq!(short(&text), (places <= PLACES).then_some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_short_number() {
         for text in
             ["", "-1", ".5", "5.", "01", "00", "0.", "1e5", "1E5", "1.5e5", "1.5E5", "1..5", "x", "12345678901234567"]
