@@ -97,7 +97,8 @@ struct Digits {
 fn shortest(significand: u64, unit: u64) -> Digits {
     let product = u128::from(significand) * u128::from(unit);
     let (whole, rest) = ((product >> 64) as u64, product as u64);
-    // The middle between two neighbours is never whole: an odd number of halves of a unit is no multiple of 2^64.
+    // The middle between two neighbours is never whole: an odd number of halves of a unit is no multiple of 2^64. Powers
+    // of two, whose lower neighbour is nearer, have no rest.
     let (above, is_up) = rest.overflowing_add(unit / 2);
     let whole = whole + u64::from(is_up);
     // Nothing is lost: units are multiples of 16. Of a quarter and three quarters, which lie in the middle between two
