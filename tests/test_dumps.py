@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import math
+import struct
 import uuid
 from collections import OrderedDict, defaultdict
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from random import Random
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -99,6 +102,27 @@ def test_floats_read_back_as_they_were(number: float) -> None:
     assert identical(json.loads(dumps(number)), number)
     assert identical(loads(dumps(number)), number)
     assert len(dumps(number)) <= len(repr(number)) + 3
+
+
+def test_floats_have_the_digits_of_repr(effort: int) -> None:
+    random = Random(1)
+    some = [random.uniform(-1000, 1000) * 10.0 ** random.randrange(-9, 16) for _ in range(4_000 * effort)]
+    bits = [random.randrange(0x7FF << 52) for _ in range(4_000 * effort)]
+    powers = [2.0**power for power in range(-1074, 1024)]
+    numbers = [
+        *some,
+        *struct.unpack(f"<{len(bits)}d", struct.pack(f"<{len(bits)}Q", *bits)),
+        *powers,
+        *(math.nextafter(power, to) for power in powers for to in (0, 2e308)),
+        *(round(number, random.randrange(8)) for number in some),
+        *(number // 1 + random.randrange(64) / 64 for number in some),
+    ]
+    for number, text in zip(numbers, dumps(numbers)[1:-1].decode().split(","), strict=True):
+        expected = repr(number)
+        if "e" in expected or "e" in text:
+            assert Decimal(text) == Decimal(expected)
+        else:
+            assert text == expected
 
 
 # -- the other types

@@ -6,6 +6,7 @@ import array
 import json
 import sys
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -87,6 +88,11 @@ def test_every_beginning(value: Any) -> None:
         judge(text[:end])
 
 
+def amid(text: str) -> str:
+    """Among other text, so that much may be loaded at once before it and behind it."""
+    return f'["{"x" * 40}",{text},"{"x" * 40}"]'
+
+
 @given(st.from_regex(r"\A-?[0-9]{1,25}(\.[0-9]{0,25})?([eE][-+]?[0-9]{0,4})?\Z"))
 @example("9007199254740993.0")
 @example("9007199254740992e1")
@@ -109,6 +115,7 @@ def test_every_beginning(value: Any) -> None:
 def test_numbers(text: str) -> None:
     for around in ("{}", "[{}]", '{{"a":{}}}', "{} "):
         judge(around.format(text).encode())
+        judge(amid(around.format(text)).encode())
 
 
 @given(st.integers(0, 2**64), st.integers(-25, 25), st.booleans())
@@ -122,8 +129,9 @@ def test_floats_of_many_digits(digits: int, exponent: int, point: bool) -> None:
     if point and -19 <= exponent < 0:
         whole = str(digits).rjust(1 - exponent, "0")
         text = f"{whole[:exponent]}.{whole[exponent:]}"
-    assert identical(loads(text), float(text))
-    assert identical(loads(f"-{text}"), -float(text))
+    for signed in (text, f"-{text}"):
+        assert identical(loads(signed), float(signed))
+        assert identical(loads(amid(signed))[1], float(signed))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -131,6 +139,30 @@ def test_floats_come_back(number: float) -> None:
     for text in (repr(number), f"{number:.17g}", f"{number:.19e}", f"{number:.3f}"):
         if "." in text or "e" in text:
             assert identical(loads(text), float(text))
+            assert identical(loads(amid(text))[1], float(text))
+
+
+def test_numbers_of_all_lengths(effort: int) -> None:
+    random = Random(1)
+    texts = []
+    for _ in range(20_000 * effort):
+        whole = random.randrange(10 ** random.randrange(1, 22))
+        places = random.randrange(30)
+        fraction = f".{random.randrange(10**places):0{places}}" if places and random.randrange(3) else ""
+        texts.append(random.choice(["", "-"]) + str(whole) + fraction)
+    for around in ("[{}]", '[{{"a":{}}}]'):
+        text = "[" + ",".join(around.format(each) for each in texts) + "]"
+        assert identical(loads(text), json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "number", ["7", "-7", "123456789012345", "0.5", "-1234.5678901234567", "1e5", "1.5e-7", "-0.0"]
+)
+def test_numbers_near_the_ends_of_a_text(number: str) -> None:
+    for before in range(40):
+        for behind in range(40):
+            assert identical(loads(" " * before + f"[{number}]" + " " * behind), json.loads(f"[{number}]"))
+            assert identical(loads(" " * before + number + " " * behind), json.loads(number))
 
 
 @given(st.integers(1, 20_000), st.sampled_from(["", "-"]))

@@ -19,6 +19,8 @@ pub mod hex;
 pub mod json;
 pub mod list;
 pub mod lru;
+mod nearest;
+pub mod number;
 pub mod open;
 pub mod operations;
 pub mod patch;

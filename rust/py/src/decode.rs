@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swisper_core::json::MAX_DEPTH;
+use swisper_core::number::read;
 
 use crate::attached::Attached;
 use crate::error::decode_error;
@@ -211,13 +212,13 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
 
     #[inline]
     fn number(&mut self) -> Made {
-        let rest = self.src.get(self.at..).unwrap_or_default();
-        match number::read(self.py, rest) {
-            Ok((number, length)) => {
-                self.at += length;
-                self.object(number)
+        match read(self.src, self.at) {
+            Ok((value, end)) => {
+                let text = self.src.get(self.at..end).unwrap_or_default();
+                self.at = end;
+                self.new_object(number::object(self.py, value, text))
             }
-            Err((kind, at)) => self.fail_at(kind, self.at + at),
+            Err((kind, at)) => self.fail_at(kind, at),
         }
     }
 
@@ -259,7 +260,7 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
             self.at += 1;
         } else {
             loop {
-                let value = self.value(depth)?;
+                let value = self.element(depth)?;
                 self.waiting.push(value);
                 if !self.more(b']')? {
                     break;
@@ -267,6 +268,12 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
             }
         }
         self.list(base)
+    }
+
+    /// As `value` reads it; a number without its call.
+    #[inline]
+    fn element(&mut self, depth: usize) -> Made {
+        if let Some(b'-' | b'0'..=b'9') = self.peek() { self.number() } else { self.value(depth) }
     }
 
     /// A list of what has waited since then.

@@ -2,8 +2,8 @@
 
 use crate::sink::Sink;
 
-const EIGHT: u64 = 100_000_000;
-const ZEROS: u64 = 0x3030_3030_3030_3030;
+pub(crate) const EIGHT: u64 = 100_000_000;
+pub(crate) const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// Appends an integer, and `after` behind it.
 #[inline]
@@ -73,12 +73,18 @@ unsafe fn put_word(to: *mut u8, digits: u64) {
 /// The eight digits of a number below 10^8, one in each byte, the first in the lowest: halved three times within the word
 /// (after P. Khuong, "How to print integers really fast", 2017).
 #[inline]
-fn spread(value: u64) -> u64 {
-    let fours = (value / 10_000) | ((value % 10_000) << 32);
+pub(crate) fn spread(value: u64) -> u64 {
+    let fours = halved(value);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | ((fours - 100 * hundreds) << 16);
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
     tens | ((twos - 10 * tens) << 8)
+}
+
+/// Eight digits as two numbers of four, the first in the lower half.
+#[inline]
+pub fn halved(value: u64) -> u64 {
+    (value / 10_000) | ((value % 10_000) << 32)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ mod digits;
 mod escape;
 mod float;
 mod latin1;
+mod layout;
 mod level;
+mod number;
 mod scan;
 mod sink;
 mod string;
@@ -15,12 +17,17 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
+mod x86_digits;
+#[cfg(target_arch = "x86_64")]
+mod x86_number;
+#[cfg(target_arch = "x86_64")]
 mod x86_wide;
 
 pub use digits::push_integer;
 pub use float::push_float;
 pub use latin1::latin1_of_utf8;
 pub use level::{Level, level, limit};
+pub use number::{Short, short_number};
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;
 pub use string::{Chosen, Kernels, push_string, push_string_with};
