@@ -4,13 +4,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
-#[cfg(target_arch = "x86_64")]
-use swisper_simd::{Avx512, Level, level};
-use swisper_simd::{Chosen, Kernels, Sink, push_string};
+use swisper_simd::{Pen, Sink, push_string};
 
 use crate::encode::Outcome;
 use crate::instance::Places;
-use crate::walk::{Policy, Walk};
+use crate::processor::{self, Processor};
+use crate::scalar;
+use crate::walk::{Policy, Walk, close, colon, line, open};
 
 /// A name with its quotes and colon is copied as a whole if it is not longer.
 const PADDED: usize = 32;
@@ -67,57 +67,59 @@ impl Dataclass {
         object: &Bound<'_, PyAny>,
         depth: usize,
     ) -> Outcome {
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 {
-            // SAFETY: the level tells the kind of processor.
-            return unsafe { self.write_avx512(walk, object, depth) };
-        }
-        // SAFETY: this kind is every processor's.
-        unsafe { self.write_with::<Chosen, S, P>(walk, object, depth) }
+        processor::object(walk, self, object, depth)
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-    unsafe fn write_avx512<S: Sink, P: Policy>(
-        &self,
-        walk: &mut Walk<'_, S, P>,
-        object: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Outcome {
-        // SAFETY: the processor is of that kind.
-        unsafe { self.write_with::<Avx512, S, P>(walk, object, depth) }
-    }
-
-    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
     #[inline(always)]
-    unsafe fn write_with<K: Kernels, S: Sink, P: Policy>(
+    pub unsafe fn write_with<K: Processor, S: Sink, P: Policy>(
         &self,
         walk: &mut Walk<'_, S, P>,
         object: &Bound<'_, PyAny>,
         depth: usize,
     ) -> Outcome {
-        walk.open(b'{', depth)?;
+        let py = object.py();
+        let mut pen = open(&mut *walk.out, b'{', depth)?;
         let mut values = self.values(object);
         for place in 0..self.fields.len() {
             let at = if walk.policy.sorts_keys() { self.sorted.get(place).copied().unwrap_or(0) } else { place };
             let Some(field) = self.fields.get(at) else { continue };
-            walk.line(depth);
-            field.write_name(walk.out);
-            walk.colon();
+            line(&mut pen, walk.policy.indent(), depth);
+            pen.next();
+            // SAFETY: nothing else was written.
+            unsafe { field.write_name(&mut pen) };
+            colon(&mut pen, walk.policy.indent());
             // SAFETY: the values were looked for after all Python code that ran.
             let value = match unsafe { self.stored(object, values, field, at) } {
-                // SAFETY: the caller's promise.
-                Some(value) => match unsafe { walk.scalar_with::<K>(&value) } {
+                // SAFETY: the caller's promise; the name was written before.
+                Some(value) => match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
                     Ok(true) => continue,
                     Ok(false) => value.to_owned(),
-                    Err(refusal) => return Err(refusal.at(field.shown(object.py()))),
+                    Err(refusal) => return Err(refusal.at(field.shown(py))),
                 },
-                None => object.getattr(field.name.bind(object.py()))?,
+                None => {
+                    let value = field.get(object)?;
+                    // SAFETY: as above.
+                    match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
+                        Ok(true) => {
+                            values = self.values(object);
+                            continue;
+                        }
+                        Ok(false) => value,
+                        Err(refusal) => return Err(refusal.at(field.shown(py))),
+                    }
+                }
             };
-            walk.value(&value, depth).map_err(|refusal| refusal.at(field.shown(object.py())))?;
+            pen.done();
+            // SAFETY: the caller's promise.
+            let done = unsafe { walk.container_with::<K>(&value, depth) };
+            done.map_err(|refusal| refusal.at(field.shown(py)))?;
             values = self.values(object);
+            pen = Pen::new(&mut *walk.out);
         }
-        walk.close(b'}', depth, self.fields.is_empty());
+        close(pen, b'}', walk.policy.indent(), depth, self.fields.is_empty());
         Ok(())
     }
 
@@ -171,9 +173,25 @@ impl Field {
         self.name.bind(py).to_string_lossy().into_owned()
     }
 
-    #[inline]
-    fn write_name(&self, out: &mut impl Sink) {
-        if self.length > 0 { out.append_padded(&self.text, self.length) } else { out.append(&self.long) }
+    /// # Safety
+    /// As for `Pen::padded`.
+    #[allow(clippy::inline_always)] // For the sake of the pen.
+    #[inline(always)]
+    unsafe fn write_name<S: Sink>(&self, pen: &mut Pen<'_, S>) {
+        if self.length > 0 {
+            // SAFETY: the caller's promise.
+            unsafe { pen.padded(&self.text, self.length) }
+        } else {
+            pen.apart(|out| out.append(&self.long));
+        }
+    }
+
+    fn get<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: a new reference, or null with an exception.
+        unsafe {
+            let value = ffi::PyObject_GetAttr(object.as_ptr(), self.name.as_ptr());
+            Bound::from_owned_ptr_or_err(object.py(), value)
+        }
     }
 }
 

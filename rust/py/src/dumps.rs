@@ -100,8 +100,8 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
             Plan::Enum => return instead(walk, depth, || value.getattr("value")),
             Plan::ToDict => return instead(walk, depth, || value.call_method0("to_dict")),
             Plan::Unknown => return unknown(walk, value, depth),
-            Plan::Str => return scalar::string(walk.out, value, Some(b',')),
-            Plan::Int => return scalar::integer(walk.out, value),
+            Plan::Str => return scalar::string(walk.out, value, b','),
+            Plan::Int => return walk.integer(value),
             Plan::Float => return scalar::float(walk.out, value),
             Plan::DateTime => rfc3339::datetime(walk.out, value.cast::<PyDateTime>().map_err(PyErr::from)?)?,
             Plan::Date => rfc3339::date(walk.out, value.cast::<PyDate>().map_err(PyErr::from)?),
@@ -116,7 +116,7 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
     }
 
     fn other_key<S: Sink>(walk: &mut Walk<'_, S, Self>, key: &Bound<'_, PyAny>) -> Outcome {
-        if key.is_instance_of::<PyString>() { scalar::string(walk.out, key, Some(b':')) } else { Err(no_key()) }
+        if key.is_instance_of::<PyString>() { scalar::string(walk.out, key, b':') } else { Err(no_key()) }
     }
 }
 
@@ -171,7 +171,7 @@ fn context<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, value: &Bound<'_, PyAn
     walk.open(b'{', depth)?;
     for (name, value) in &members {
         walk.line(depth);
-        scalar::string(walk.out, name, Some(b':'))?;
+        scalar::string(walk.out, name, b':')?;
         walk.colon();
         if value.is_exact_instance_of::<Stored>() {
             stored(walk, value, depth)?;

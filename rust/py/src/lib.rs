@@ -26,6 +26,7 @@ mod patch;
 mod patched;
 mod places;
 mod plan;
+mod processor;
 mod pydantic;
 mod random;
 mod readonly;

@@ -6,16 +6,24 @@ const EIGHT: u64 = 100_000_000;
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// Appends an integer, and `after` behind it.
-#[inline]
+#[allow(clippy::inline_always)] // For the sake of `Pen`.
+#[inline(always)]
 pub fn push_integer(out: &mut impl Sink, value: i64, after: u8) {
     let to = out.room(32);
+    // SAFETY: the room is there, and no more is counted than was written.
+    unsafe { out.wrote_up_to(write(to, value, after)) };
+}
+
+/// # Safety
+/// `to` has room for 32 bytes.
+#[inline]
+unsafe fn write(to: *mut u8, value: i64, after: u8) -> *mut u8 {
     // SAFETY: a sign, at most three words and the byte behind them are written, of which no more is counted.
     unsafe {
         to.write(b'-');
-        let start = to.add(usize::from(value < 0));
-        let end = put(start, value.unsigned_abs());
+        let end = put(to.add(usize::from(value < 0)), value.unsigned_abs());
         end.write(after);
-        out.wrote(end.offset_from_unsigned(to) + 1);
+        end.add(1)
     }
 }
 
