@@ -83,9 +83,13 @@ impl Dataclass {
         let py = object.py();
         let mut pen = open(&mut *walk.out, b'{', depth)?;
         let mut values = self.values(object);
-        for place in 0..self.fields.len() {
-            let at = if walk.policy.sorts_keys() { self.sorted.get(place).copied().unwrap_or(0) } else { place };
-            let Some(field) = self.fields.get(at) else { continue };
+        let mut sorted = self.sorted.iter();
+        for (mut at, mut field) in self.fields.iter().enumerate() {
+            if walk.policy.sorts_keys()
+                && let Some((other, found)) = sorted.next().and_then(|&other| Some((other, self.fields.get(other)?)))
+            {
+                (at, field) = (other, found);
+            }
             line(&mut pen, walk.policy.indent(), depth);
             pen.next();
             // SAFETY: nothing else was written.
@@ -179,18 +183,20 @@ impl Field {
     #[inline(always)]
     unsafe fn write_name<S: Sink>(&self, pen: &mut Pen<'_, S>) {
         if self.length > 0 {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller's promise, and so long the text is.
             unsafe { pen.padded(&self.text, self.length) }
         } else {
             pen.apart(|out| out.append(&self.long));
         }
     }
 
+    /// As `getattr` gets it, without a look at whether the name is a str.
+    #[inline]
     fn get<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        // SAFETY: a new reference, or null with an exception.
+        // SAFETY: both are alive; a new reference, or null with an exception.
         unsafe {
-            let value = ffi::PyObject_GetAttr(object.as_ptr(), self.name.as_ptr());
-            Bound::from_owned_ptr_or_err(object.py(), value)
+            let get = (*object.get_type_ptr()).tp_getattro.unwrap_or(ffi::PyObject_GetAttr);
+            Bound::from_owned_ptr_or_err(object.py(), get(object.as_ptr(), self.name.as_ptr()))
         }
     }
 }

@@ -46,7 +46,7 @@ const GENERAL: u8 = 0;
 #[repr(C)]
 pub struct Entry {
     pub key: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
+    pub value: *mut ffi::PyObject,
 }
 
 /// The members of a dict, borrowed.
@@ -73,7 +73,7 @@ pub unsafe fn items<'a, 'py>(dict: &'a Bound<'py, PyDict>) -> Items<'a, 'py> {
 /// # Safety
 /// The running interpreter lays tables out as `Keys` and `Entry` say.
 #[inline]
-unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
+pub unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
     // SAFETY: the caller's promise; the counts are the table's own.
     unsafe {
         let object = &*dict.as_ptr().cast::<ffi::PyDictObject>();
@@ -132,7 +132,7 @@ impl<'a, 'py> Items<'a, 'py> {
 type Member<'a, 'py> = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>);
 
 /// The member at a place, or behind it, and the next place.
-#[inline(never)]
+#[inline]
 fn ask<'a, 'py>(
     dict: &'a Bound<'py, PyDict>,
     mut place: ffi::Py_ssize_t,

@@ -40,6 +40,7 @@ mod scalar;
 mod schema;
 mod sealed;
 mod select;
+mod shapes;
 mod slots;
 mod small_int;
 mod snapshot;

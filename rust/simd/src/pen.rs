@@ -52,14 +52,14 @@ impl<'a, S: Sink> Pen<'a, S> {
     /// The beginning of an array.
     ///
     /// # Safety
-    /// At most one other was written since `next`, `new` or `apart`; N is not more than `SHORT`.
+    /// At most one other was written since `next`, `new` or `apart`; the length is N at most.
     #[inline(always)]
     pub unsafe fn padded<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
         const { assert!(N <= SHORT) };
         // SAFETY: the caller's promise.
         unsafe {
             self.place.cast::<[u8; N]>().write(*bytes);
-            self.place = self.place.add(length.min(N));
+            self.place = self.place.add(length);
         }
     }
 

@@ -323,19 +323,22 @@ pub fn prefix_avx512(bytes: &[u8]) -> Plain {
     Plain { length, is_ascii }
 }
 
-/// How many bytes the plain blocks of 16 at the start have together, and whether all of those are ASCII.
+/// What is plain in the blocks of 16 at the start, and whether the first byte that is not was found in them.
 #[target_feature(enable = "sse2")]
-pub fn plain_blocks(bytes: &[u8]) -> (usize, bool) {
+pub fn plain_blocks(bytes: &[u8]) -> (Plain, bool) {
     let mut is_ascii = true;
     for (n, block) in bytes.as_chunks::<16>().0.iter().enumerate() {
         // SAFETY: the block has 16 bytes.
         let block = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
-        if !is_plain(block) {
-            return (n * 16, is_ascii);
+        let (found, high) = (specials_sse2(block), _mm_movemask_epi8(block).cast_unsigned());
+        if found != 0 {
+            // The bits below the lowest one that is set.
+            is_ascii &= high & (found - 1) & !found == 0;
+            return (Plain { length: n * 16 + found.trailing_zeros() as usize, is_ascii }, true);
         }
-        is_ascii &= _mm_movemask_epi8(block) == 0;
+        is_ascii &= high == 0;
     }
-    (bytes.len() / 16 * 16, is_ascii)
+    (Plain { length: bytes.len() / 16 * 16, is_ascii }, false)
 }
 
 /// Blocks of 64: which bytes are inside of strings follows from the quotes before them (G. Langdale and D. Lemire,
