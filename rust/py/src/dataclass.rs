@@ -8,7 +8,7 @@ use swisper_simd::{Pen, Sink, push_string};
 
 use crate::encode::Outcome;
 use crate::instance::Places;
-use crate::processor::{self, Processor};
+use crate::processor::Processor;
 use crate::scalar;
 use crate::walk::{Policy, Walk, close, colon, line, open};
 
@@ -22,6 +22,8 @@ struct Field {
     /// The length of the text; 0 if it is longer than the padded one, and is written each time.
     length: usize,
     long: Vec<u8>,
+    /// Which of the fields it is.
+    at: usize,
     /// Where the value stands in an instance, for a field with a slot.
     slot: Option<isize>,
 }
@@ -51,7 +53,7 @@ impl Dataclass {
             let found = static_attribute(class, &name)?;
             let slot = found.as_ref().filter(|_| is_generic).and_then(|found| offset(class, found));
             is_plain &= slot.is_some() || found.is_none_or(|found| !is_data_descriptor(&found));
-            fields.push(Field::new(&name, slot)?);
+            fields.push(Field::new(&name, fields.len(), slot)?);
         }
         let mut sorted: Vec<_> = (0..fields.len()).collect();
         let names = fields.iter().map(|field| field.name.bind(py).to_str()).collect::<PyResult<Vec<_>>>()?;
@@ -59,15 +61,6 @@ impl Dataclass {
         let needs_places = is_plain && fields.iter().any(|field: &Field| field.slot.is_none());
         let places = needs_places.then(|| Places::new(fields.len()));
         Ok(Self { fields, sorted, places })
-    }
-
-    pub fn write<S: Sink, P: Policy>(
-        &self,
-        walk: &mut Walk<'_, S, P>,
-        object: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Outcome {
-        processor::object(walk, self, object, depth)
     }
 
     /// # Safety
@@ -83,20 +76,20 @@ impl Dataclass {
         let py = object.py();
         let mut pen = open(&mut *walk.out, b'{', depth)?;
         let mut values = self.values(object);
-        let mut sorted = self.sorted.iter();
-        for (mut at, mut field) in self.fields.iter().enumerate() {
-            if walk.policy.sorts_keys()
-                && let Some((other, found)) = sorted.next().and_then(|&other| Some((other, self.fields.get(other)?)))
-            {
-                (at, field) = (other, found);
-            }
+        let (mut fields, mut sorted) = (self.fields.iter(), self.sorted.iter());
+        while let Some(field) = fields.next() {
+            let field = if walk.policy.sorts_keys() {
+                sorted.next().and_then(|&at| self.fields.get(at)).unwrap_or(field)
+            } else {
+                field
+            };
             line(&mut pen, walk.policy.indent(), depth);
             pen.next();
             // SAFETY: nothing else was written.
             unsafe { field.write_name(&mut pen) };
             colon(&mut pen, walk.policy.indent());
             // SAFETY: the values were looked for after all Python code that ran.
-            let value = match unsafe { self.stored(object, values, field, at) } {
+            let value = match unsafe { self.stored(object, values, field) } {
                 // SAFETY: the caller's promise; the name was written before.
                 Some(value) => match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
                     Ok(true) => continue,
@@ -120,7 +113,9 @@ impl Dataclass {
             // SAFETY: the caller's promise.
             let done = unsafe { walk.container_with::<K>(&value, depth) };
             done.map_err(|refusal| refusal.at(field.shown(py)))?;
-            values = self.values(object);
+            if !fields.as_slice().is_empty() {
+                values = self.values(object);
+            }
             pen = Pen::new(&mut *walk.out);
         }
         close(pen, b'}', walk.policy.indent(), depth, self.fields.is_empty());
@@ -128,7 +123,8 @@ impl Dataclass {
     }
 
     /// Where an object without slots keeps its values; null if that cannot be read.
-    #[inline]
+    #[allow(clippy::inline_always)] // Mostly it is known at once.
+    #[inline(always)]
     fn values(&self, object: &Bound<'_, PyAny>) -> *const *mut ffi::PyObject {
         let Some(places) = &self.places else { return std::ptr::null() };
         // SAFETY: the type is that of the object.
@@ -145,7 +141,6 @@ impl Dataclass {
         object: &'a Bound<'py, PyAny>,
         values: *const *mut ffi::PyObject,
         field: &Field,
-        at: usize,
     ) -> Option<Borrowed<'a, 'py, PyAny>> {
         let py = object.py();
         if let Some(slot) = field.slot {
@@ -155,12 +150,12 @@ impl Dataclass {
             };
         }
         // SAFETY: the caller's promise.
-        unsafe { self.places.as_ref()?.get(py, values, at) }
+        unsafe { self.places.as_ref()?.get(py, values, field.at) }
     }
 }
 
 impl Field {
-    fn new(name: &Bound<'_, PyString>, slot: Option<isize>) -> PyResult<Self> {
+    fn new(name: &Bound<'_, PyString>, at: usize, slot: Option<isize>) -> PyResult<Self> {
         let name = PyString::intern(name.py(), name.to_str()?);
         let mut long = Vec::new();
         push_string(&mut long, name.to_str()?.as_bytes(), Some(b':'));
@@ -169,7 +164,7 @@ impl Field {
             part.copy_from_slice(&long);
             length = long.len();
         }
-        Ok(Self { name: name.unbind(), text, length, long, slot })
+        Ok(Self { name: name.unbind(), text, length, long, at, slot })
     }
 
     #[cold]

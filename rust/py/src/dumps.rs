@@ -11,6 +11,7 @@ use swisper_simd::Sink;
 use crate::encode::{self, Outcome, misfit};
 use crate::error::raise;
 use crate::output::{Output, within_memory};
+use crate::processor::Processor;
 use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::stored::Stored;
@@ -88,10 +89,15 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
         self.sort_keys
     }
 
-    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    unsafe fn other<K: Processor, S: Sink>(
+        walk: &mut Walk<'_, S, Self>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
         let plan = plan_of(value, &mut walk.policy.seen)?;
         match &*plan {
-            Plan::Dataclass(fields) => return fields.write(walk, value, depth + 1),
+            // SAFETY: the caller's promise.
+            Plan::Dataclass(class) => return unsafe { K::object(walk, class, value, depth + 1) },
             Plan::Dict => return walk.dict(value.cast::<PyDict>().map_err(PyErr::from)?, depth + 1),
             Plan::List => return walk.list(value.cast::<PyList>().map_err(PyErr::from)?, depth + 1),
             Plan::Tuple => return walk.tuple(value.cast::<PyTuple>().map_err(PyErr::from)?, depth + 1),

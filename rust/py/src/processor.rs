@@ -11,7 +11,7 @@ use crate::encode::Outcome;
 use crate::walk::{Policy, Walk};
 
 /// A kind of processor: its kernels, and the loops in which they are compiled in place.
-pub trait Processor: Kernels {
+pub trait Processor: Kernels + Sized {
     /// # Safety
     /// The processor is of this kind.
     unsafe fn dict<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome;
@@ -19,6 +19,17 @@ pub trait Processor: Kernels {
     /// # Safety
     /// The processor is of this kind.
     unsafe fn list<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, list: &Bound<'_, PyList>, depth: usize) -> Outcome;
+
+    /// # Safety
+    /// The processor is of this kind.
+    unsafe fn container<S: Sink, P: Policy>(
+        walk: &mut Walk<'_, S, P>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
+        // SAFETY: the caller's promise.
+        unsafe { walk.container_with::<Self>(value, depth) }
+    }
 
     /// # Safety
     /// The processor is of this kind.
@@ -91,11 +102,6 @@ pub fn list<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, list: &Bound<'_, PyLi
     chosen!(list(walk, list, depth))
 }
 
-pub fn object<S: Sink, P: Policy>(
-    walk: &mut Walk<'_, S, P>,
-    class: &Dataclass,
-    object: &Bound<'_, PyAny>,
-    depth: usize,
-) -> Outcome {
-    chosen!(object(walk, class, object, depth))
+pub fn container<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    chosen!(container(walk, value, depth))
 }

@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use swisper_core::json::MAX_DEPTH;
-use swisper_simd::{Chosen, Pen, Sink};
+use swisper_simd::{Chosen, Pen, Sink, prefetch};
 
 use crate::dict_items::items;
 use crate::encode::{Outcome, Refusal};
@@ -19,7 +19,14 @@ pub trait Policy: Sized {
     const TUPLES: bool;
 
     /// A value that is no builtin; a comma behind it.
-    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome;
+    ///
+    /// # Safety
+    /// The processor is of that kind.
+    unsafe fn other<K: Processor, S: Sink>(
+        walk: &mut Walk<'_, S, Self>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome;
 
     /// A key that is no exact str, with the colon behind it.
     fn other_key<S: Sink>(walk: &mut Walk<'_, S, Self>, key: &Bound<'_, PyAny>) -> Outcome;
@@ -70,19 +77,10 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     /// Anything else; Python code may run if the policy lets it.
     #[inline(never)]
     pub fn container(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-        if let Ok(dict) = value.cast_exact::<PyDict>() {
-            return self.dict(dict, depth + 1);
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            return self.list(list, depth + 1);
-        }
-        match value.cast_exact::<PyTuple>() {
-            Ok(tuple) if P::TUPLES => self.tuple(tuple, depth + 1),
-            _ => P::other(self, value, depth),
-        }
+        processor::container(self, value, depth)
     }
 
-    /// The same in a loop that is compiled for one kind of processor.
+    /// The same for a kind of processor.
     ///
     /// # Safety
     /// The processor is of that kind.
@@ -90,16 +88,24 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     #[inline(always)]
     pub unsafe fn container_with<K: Processor>(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         let class = value.get_type_ptr();
-        // SAFETY: the type was compared; the rest is the caller's promise. What is empty cannot change.
+        // SAFETY: the type was compared; the rest is the caller's promise.
         unsafe {
-            if class == &raw mut ffi::PyDict_Type && !self.policy.sorts_keys() {
-                return K::dict(self, value.cast_unchecked(), depth + 1);
+            if class == &raw mut ffi::PyDict_Type {
+                let dict = value.cast_unchecked();
+                return if self.policy.sorts_keys() {
+                    self.dict(dict, depth + 1)
+                } else {
+                    K::dict(self, dict, depth + 1)
+                };
             }
             if class == &raw mut ffi::PyList_Type {
                 return K::list(self, value.cast_unchecked(), depth + 1);
             }
+            if P::TUPLES && class == &raw mut ffi::PyTuple_Type {
+                return self.tuple(value.cast_unchecked(), depth + 1);
+            }
+            P::other::<K, S>(self, value, depth)
         }
-        self.container(value, depth)
     }
 
     /// A list, or one of a subclass.
@@ -128,6 +134,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
                 Ok(false) => {
                     pen.done();
                     let item = item.to_owned();
+                    fetch_behind(list, index);
                     // SAFETY: the caller's promise.
                     let done = unsafe { self.container_with::<K>(&item, depth) };
                     done.map_err(|refusal| refusal.at(index.to_string()))?;
@@ -254,6 +261,26 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
 
     pub fn line(&mut self, depth: usize) {
         line(self.out, self.policy.indent(), depth);
+    }
+}
+
+/// Asks for what the next items begin with: a table that nobody has looked at lately is what a small dict costs.
+#[inline]
+fn fetch_behind(list: &Bound<'_, PyList>, index: usize) {
+    let item = |at: usize| {
+        // SAFETY: the place is within the list, which holds what lies there.
+        (at < list.len()).then(|| unsafe { ffi::PyList_GET_ITEM(list.as_ptr(), at.cast_signed()) })
+    };
+    if let Some(second) = item(index + 2) {
+        prefetch(second);
+    }
+    if let Some(next) = item(index + 1) {
+        // SAFETY: the item lives, and is a dict before it is read as one.
+        unsafe {
+            if ffi::Py_TYPE(next) == &raw mut ffi::PyDict_Type {
+                prefetch((*next.cast::<ffi::PyDictObject>()).ma_keys);
+            }
+        }
     }
 }
 
