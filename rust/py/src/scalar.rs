@@ -3,6 +3,8 @@
 use num_bigint::BigInt;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use swisper_core::json::MAX_DEPTH;
 use swisper_simd::{Chosen, Kernels, Pen, Sink, push_float, push_integer, push_units};
 
 use crate::encode::{Outcome, Refusal};
@@ -72,6 +74,31 @@ pub unsafe fn scalar_with<K: Kernels, S: Sink>(
         pen.padded(word, length);
     }
     Ok(true)
+}
+
+/// Writes a list or dict that stands in so many containers, with a comma behind it, if there is nothing in it; whether it
+/// was one.
+///
+/// # Safety
+/// As for `Pen::padded`.
+#[allow(clippy::inline_always)] // For the sake of the pen.
+#[inline(always)]
+pub unsafe fn empty<S: Sink>(pen: &mut Pen<'_, S>, value: &Bound<'_, PyAny>, depth: usize) -> bool {
+    let class = value.get_type_ptr();
+    // SAFETY: the type was compared; the rest is the caller's promise.
+    unsafe {
+        let brackets = if class == &raw mut ffi::PyList_Type && value.cast_unchecked::<PyList>().is_empty() {
+            b"[],\0"
+        } else if class == &raw mut ffi::PyDict_Type && value.cast_unchecked::<PyDict>().is_empty() {
+            b"{},\0"
+        } else {
+            return false;
+        };
+        if depth < MAX_DEPTH {
+            pen.padded(brackets, 3);
+        }
+        depth < MAX_DEPTH
+    }
 }
 
 #[inline(never)]

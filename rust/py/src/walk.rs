@@ -131,6 +131,8 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             // SAFETY: the caller's promise.
             match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
                 Ok(true) => {}
+                // SAFETY: nothing else was written.
+                Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => {}
                 Ok(false) => {
                     pen.done();
                     let item = item.to_owned();
@@ -195,6 +197,8 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             // SAFETY: likewise.
             match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
                 Ok(true) => continue,
+                // SAFETY: likewise.
+                Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => continue,
                 Ok(false) => {}
                 Err(refusal) => return Err(refusal.at(name(&key))),
             }

@@ -3,9 +3,9 @@
 use std::arch::x86_64::{
     __m128i, __m256i, _bzhi_u32, _bzhi_u64, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64,
-    _mm256_cmpeq_epi8, _mm256_cmpeq_epi8_mask, _mm256_loadu_si256, _mm256_mask_cmplt_epu8_mask,
-    _mm256_maskz_loadu_epi8, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_storeu_si256, _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_mask_testn_epi8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
+    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm256_subs_epu8,
+    _mm256_xor_si256, _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask,
     _mm512_maskz_loadu_epi8, _mm512_min_epu8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8,
     _mm512_storeu_si512, _mm512_subs_epu8, _mm512_testn_epi8_mask, _mm512_xor_si512,
 };
@@ -17,6 +17,9 @@ use crate::string::{Kernels, escape_scalar};
 const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
 const LAST_CONTROL: i8 = 0x1f;
+/// Where this bit of every byte is turned around, a quote is a space and a control character still is one, so that one
+/// subtraction looks for both.
+const TURNED: i8 = QUOTE ^ 0x20;
 
 /// With masked loads of 32 and 64 bytes (BW, VL, BMI2).
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +57,9 @@ unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> bool {
         _mm256_storeu_si256(to.cast(), block);
         block
     };
-    let control = _mm256_mask_cmplt_epu8_mask(lanes, block, _mm256_set1_epi8(0x20));
-    let quote = _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(QUOTE));
-    control | quote | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(BACKSLASH)) == 0
+    let low = _mm256_subs_epu8(_mm256_xor_si256(block, _mm256_set1_epi8(TURNED)), _mm256_set1_epi8(0x20));
+    let zero = _mm256_min_epu8(low, _mm256_xor_si256(block, _mm256_set1_epi8(BACKSLASH)));
+    _mm256_mask_testn_epi8_mask(lanes, zero, zero) == 0
 }
 
 /// Up to 64 bytes are one block, loaded under a mask; of more, the last block overlaps the one before it.
@@ -86,8 +89,7 @@ pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
     }
 }
 
-/// Which of 64 bytes must be escaped. A quote becomes a space and a control character stays one where that bit of all is
-/// turned around: one subtraction looks for both.
+/// Which of 64 bytes must be escaped.
 ///
 /// # Safety
 /// The lanes may be read, and 64 bytes be written.
@@ -100,10 +102,8 @@ unsafe fn copy_block(lanes: u64, from: *const u8, to: *mut u8) -> u64 {
         _mm512_storeu_si512(to.cast(), block);
         block
     };
-    let turned = _mm512_xor_si512(block, _mm512_set1_epi8(QUOTE ^ 0x20));
-    let low = _mm512_subs_epu8(turned, _mm512_set1_epi8(0x20));
-    let backslash = _mm512_xor_si512(block, _mm512_set1_epi8(BACKSLASH));
-    let zero = _mm512_min_epu8(low, backslash);
+    let low = _mm512_subs_epu8(_mm512_xor_si512(block, _mm512_set1_epi8(TURNED)), _mm512_set1_epi8(0x20));
+    let zero = _mm512_min_epu8(low, _mm512_xor_si512(block, _mm512_set1_epi8(BACKSLASH)));
     _mm512_testn_epi8_mask(zero, zero)
 }
 
