@@ -75,9 +75,14 @@ impl Dataclass {
     ) -> Outcome {
         let py = object.py();
         let mut pen = open(&mut *walk.out, b'{', depth)?;
-        let mut values = self.values(object);
-        let (mut fields, mut sorted) = (self.fields.iter(), self.sorted.iter());
-        while let Some(field) = fields.next() {
+        let (mut values, mut has_run) = (std::ptr::null(), true);
+        let mut sorted = self.sorted.iter();
+        for field in &self.fields {
+            // Here what was encoded last is let go of, which may run Python code too.
+            if has_run {
+                values = self.values(object);
+                has_run = false;
+            }
             let field = if walk.policy.sorts_keys() {
                 sorted.next().and_then(|&at| self.fields.get(at)).unwrap_or(field)
             } else {
@@ -88,35 +93,29 @@ impl Dataclass {
             // SAFETY: nothing else was written.
             unsafe { field.write_name(&mut pen) };
             colon(&mut pen, walk.policy.indent());
+            let got;
             // SAFETY: the values were looked for after all Python code that ran.
-            let value = match unsafe { self.stored(object, values, field) } {
-                // SAFETY: the caller's promise; the name was written before.
-                Some(value) => match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
-                    Ok(true) => continue,
-                    Ok(false) => value.to_owned(),
-                    Err(refusal) => return Err(refusal.at(field.shown(py))),
-                },
-                None => {
-                    let value = field.get(object)?;
-                    // SAFETY: as above.
-                    match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
-                        Ok(true) => {
-                            values = self.values(object);
-                            continue;
-                        }
-                        Ok(false) => value,
-                        Err(refusal) => return Err(refusal.at(field.shown(py))),
-                    }
-                }
+            let value = if let Some(value) = unsafe { self.stored(object, values, field) } {
+                value
+            } else {
+                got = field.get(object)?;
+                has_run = true;
+                got.as_borrowed()
             };
-            pen.done();
-            // SAFETY: the caller's promise.
-            let done = unsafe { walk.container_with::<K>(&value, depth) };
-            done.map_err(|refusal| refusal.at(field.shown(py)))?;
-            if !fields.as_slice().is_empty() {
-                values = self.values(object);
+            // SAFETY: the caller's promise; the name was written before.
+            match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
+                Ok(true) => {}
+                Ok(false) => {
+                    pen.done();
+                    let value = value.to_owned();
+                    // SAFETY: the caller's promise.
+                    let done = unsafe { walk.container_with::<K>(&value, depth) };
+                    done.map_err(|refusal| refusal.at(field.shown(py)))?;
+                    has_run = true;
+                    pen = Pen::new(&mut *walk.out);
+                }
+                Err(refusal) => return Err(refusal.at(field.shown(py))),
             }
-            pen = Pen::new(&mut *walk.out);
         }
         close(pen, b'}', walk.policy.indent(), depth, self.fields.is_empty());
         Ok(())

@@ -111,7 +111,7 @@ impl<'a, 'py> Iterator for Items<'a, 'py> {
     }
 }
 
-impl<'a, 'py> Items<'a, 'py> {
+impl Items<'_, '_> {
     /// Looks where the entries are now; to be called when Python code may have changed the dict.
     #[inline]
     pub fn refresh(&mut self) {

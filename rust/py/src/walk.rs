@@ -206,6 +206,8 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             let (key, item) = (key.to_owned(), item.to_owned());
             // SAFETY: likewise.
             unsafe { self.container_with::<K>(&item, depth) }.map_err(|refusal| refusal.at(name(&key)))?;
+            // They may be the last references.
+            drop((key, item));
             if dict.len() != length {
                 return Err(changed());
             }

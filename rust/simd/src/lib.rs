@@ -27,7 +27,7 @@ pub use pen::Pen;
 pub use prefetch::prefetch;
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;
-pub use string::{Chosen, Kernels, SHORT, push_string};
+pub use string::{Chosen, Kernels, push_string};
 pub use wide::{Unit, push_units};
 #[cfg(target_arch = "x86_64")]
 pub use x86::Avx512;

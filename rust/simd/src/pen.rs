@@ -133,3 +133,68 @@ unsafe impl<S: Sink> Sink for Pen<'_, S> {
         self.place = place;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Chosen, push_string};
+
+    const TEXTS: [&[u8]; 9] = [
+        b"",
+        b"role",
+        b"a name of 32 bytes, no more of it",
+        b"a \"quote\"",
+        b"\\",
+        &[b'x'; SHORT],
+        &[b'y'; SHORT + 1],
+        &[b'z'; 300],
+        b"a longer text, in which a line ends\nand another begins, so that it is copied in two parts",
+    ];
+
+    /// Members as a pen writes them into a vector with so much room at first, and as they should be.
+    fn both<K: Kernels>(seed: usize, room: usize) -> (Vec<u8>, Vec<u8>) {
+        let text = |number: usize| TEXTS.get(number % TEXTS.len()).copied().unwrap_or_default();
+        let (mut out, mut expected) = (Vec::with_capacity(room), Vec::new());
+        let mut pen = Pen::new(&mut out);
+        for member in 0..40 {
+            let (name, value) = (text(seed * member / 7), text(seed + member * member));
+            pen.next();
+            // SAFETY: two short ones behind each other; the callers know the processor.
+            unsafe {
+                pen.string::<K>(name, b':');
+                if member % 3 == 0 { pen.padded(b"null,\0\0\0", 5) } else { pen.string::<K>(value, b',') }
+            }
+            push_string(&mut expected, name, Some(b':'));
+            if member % 3 == 0 {
+                expected.extend_from_slice(b"null,");
+            } else {
+                push_string(&mut expected, value, Some(b','));
+            }
+            if member % 11 == 0 {
+                pen.apart(|out| out.extend_from_slice(&[b'.'; 500]));
+                expected.extend_from_slice(&[b'.'; 500]);
+            }
+            if member % 5 == 0 {
+                // SAFETY: a comma was written.
+                unsafe { pen.take_back() };
+                expected.pop();
+            }
+        }
+        pen.done();
+        (out, expected)
+    }
+
+    #[test]
+    fn members_are_written_one_behind_the_other() {
+        for seed in 0..200 {
+            for room in [0, 1, ROOM - 1, ROOM, 1000, 100_000] {
+                let (written, expected) = both::<Chosen>(seed, room);
+                assert_eq!(written, expected);
+                #[cfg(target_arch = "x86_64")]
+                if crate::level() >= crate::Level::Avx512 {
+                    assert_eq!(both::<crate::Avx512>(seed, room).0, expected);
+                }
+            }
+        }
+    }
+}

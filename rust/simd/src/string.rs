@@ -245,6 +245,7 @@ mod tests {
     const BYTES: [u8; 14] = [0, 8, 0x1f, b'"', b'\\', b'\n', 0x20, 0x21, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff];
 
     type Copy = unsafe fn(&[u8], *mut u8) -> usize;
+    type Short = unsafe fn(&[u8], *mut u8) -> bool;
     type Escape = unsafe fn(&[u8], *mut u8) -> *mut u8;
 
     /// The kernels that this processor has, with the least length for each.
@@ -264,8 +265,8 @@ mod tests {
         all
     }
 
-    fn shorts() -> Vec<(&'static str, usize, unsafe fn(&[u8], *mut u8) -> bool)> {
-        let mut all: Vec<(_, _, unsafe fn(&[u8], *mut u8) -> bool)> = vec![("chosen", Chosen::SHORT, Chosen::short)];
+    fn shorts() -> Vec<(&'static str, usize, Short)> {
+        let mut all: Vec<(_, _, Short)> = vec![("chosen", Chosen::SHORT, Chosen::short)];
         #[cfg(target_arch = "x86_64")]
         if level() >= Level::Avx512 {
             all.push(("avx512", x86::Avx512::SHORT, x86::Avx512::short));
