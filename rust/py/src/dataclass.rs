@@ -177,7 +177,7 @@ impl Field {
     #[inline(always)]
     unsafe fn write_name<S: Sink>(&self, pen: &mut Pen<'_, S>) {
         if self.length > 0 {
-            // SAFETY: the caller's promise, and so long the text is.
+            // SAFETY: the caller's promise; the text is so long.
             unsafe { pen.padded(&self.text, self.length) }
         } else {
             pen.apart(|out| out.append(&self.long));

@@ -103,7 +103,6 @@ pub unsafe fn empty<S: Sink>(pen: &mut Pen<'_, S>, value: &Bound<'_, PyAny>, dep
 
 #[inline(never)]
 fn other_string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: u8) -> Outcome {
-    let after = Some(after);
     let object = text.as_ptr();
     // SAFETY: `object` is a str; once it is ready, its characters lie there with as many bytes each as its kind says.
     let written = unsafe {
@@ -113,9 +112,9 @@ fn other_string(out: &mut impl Sink, text: &Bound<'_, PyAny>, after: u8) -> Outc
         let length = usize::try_from(ffi::PyUnicode_GET_LENGTH(object)).unwrap_or_default();
         let data = ffi::PyUnicode_DATA(object);
         match ffi::PyUnicode_KIND(object) {
-            1 => push_units(out, std::slice::from_raw_parts(data.cast::<u8>(), length), after),
-            2 => push_units(out, std::slice::from_raw_parts(data.cast::<u16>(), length), after),
-            _ => push_units(out, std::slice::from_raw_parts(data.cast::<u32>(), length), after),
+            1 => push_units(out, std::slice::from_raw_parts(data.cast::<u8>(), length), Some(after)),
+            2 => push_units(out, std::slice::from_raw_parts(data.cast::<u16>(), length), Some(after)),
+            _ => push_units(out, std::slice::from_raw_parts(data.cast::<u32>(), length), Some(after)),
         }
     };
     if written { Ok(()) } else { Err(Refusal::new("a string with a lone surrogate")) }

@@ -185,15 +185,13 @@ fn another_plan(value: &Bound<'_, PyAny>, tag: u32, seen: &mut Seen) -> PyResult
 
 fn untagged(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> {
     let class = value.get_type();
-    let known = seen.untagged.iter().find(|(own, _)| own.is(&class)).map(|(_, plan)| Rc::clone(plan));
-    let is_held = known.is_some();
-    let plan = known.map_or_else(|| made(&class), Ok)?;
-    let address = class.as_ptr() as usize;
-    if MINOR.get(value.py()) == 0 && (is_held || seen.untagged.len() < MOST_SEEN) {
-        if !is_held {
-            seen.untagged.push((class.unbind(), Rc::clone(&plan)));
-        }
-        seen.last = Kept { class: address, tag: 0, plan: Some(Rc::clone(&plan)) };
+    if let Some((_, plan)) = seen.untagged.iter().find(|(own, _)| own.is(&class)) {
+        seen.last = Kept { class: class.as_ptr() as usize, tag: 0, plan: Some(Rc::clone(plan)) };
+        return Ok(Rc::clone(plan));
+    }
+    let plan = made(&class)?;
+    if MINOR.get(value.py()) == 0 && seen.untagged.len() < MOST_SEEN {
+        seen.untagged.push((class.unbind(), Rc::clone(&plan)));
     }
     Ok(plan)
 }

@@ -136,7 +136,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
                 Ok(false) => {
                     pen.done();
                     let item = item.to_owned();
-                    fetch_behind(list, index);
+                    fetch_next(list, index);
                     // SAFETY: the caller's promise.
                     let done = unsafe { self.container_with::<K>(&item, depth) };
                     done.map_err(|refusal| refusal.at(index.to_string()))?;
@@ -272,7 +272,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
 
 /// Asks for what the next items begin with: a table that nobody has looked at lately is what a small dict costs.
 #[inline]
-fn fetch_behind(list: &Bound<'_, PyList>, index: usize) {
+fn fetch_next(list: &Bound<'_, PyList>, index: usize) {
     let item = |at: usize| {
         // SAFETY: the place is within the list, which holds what lies there.
         (at < list.len()).then(|| unsafe { ffi::PyList_GET_ITEM(list.as_ptr(), at.cast_signed()) })
