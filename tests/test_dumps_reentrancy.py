@@ -77,6 +77,45 @@ def test_the_last_reference_goes_away_meanwhile() -> None:
     assert loads(dumps(own)) == {"a": [["done"], "x" * 100]}
 
 
+class Dying:
+    """Does something when it is gone, which is as soon as it is encoded."""
+
+    def __init__(self, let_go: Any, act: Any) -> None:
+        self.let_go = let_go
+        self.act = act
+
+    def to_dict(self) -> Any:
+        self.let_go()
+        return ["done"]
+
+    def __del__(self) -> None:
+        self.act()
+
+
+def test_what_dies_when_it_is_encoded_changes_its_dict() -> None:
+    own: dict[str, Any] = {}
+
+    def act() -> None:
+        own.clear()
+        gc.collect()
+
+    own["dying"] = Dying(lambda: own.__setitem__("dying", None), act)
+    own["behind"] = "a" * 100
+    with pytest.raises(EncodeError, match="changed"):
+        dumps(own)
+
+
+def test_what_dies_when_it_is_encoded_changes_its_object() -> None:
+    value = Plain(None, second="a" * 100)
+
+    def act() -> None:
+        vars(value).update({f"other {n}": n for n in range(100)})
+        value.second = "new"
+
+    value.first = Dying(lambda: setattr(value, "first", None), act)
+    assert loads(dumps(value)) == {"first": ["done"], "second": "new", "third": "third"}
+
+
 @dataclasses.dataclass
 class Plain:
     first: Any

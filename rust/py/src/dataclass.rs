@@ -4,13 +4,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
-#[cfg(target_arch = "x86_64")]
-use swisper_simd::{Avx512, Level, level};
-use swisper_simd::{Chosen, Kernels, Sink, push_string};
+use swisper_simd::{Pen, Sink, push_string};
 
 use crate::encode::Outcome;
 use crate::instance::Places;
-use crate::walk::{Policy, Walk};
+use crate::processor::Processor;
+use crate::scalar;
+use crate::walk::{Policy, Walk, close, colon, line, open};
 
 /// A name with its quotes and colon is copied as a whole if it is not longer.
 const PADDED: usize = 32;
@@ -22,6 +22,8 @@ struct Field {
     /// The length of the text; 0 if it is longer than the padded one, and is written each time.
     length: usize,
     long: Vec<u8>,
+    /// Which of the fields it is.
+    at: usize,
     /// Where the value stands in an instance, for a field with a slot.
     slot: Option<isize>,
 }
@@ -51,7 +53,7 @@ impl Dataclass {
             let found = static_attribute(class, &name)?;
             let slot = found.as_ref().filter(|_| is_generic).and_then(|found| offset(class, found));
             is_plain &= slot.is_some() || found.is_none_or(|found| !is_data_descriptor(&found));
-            fields.push(Field::new(&name, slot)?);
+            fields.push(Field::new(&name, fields.len(), slot)?);
         }
         let mut sorted: Vec<_> = (0..fields.len()).collect();
         let names = fields.iter().map(|field| field.name.bind(py).to_str()).collect::<PyResult<Vec<_>>>()?;
@@ -61,68 +63,67 @@ impl Dataclass {
         Ok(Self { fields, sorted, places })
     }
 
-    pub fn write<S: Sink, P: Policy>(
-        &self,
-        walk: &mut Walk<'_, S, P>,
-        object: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Outcome {
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 {
-            // SAFETY: the level tells the kind of processor.
-            return unsafe { self.write_avx512(walk, object, depth) };
-        }
-        // SAFETY: this kind is every processor's.
-        unsafe { self.write_with::<Chosen, S, P>(walk, object, depth) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-    unsafe fn write_avx512<S: Sink, P: Policy>(
-        &self,
-        walk: &mut Walk<'_, S, P>,
-        object: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Outcome {
-        // SAFETY: the processor is of that kind.
-        unsafe { self.write_with::<Avx512, S, P>(walk, object, depth) }
-    }
-
-    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
     #[inline(always)]
-    unsafe fn write_with<K: Kernels, S: Sink, P: Policy>(
+    pub unsafe fn write_with<K: Processor, S: Sink, P: Policy>(
         &self,
         walk: &mut Walk<'_, S, P>,
         object: &Bound<'_, PyAny>,
         depth: usize,
     ) -> Outcome {
-        walk.open(b'{', depth)?;
-        let mut values = self.values(object);
-        for place in 0..self.fields.len() {
-            let at = if walk.policy.sorts_keys() { self.sorted.get(place).copied().unwrap_or(0) } else { place };
-            let Some(field) = self.fields.get(at) else { continue };
-            walk.line(depth);
-            field.write_name(walk.out);
-            walk.colon();
-            // SAFETY: the values were looked for after all Python code that ran.
-            let value = match unsafe { self.stored(object, values, field, at) } {
-                // SAFETY: the caller's promise.
-                Some(value) => match unsafe { walk.scalar_with::<K>(&value) } {
-                    Ok(true) => continue,
-                    Ok(false) => value.to_owned(),
-                    Err(refusal) => return Err(refusal.at(field.shown(object.py()))),
-                },
-                None => object.getattr(field.name.bind(object.py()))?,
+        let py = object.py();
+        let mut pen = open(&mut *walk.out, b'{', depth)?;
+        let (mut values, mut has_run) = (std::ptr::null(), true);
+        let mut sorted = self.sorted.iter();
+        for field in &self.fields {
+            // Here what was encoded last is let go of, which may run Python code too.
+            if has_run {
+                values = self.values(object);
+                has_run = false;
+            }
+            let field = if walk.policy.sorts_keys() {
+                sorted.next().and_then(|&at| self.fields.get(at)).unwrap_or(field)
+            } else {
+                field
             };
-            walk.value(&value, depth).map_err(|refusal| refusal.at(field.shown(object.py())))?;
-            values = self.values(object);
+            line(&mut pen, walk.policy.indent(), depth);
+            pen.next();
+            // SAFETY: nothing else was written.
+            unsafe { field.write_name(&mut pen) };
+            colon(&mut pen, walk.policy.indent());
+            let got;
+            // SAFETY: the values were looked for after all Python code that ran.
+            let value = if let Some(value) = unsafe { self.stored(object, values, field) } {
+                value
+            } else {
+                got = field.get(object)?;
+                has_run = true;
+                got.as_borrowed()
+            };
+            // SAFETY: the caller's promise; the name was written before.
+            match unsafe { scalar::scalar_with::<K, S>(&mut pen, &value) } {
+                Ok(true) => {}
+                Ok(false) => {
+                    pen.done();
+                    let value = value.to_owned();
+                    // SAFETY: the caller's promise.
+                    let done = unsafe { walk.container_with::<K>(&value, depth) };
+                    done.map_err(|refusal| refusal.at(field.shown(py)))?;
+                    has_run = true;
+                    pen = Pen::new(&mut *walk.out);
+                }
+                Err(refusal) => return Err(refusal.at(field.shown(py))),
+            }
         }
-        walk.close(b'}', depth, self.fields.is_empty());
+        close(pen, b'}', walk.policy.indent(), depth, self.fields.is_empty());
         Ok(())
     }
 
     /// Where an object without slots keeps its values; null if that cannot be read.
-    #[inline]
+    #[allow(clippy::inline_always)] // Mostly it is known at once.
+    #[inline(always)]
     fn values(&self, object: &Bound<'_, PyAny>) -> *const *mut ffi::PyObject {
         let Some(places) = &self.places else { return std::ptr::null() };
         // SAFETY: the type is that of the object.
@@ -139,7 +140,6 @@ impl Dataclass {
         object: &'a Bound<'py, PyAny>,
         values: *const *mut ffi::PyObject,
         field: &Field,
-        at: usize,
     ) -> Option<Borrowed<'a, 'py, PyAny>> {
         let py = object.py();
         if let Some(slot) = field.slot {
@@ -149,12 +149,12 @@ impl Dataclass {
             };
         }
         // SAFETY: the caller's promise.
-        unsafe { self.places.as_ref()?.get(py, values, at) }
+        unsafe { self.places.as_ref()?.get(py, values, field.at) }
     }
 }
 
 impl Field {
-    fn new(name: &Bound<'_, PyString>, slot: Option<isize>) -> PyResult<Self> {
+    fn new(name: &Bound<'_, PyString>, at: usize, slot: Option<isize>) -> PyResult<Self> {
         let name = PyString::intern(name.py(), name.to_str()?);
         let mut long = Vec::new();
         push_string(&mut long, name.to_str()?.as_bytes(), Some(b':'));
@@ -163,7 +163,7 @@ impl Field {
             part.copy_from_slice(&long);
             length = long.len();
         }
-        Ok(Self { name: name.unbind(), text, length, long, slot })
+        Ok(Self { name: name.unbind(), text, length, long, at, slot })
     }
 
     #[cold]
@@ -171,9 +171,27 @@ impl Field {
         self.name.bind(py).to_string_lossy().into_owned()
     }
 
+    /// # Safety
+    /// As for `Pen::padded`.
+    #[allow(clippy::inline_always)] // For the sake of the pen.
+    #[inline(always)]
+    unsafe fn write_name<S: Sink>(&self, pen: &mut Pen<'_, S>) {
+        if self.length > 0 {
+            // SAFETY: the caller's promise; the text is so long.
+            unsafe { pen.padded(&self.text, self.length) }
+        } else {
+            pen.apart(|out| out.append(&self.long));
+        }
+    }
+
+    /// As `getattr` gets it, without a look at whether the name is a str.
     #[inline]
-    fn write_name(&self, out: &mut impl Sink) {
-        if self.length > 0 { out.append_padded(&self.text, self.length) } else { out.append(&self.long) }
+    fn get<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        // SAFETY: both are alive; a new reference, or null with an exception.
+        unsafe {
+            let get = (*object.get_type_ptr()).tp_getattro.unwrap_or(ffi::PyObject_GetAttr);
+            Bound::from_owned_ptr_or_err(object.py(), get(object.as_ptr(), self.name.as_ptr()))
+        }
     }
 }
 

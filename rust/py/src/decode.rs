@@ -12,7 +12,7 @@ use swisper_core::number::read;
 use crate::attached::Attached;
 use crate::error::decode_error;
 use crate::text::Strings;
-use crate::{number, readonly, text};
+use crate::{number, readonly, shapes, text};
 
 /// An owned reference; None after a failure, which the decoder keeps.
 type Made = Option<NonNull<ffi::PyObject>>;
@@ -348,6 +348,16 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
 
     /// A dict of the keys and values that have waited since then.
     fn dict(&mut self, base: usize) -> Made {
+        if !FROZEN {
+            let (members, _) = self.waiting.get(base..).unwrap_or_default().as_chunks();
+            // SAFETY: they are what `member` has made. A dict has taken over what is given up here.
+            unsafe {
+                if let Some(dict) = shapes::dict(self.py, members) {
+                    self.waiting.set_len(base);
+                    return Some(dict);
+                }
+            }
+        }
         let dict = if FROZEN {
             let dict = readonly::dict(self.py);
             self.object(dict)?

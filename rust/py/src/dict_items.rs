@@ -46,7 +46,7 @@ const GENERAL: u8 = 0;
 #[repr(C)]
 pub struct Entry {
     pub key: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
+    pub value: *mut ffi::PyObject,
 }
 
 /// The members of a dict, borrowed.
@@ -73,7 +73,7 @@ pub unsafe fn items<'a, 'py>(dict: &'a Bound<'py, PyDict>) -> Items<'a, 'py> {
 /// # Safety
 /// The running interpreter lays tables out as `Keys` and `Entry` say.
 #[inline]
-unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
+pub unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
     // SAFETY: the caller's promise; the counts are the table's own.
     unsafe {
         let object = &*dict.as_ptr().cast::<ffi::PyDictObject>();
@@ -87,12 +87,14 @@ unsafe fn table(dict: &Bound<'_, PyDict>) -> (*const Entry, *const Entry) {
 }
 
 impl<'a, 'py> Iterator for Items<'a, 'py> {
-    type Item = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>);
+    type Item = Member<'a, 'py>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.next.is_null() {
-            return self.ask();
+            let asked = ask(self.dict, self.place);
+            self.place = asked.0;
+            return asked.1;
         }
         while self.next < self.end {
             // SAFETY: it lies before the end of the entries, whose members live as long as the dict is not changed.
@@ -109,7 +111,7 @@ impl<'a, 'py> Iterator for Items<'a, 'py> {
     }
 }
 
-impl<'a, 'py> Items<'a, 'py> {
+impl Items<'_, '_> {
     /// Looks where the entries are now; to be called when Python code may have changed the dict.
     #[inline]
     pub fn refresh(&mut self) {
@@ -125,15 +127,23 @@ impl<'a, 'py> Items<'a, 'py> {
             (self.next, self.place) = (first.wrapping_offset(taken.min(end.offset_from(first))), taken);
         }
     }
+}
 
-    fn ask(&mut self) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
-        let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: it is a dict, which nothing changes.
-        unsafe {
-            let found = ffi::PyDict_Next(self.dict.as_ptr(), &raw mut self.place, &raw mut key, &raw mut value) != 0;
-            found.then(|| (Borrowed::from_ptr(self.dict.py(), key), Borrowed::from_ptr(self.dict.py(), value)))
-        }
-    }
+type Member<'a, 'py> = (Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>);
+
+/// The member at a place, or behind it, and the next place.
+#[inline]
+fn ask<'a, 'py>(
+    dict: &'a Bound<'py, PyDict>,
+    mut place: ffi::Py_ssize_t,
+) -> (ffi::Py_ssize_t, Option<Member<'a, 'py>>) {
+    let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: it is a dict, which nothing changes.
+    let found = unsafe {
+        let found = ffi::PyDict_Next(dict.as_ptr(), &raw mut place, &raw mut key, &raw mut value) != 0;
+        found.then(|| (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value)))
+    };
+    (place, found)
 }
 
 /// Finds out whether the running interpreter, a tested one, can be read directly.

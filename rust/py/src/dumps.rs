@@ -11,6 +11,7 @@ use swisper_simd::Sink;
 use crate::encode::{self, Outcome, misfit};
 use crate::error::raise;
 use crate::output::{Output, within_memory};
+use crate::processor::Processor;
 use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::stored::Stored;
@@ -88,10 +89,15 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
         self.sort_keys
     }
 
-    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    unsafe fn other<K: Processor, S: Sink>(
+        walk: &mut Walk<'_, S, Self>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
         let plan = plan_of(value, &mut walk.policy.seen)?;
         match &*plan {
-            Plan::Dataclass(fields) => return fields.write(walk, value, depth + 1),
+            // SAFETY: the caller's promise.
+            Plan::Dataclass(class) => return unsafe { K::object(walk, class, value, depth + 1) },
             Plan::Dict => return walk.dict(value.cast::<PyDict>().map_err(PyErr::from)?, depth + 1),
             Plan::List => return walk.list(value.cast::<PyList>().map_err(PyErr::from)?, depth + 1),
             Plan::Tuple => return walk.tuple(value.cast::<PyTuple>().map_err(PyErr::from)?, depth + 1),
@@ -100,8 +106,8 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
             Plan::Enum => return instead(walk, depth, || value.getattr("value")),
             Plan::ToDict => return instead(walk, depth, || value.call_method0("to_dict")),
             Plan::Unknown => return unknown(walk, value, depth),
-            Plan::Str => return scalar::string(walk.out, value, Some(b',')),
-            Plan::Int => return scalar::integer(walk.out, value),
+            Plan::Str => return scalar::string(walk.out, value, b','),
+            Plan::Int => return walk.integer(value),
             Plan::Float => return scalar::float(walk.out, value),
             Plan::DateTime => rfc3339::datetime(walk.out, value.cast::<PyDateTime>().map_err(PyErr::from)?)?,
             Plan::Date => rfc3339::date(walk.out, value.cast::<PyDate>().map_err(PyErr::from)?),
@@ -116,7 +122,7 @@ impl<const PRETTY: bool> Policy for Dumps<'_, '_, PRETTY> {
     }
 
     fn other_key<S: Sink>(walk: &mut Walk<'_, S, Self>, key: &Bound<'_, PyAny>) -> Outcome {
-        if key.is_instance_of::<PyString>() { scalar::string(walk.out, key, Some(b':')) } else { Err(no_key()) }
+        if key.is_instance_of::<PyString>() { scalar::string(walk.out, key, b':') } else { Err(no_key()) }
     }
 }
 
@@ -171,7 +177,7 @@ fn context<S: Sink, P: Policy>(walk: &mut Walk<'_, S, P>, value: &Bound<'_, PyAn
     walk.open(b'{', depth)?;
     for (name, value) in &members {
         walk.line(depth);
-        scalar::string(walk.out, name, Some(b':'))?;
+        scalar::string(walk.out, name, b':')?;
         walk.colon();
         if value.is_exact_instance_of::<Stored>() {
             stored(walk, value, depth)?;

@@ -7,6 +7,7 @@ use swisper_core::{pointer, write};
 use swisper_simd::Sink;
 
 use crate::error::encode_error;
+use crate::processor::Processor;
 use crate::readonly;
 use crate::walk::{Policy, Walk, no_key};
 
@@ -82,7 +83,11 @@ struct Strict;
 impl Policy for Strict {
     const TUPLES: bool = false;
 
-    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+    unsafe fn other<K: Processor, S: Sink>(
+        walk: &mut Walk<'_, S, Self>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome {
         if let Some(dict) = readonly::as_dict(value) {
             return walk.dict(dict, depth + 1);
         }

@@ -3,7 +3,7 @@
 
 use pyo3::prelude::*;
 
-use crate::{dict_items, instance, named, small_int, types};
+use crate::{dict_items, instance, named, shapes, small_int, types};
 
 const TESTED: [u8; 3] = [11, 12, 13];
 
@@ -23,6 +23,7 @@ fn choose(py: Python<'_>, direct: bool) -> PyResult<()> {
     let minor = if direct { tested(py)? } else { None };
     named::choose(py, minor.is_some());
     dict_items::probe(py, minor.is_some())?;
+    shapes::probe(py, minor.is_some())?;
     small_int::probe(py, minor)?;
     types::probe(py, minor)?;
     instance::probe(py, minor)

@@ -166,16 +166,14 @@ unsafe impl Sink for Output<'_> {
     }
 
     #[inline]
-    fn last_byte(&mut self) -> Option<&mut u8> {
-        // SAFETY: the byte before the end, if there is one.
-        (self.place != self.start).then(|| unsafe { &mut *self.place.sub(1) })
+    fn space(&mut self, more: usize) -> (*mut u8, usize) {
+        let place = self.room(more);
+        (place, self.end.addr() - place.addr())
     }
 
     #[inline]
-    fn drop_byte(&mut self) {
-        if self.place != self.start {
-            self.place = self.place.wrapping_sub(1);
-        }
+    unsafe fn wrote_up_to(&mut self, place: *mut u8) {
+        self.place = place;
     }
 }
 

@@ -145,9 +145,13 @@ static TABLE: Attached<Option<Box<Table>>> = Attached::new(None);
 /// The minor version of a tested interpreter, else 0: then types have no tags that can be read.
 static MINOR: Attached<u8> = Attached::new(0);
 
-/// The plans of one call, where types have no tags: it holds the types, so that none is freed meanwhile.
+/// The plans of one call.
 #[derive(Default)]
-pub struct Seen(Vec<(Py<PyType>, Rc<Plan>)>);
+pub struct Seen {
+    last: Kept,
+    /// Where types have no tags: it holds the types, so that none is freed meanwhile.
+    untagged: Vec<(Py<PyType>, Rc<Plan>)>,
+}
 
 /// More types than this are looked at anew each time.
 const MOST_SEEN: usize = 32;
@@ -155,10 +159,18 @@ const MOST_SEEN: usize = 32;
 /// The plan for the type of `value`.
 #[inline]
 pub fn plan_of(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> {
-    let py = value.py();
     let class = value.get_type_ptr();
     // SAFETY: it is the type of a live object.
-    let tag = unsafe { tag(MINOR.get(py), class) };
+    let tag = unsafe { tag(MINOR.get(value.py()), class) };
+    match &seen.last.plan {
+        Some(plan) if (seen.last.class, seen.last.tag) == (class as usize, tag) => Ok(Rc::clone(plan)),
+        _ => another_plan(value, tag, seen),
+    }
+}
+
+#[inline(never)]
+fn another_plan(value: &Bound<'_, PyAny>, tag: u32, seen: &mut Seen) -> PyResult<Rc<Plan>> {
+    let (py, class) = (value.py(), value.get_type_ptr());
     if tag == 0 {
         return untagged(value, seen);
     }
@@ -166,18 +178,20 @@ pub fn plan_of(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> 
         let is_it = (kept.class, kept.tag) == (class as usize, tag);
         if is_it { kept.plan.clone() } else { None }
     });
-    known.map_or_else(|| made(&value.get_type()), Ok)
+    let plan = known.map_or_else(|| made(&value.get_type()), Ok)?;
+    seen.last = Kept { class: class as usize, tag, plan: Some(Rc::clone(&plan)) };
+    Ok(plan)
 }
 
-#[cold]
 fn untagged(value: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Rc<Plan>> {
     let class = value.get_type();
-    if let Some((_, plan)) = seen.0.iter().find(|(own, _)| own.is(&class)) {
+    if let Some((_, plan)) = seen.untagged.iter().find(|(own, _)| own.is(&class)) {
+        seen.last = Kept { class: class.as_ptr() as usize, tag: 0, plan: Some(Rc::clone(plan)) };
         return Ok(Rc::clone(plan));
     }
     let plan = made(&class)?;
-    if MINOR.get(value.py()) == 0 && seen.0.len() < MOST_SEEN {
-        seen.0.push((class.unbind(), Rc::clone(&plan)));
+    if MINOR.get(value.py()) == 0 && seen.untagged.len() < MOST_SEEN {
+        seen.untagged.push((class.unbind(), Rc::clone(&plan)));
     }
     Ok(plan)
 }

@@ -6,12 +6,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use swisper_core::json::MAX_DEPTH;
-#[cfg(target_arch = "x86_64")]
-use swisper_simd::{Avx512, Level, level};
-use swisper_simd::{Chosen, Kernels, Sink};
+use swisper_simd::{Chosen, Pen, Sink, prefetch};
 
 use crate::dict_items::items;
 use crate::encode::{Outcome, Refusal};
+use crate::processor::{self, Processor};
 use crate::scalar;
 
 /// What one way of encoding does other than the rest.
@@ -20,7 +19,14 @@ pub trait Policy: Sized {
     const TUPLES: bool;
 
     /// A value that is no builtin; a comma behind it.
-    fn other<S: Sink>(walk: &mut Walk<'_, S, Self>, value: &Bound<'_, PyAny>, depth: usize) -> Outcome;
+    ///
+    /// # Safety
+    /// The processor is of that kind.
+    unsafe fn other<K: Processor, S: Sink>(
+        walk: &mut Walk<'_, S, Self>,
+        value: &Bound<'_, PyAny>,
+        depth: usize,
+    ) -> Outcome;
 
     /// A key that is no exact str, with the colon behind it.
     fn other_key<S: Sink>(walk: &mut Walk<'_, S, Self>, key: &Bound<'_, PyAny>) -> Outcome;
@@ -46,129 +52,104 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     /// A value at the top: with nothing behind it. Containers around it are counted by `depth`.
     pub fn whole(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         self.value(value, depth)?;
-        self.out.drop_byte();
+        // SAFETY: there is the comma behind the value.
+        unsafe { self.out.take_back() };
         Ok(())
     }
 
     #[inline]
     pub fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-        if self.scalar(value)? { Ok(()) } else { self.container(value, depth) }
+        let mut pen = Pen::new(&mut *self.out);
+        // SAFETY: this kind is every processor's, and nothing else was written.
+        let is_done = unsafe { scalar::scalar_with::<Chosen, _>(&mut pen, value) }?;
+        pen.done();
+        if is_done { Ok(()) } else { self.container(value, depth) }
     }
 
-    /// Whether it was one; no Python code runs.
-    pub fn scalar(&mut self, value: &Bound<'_, PyAny>) -> Result<bool, Refusal> {
-        // SAFETY: this kind is every processor's.
-        unsafe { self.scalar_with::<Chosen>(value) }
-    }
-
-    /// The same with given kernels.
-    ///
-    /// # Safety
-    /// The processor is of that kind.
-    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
-    #[inline(always)]
-    pub unsafe fn scalar_with<K: Kernels>(&mut self, value: &Bound<'_, PyAny>) -> Result<bool, Refusal> {
-        let object = value.as_ptr();
-        // SAFETY: only addresses are compared, and the type of an object that lives is read.
-        unsafe {
-            let class = ffi::Py_TYPE(object);
-            if class == &raw mut ffi::PyUnicode_Type {
-                return scalar::string_with::<K>(self.out, value, Some(b',')).map(|()| true);
-            }
-            if class == &raw mut ffi::PyLong_Type {
-                return scalar::integer(self.out, value).map(|()| true);
-            }
-            if class == &raw mut ffi::PyFloat_Type {
-                return scalar::float(self.out, value).map(|()| true);
-            }
-            let (word, length) = if object == ffi::Py_None() {
-                (b"null,\0\0\0", 5)
-            } else if object == ffi::Py_True() {
-                (b"true,\0\0\0", 5)
-            } else if object == ffi::Py_False() {
-                (b"false,\0\0", 6)
-            } else {
-                return Ok(false);
-            };
-            self.out.append_padded(word, length);
-        }
-        Ok(true)
-    }
-
-    /// Whether it was a list or dict with nothing in it.
-    #[inline]
-    fn empty(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> bool {
-        let brackets = match (value.cast_exact::<PyList>(), value.cast_exact::<PyDict>()) {
-            (Ok(list), _) if list.is_empty() => b"[],",
-            (_, Ok(dict)) if dict.is_empty() => b"{},",
-            _ => return false,
-        };
-        if depth >= MAX_DEPTH {
-            return false;
-        }
-        self.out.append_padded(brackets, brackets.len());
-        true
+    /// An int, or one of a subclass.
+    pub fn integer(&mut self, number: &Bound<'_, PyAny>) -> Outcome {
+        let mut pen = Pen::new(&mut *self.out);
+        scalar::integer(&mut pen, number)?;
+        pen.done();
+        Ok(())
     }
 
     /// Anything else; Python code may run if the policy lets it.
     #[inline(never)]
     pub fn container(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-        if let Ok(dict) = value.cast_exact::<PyDict>() {
-            return self.dict(dict, depth + 1);
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            return self.list(list, depth + 1);
-        }
-        match value.cast_exact::<PyTuple>() {
-            Ok(tuple) if P::TUPLES => self.tuple(tuple, depth + 1),
-            _ => P::other(self, value, depth),
+        processor::container(self, value, depth)
+    }
+
+    /// The same for a kind of processor.
+    ///
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
+    #[inline(always)]
+    pub unsafe fn container_with<K: Processor>(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
+        let class = value.get_type_ptr();
+        // SAFETY: the type was compared; the rest is the caller's promise.
+        unsafe {
+            if class == &raw mut ffi::PyDict_Type {
+                let dict = value.cast_unchecked();
+                return if self.policy.sorts_keys() {
+                    self.dict(dict, depth + 1)
+                } else {
+                    K::dict(self, dict, depth + 1)
+                };
+            }
+            if class == &raw mut ffi::PyList_Type {
+                return K::list(self, value.cast_unchecked(), depth + 1);
+            }
+            if P::TUPLES && class == &raw mut ffi::PyTuple_Type {
+                return self.tuple(value.cast_unchecked(), depth + 1);
+            }
+            P::other::<K, S>(self, value, depth)
         }
     }
 
     /// A list, or one of a subclass.
     #[inline]
     pub fn list(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 {
-            // SAFETY: the level tells the kind of processor.
-            return unsafe { self.list_avx512(list, depth) };
-        }
-        // SAFETY: this kind is every processor's.
-        unsafe { self.list_with::<Chosen>(list, depth) }
+        processor::list(self, list, depth)
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-    unsafe fn list_avx512(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
-        // SAFETY: the processor is of that kind.
-        unsafe { self.list_with::<Avx512>(list, depth) }
-    }
-
-    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
     #[inline(always)]
-    unsafe fn list_with<K: Kernels>(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
-        self.open(b'[', depth)?;
+    pub unsafe fn list_with<K: Processor>(&mut self, list: &Bound<'_, PyList>, depth: usize) -> Outcome {
+        let mut pen = open(&mut *self.out, b'[', depth)?;
         let (mut index, length) = (0, list.len());
         while index < list.len() {
             // SAFETY: the index is within the list, of which nothing else is done before the item is written or owned.
             let item = unsafe {
                 Borrowed::<PyAny>::from_ptr(list.py(), ffi::PyList_GET_ITEM(list.as_ptr(), index.cast_signed()))
             };
-            self.line(depth);
+            line(&mut pen, self.policy.indent(), depth);
+            pen.next();
             // SAFETY: the caller's promise.
-            let done = match unsafe { self.scalar_with::<K>(&item) } {
-                Ok(true) => Ok(()),
-                Ok(false) if self.empty(&item, depth) => Ok(()),
-                Ok(false) => self.container(&item.to_owned(), depth),
-                Err(refusal) => Err(refusal),
-            };
-            done.map_err(|refusal| refusal.at(index.to_string()))?;
+            match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
+                Ok(true) => {}
+                // SAFETY: nothing else was written.
+                Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => {}
+                Ok(false) => {
+                    pen.done();
+                    let item = item.to_owned();
+                    fetch_next(list, index);
+                    // SAFETY: the caller's promise.
+                    let done = unsafe { self.container_with::<K>(&item, depth) };
+                    done.map_err(|refusal| refusal.at(index.to_string()))?;
+                    pen = Pen::new(&mut *self.out);
+                }
+                Err(refusal) => return Err(refusal.at(index.to_string())),
+            }
             index += 1;
         }
         if list.len() != length {
             return Err(changed());
         }
-        self.close(b']', depth, length == 0);
+        close(pen, b']', self.policy.indent(), depth, length == 0);
         Ok(())
     }
 
@@ -189,48 +170,51 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
         if self.policy.sorts_keys() {
             return self.sorted(dict.iter().collect(), depth);
         }
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 {
-            // SAFETY: the level tells the kind of processor.
-            return unsafe { self.dict_avx512(dict, depth) };
-        }
-        // SAFETY: this kind is every processor's.
-        unsafe { self.dict_with::<Chosen>(dict, depth) }
+        processor::dict(self, dict, depth)
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-    unsafe fn dict_avx512(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
-        // SAFETY: the processor is of that kind.
-        unsafe { self.dict_with::<Avx512>(dict, depth) }
-    }
-
-    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
+    /// # Safety
+    /// The processor is of that kind.
+    #[allow(clippy::inline_always)] // Else it is not compiled for that kind.
     #[inline(always)]
-    unsafe fn dict_with<K: Kernels>(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
-        self.open(b'{', depth)?;
+    pub unsafe fn dict_with<K: Processor>(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Outcome {
+        let mut pen = open(&mut *self.out, b'{', depth)?;
         let length = dict.len();
         // SAFETY: the members are read anew after anything that may run Python code.
         let mut members = unsafe { items(dict) };
         while let Some((key, item)) = members.next() {
-            self.line(depth);
-            // SAFETY: the caller's promise.
-            unsafe { self.key_with::<K>(&key) }?;
+            line(&mut pen, self.policy.indent(), depth);
+            pen.next();
+            if key.is_exact_instance_of::<PyString>() {
+                // SAFETY: it is a str; the rest is the caller's promise.
+                unsafe { scalar::string_with::<K, _>(&mut pen, &key, b':') }?;
+            } else {
+                pen.done();
+                P::other_key(self, &key)?;
+                pen = Pen::new(&mut *self.out);
+            }
+            colon(&mut pen, self.policy.indent());
             // SAFETY: likewise.
-            match unsafe { self.scalar_with::<K>(&item) } {
+            match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
                 Ok(true) => continue,
-                Ok(false) if self.empty(&item, depth) => continue,
+                // SAFETY: likewise.
+                Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => continue,
                 Ok(false) => {}
                 Err(refusal) => return Err(refusal.at(name(&key))),
             }
+            pen.done();
             let (key, item) = (key.to_owned(), item.to_owned());
-            self.container(&item, depth).map_err(|refusal| refusal.at(name(&key)))?;
+            // SAFETY: likewise.
+            unsafe { self.container_with::<K>(&item, depth) }.map_err(|refusal| refusal.at(name(&key)))?;
+            // They may be the last references.
+            drop((key, item));
             if dict.len() != length {
                 return Err(changed());
             }
             members.refresh();
+            pen = Pen::new(&mut *self.out);
         }
-        self.close(b'}', depth, length == 0);
+        close(pen, b'}', self.policy.indent(), depth, length == 0);
         Ok(())
     }
 
@@ -260,16 +244,8 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     }
 
     fn key(&mut self, key: &Bound<'_, PyAny>) -> Outcome {
-        // SAFETY: this kind is every processor's.
-        unsafe { self.key_with::<Chosen>(key) }
-    }
-
-    #[allow(clippy::inline_always)] // Else it is not compiled for the kind of processor.
-    #[inline(always)]
-    unsafe fn key_with<K: Kernels>(&mut self, key: &Bound<'_, PyAny>) -> Outcome {
         if key.is_exact_instance_of::<PyString>() {
-            // SAFETY: it is a str; the rest is the caller's promise.
-            unsafe { scalar::string_with::<K>(self.out, key, Some(b':')) }?;
+            scalar::string(self.out, key, b':')?;
         } else {
             P::other_key(self, key)?;
         }
@@ -277,51 +253,87 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
         Ok(())
     }
 
-    /// Behind the colon of a name.
-    #[inline]
     pub fn colon(&mut self) {
-        if self.policy.indent().is_some() {
-            self.out.put(b' ');
-        }
+        colon(self.out, self.policy.indent());
     }
 
-    #[inline]
     pub fn open(&mut self, bracket: u8, depth: usize) -> Outcome {
-        if depth > MAX_DEPTH {
-            return Err(too_deep());
-        }
-        self.out.put(bracket);
-        Ok(())
+        open(self.out, bracket, depth).map(Pen::done)
     }
 
-    #[inline]
     pub fn close(&mut self, bracket: u8, depth: usize, is_empty: bool) {
-        if !is_empty {
-            if self.policy.indent().is_some() {
-                self.out.drop_byte();
-                self.line(depth - 1);
-            } else {
-                // In the place of the last comma.
-                if let Some(comma) = self.out.last_byte() {
-                    *comma = bracket;
-                }
-                self.out.put(b',');
-                return;
-            }
-        }
-        self.out.append(&[bracket, b',']);
+        close(Pen::new(&mut *self.out), bracket, self.policy.indent(), depth, is_empty);
     }
 
-    /// Begins a line, if the text has lines.
-    #[inline]
     pub fn line(&mut self, depth: usize) {
-        if let Some(indent) = self.policy.indent() {
-            self.out.put(b'\n');
-            for _ in 0..indent * depth {
-                self.out.put(b' ');
+        line(self.out, self.policy.indent(), depth);
+    }
+}
+
+/// Asks for what the next items begin with: a table that nobody has looked at lately is what a small dict costs.
+#[inline]
+fn fetch_next(list: &Bound<'_, PyList>, index: usize) {
+    let item = |at: usize| {
+        // SAFETY: the place is within the list, which holds what lies there.
+        (at < list.len()).then(|| unsafe { ffi::PyList_GET_ITEM(list.as_ptr(), at.cast_signed()) })
+    };
+    if let Some(second) = item(index + 2) {
+        prefetch(second);
+    }
+    if let Some(next) = item(index + 1) {
+        // SAFETY: the item lives, and is a dict before it is read as one.
+        unsafe {
+            if ffi::Py_TYPE(next) == &raw mut ffi::PyDict_Type {
+                prefetch((*next.cast::<ffi::PyDictObject>()).ma_keys);
             }
         }
     }
+}
+
+/// The beginning of a container.
+#[allow(clippy::inline_always)] // For the sake of the pen.
+#[inline(always)]
+pub fn open<S: Sink>(out: &mut S, bracket: u8, depth: usize) -> Result<Pen<'_, S>, Refusal> {
+    if depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    let mut pen = Pen::new(out);
+    pen.put(bracket);
+    Ok(pen)
+}
+
+/// Behind the colon of a name.
+#[allow(clippy::inline_always)] // For the sake of the pen.
+#[inline(always)]
+pub fn colon(out: &mut impl Sink, indent: Option<usize>) {
+    if indent.is_some() {
+        out.put(b' ');
+    }
+}
+
+/// Begins a line, if the text has lines.
+#[allow(clippy::inline_always)] // For the sake of the pen.
+#[inline(always)]
+pub fn line(out: &mut impl Sink, indent: Option<usize>, depth: usize) {
+    if let Some(indent) = indent {
+        out.put(b'\n');
+        for _ in 0..indent * depth {
+            out.put(b' ');
+        }
+    }
+}
+
+/// The end of a container that is empty, or behind the last of whose members a comma was written.
+#[allow(clippy::inline_always)] // For the sake of the pen.
+#[inline(always)]
+pub fn close<S: Sink>(mut pen: Pen<'_, S>, bracket: u8, indent: Option<usize>, depth: usize, is_empty: bool) {
+    if !is_empty {
+        // SAFETY: there is the comma.
+        unsafe { pen.take_back() };
+        line(&mut pen, indent, depth - 1);
+    }
+    pen.append(&[bracket, b',']);
+    pen.done();
 }
 
 /// A key as a token of a JSON Pointer.

@@ -5,17 +5,41 @@ use crate::sink::Sink;
 pub(crate) const EIGHT: u64 = 100_000_000;
 pub(crate) const ZEROS: u64 = 0x3030_3030_3030_3030;
 
+/// The numbers below 100, which there are the most of.
+static PAIRS: [[u8; 2]; 100] = pairs();
+
+// What could panic here would do so at compile time.
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut all = [[0; 2]; 100];
+    let mut value = 0;
+    while value < all.len() {
+        let (tens, ones) = (b'0' + (value / 10) as u8, b'0' + (value % 10) as u8);
+        all[value] = if value < 10 { [ones, 0] } else { [tens, ones] };
+        value += 1;
+    }
+    all
+}
+
 /// Appends an integer, and `after` behind it.
-#[inline]
+#[allow(clippy::inline_always)] // For the sake of `Pen`.
+#[inline(always)]
 pub fn push_integer(out: &mut impl Sink, value: i64, after: u8) {
     let to = out.room(32);
+    // SAFETY: the room is there, and no more is counted than was written.
+    unsafe { out.wrote_up_to(write(to, value, after)) };
+}
+
+/// # Safety
+/// `to` has room for 32 bytes.
+#[inline]
+unsafe fn write(to: *mut u8, value: i64, after: u8) -> *mut u8 {
     // SAFETY: a sign, at most three words and the byte behind them are written, of which no more is counted.
     unsafe {
         to.write(b'-');
-        let start = to.add(usize::from(value < 0));
-        let end = put(start, value.unsigned_abs());
+        let end = put(to.add(usize::from(value < 0)), value.unsigned_abs());
         end.write(after);
-        out.wrote(end.offset_from_unsigned(to) + 1);
+        end.add(1)
     }
 }
 
@@ -44,6 +68,13 @@ fn count(value: u64) -> usize {
 /// `to` has room for 32 bytes.
 #[inline]
 unsafe fn put(to: *mut u8, value: u64) -> *mut u8 {
+    if let Some(pair) = usize::try_from(value).ok().and_then(|value| PAIRS.get(value)) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            to.cast::<[u8; 2]>().write(*pair);
+            return to.add(1 + usize::from(value >= 10));
+        }
+    }
     let digits = count(value);
     // SAFETY: three words at most, each of which begins within the digits.
     unsafe {

@@ -33,8 +33,11 @@ pub fn plain_prefix(bytes: &[u8]) -> Plain {
 #[cfg(target_arch = "x86_64")]
 fn with_sse2(bytes: &[u8]) -> Plain {
     // SAFETY: every x86-64 processor has SSE2.
-    let (blocks, is_ascii) = unsafe { x86::plain_blocks(bytes) };
-    prefix_scalar(bytes.get(blocks..).unwrap_or_default(), blocks, is_ascii)
+    let (plain, is_found) = unsafe { x86::plain_blocks(bytes) };
+    if is_found {
+        return plain;
+    }
+    prefix_scalar(bytes.get(plain.length..).unwrap_or_default(), plain.length, plain.is_ascii)
 }
 
 /// How long the JSON container is that starts with the first byte. None if its end is not found, if there is a backslash

@@ -14,14 +14,30 @@ pub unsafe trait Sink {
     /// They were written, into room that was made for them.
     unsafe fn wrote(&mut self, count: usize);
 
-    /// The byte written last, if there is one.
-    fn last_byte(&mut self) -> Option<&mut u8>;
+    /// The same as `room`, and how much room there is in all.
+    fn space(&mut self, more: usize) -> (*mut u8, usize);
+
+    /// Counts all that lies before this place as written, and nothing behind it.
+    ///
+    /// # Safety
+    /// It was written, and the place is one in what was written or in room that was made.
+    unsafe fn wrote_up_to(&mut self, place: *mut u8);
 
     /// Takes back the byte written last.
-    fn drop_byte(&mut self);
+    ///
+    /// # Safety
+    /// There is one.
+    #[allow(clippy::inline_always)] // For the sake of `Pen`.
+    #[inline(always)]
+    unsafe fn take_back(&mut self) {
+        let place = self.room(0);
+        // SAFETY: the caller's promise.
+        unsafe { self.wrote_up_to(place.sub(1)) };
+    }
 
     /// Appends one byte.
-    #[inline]
+    #[allow(clippy::inline_always)] // For the sake of `Pen`.
+    #[inline(always)]
     fn put(&mut self, byte: u8) {
         // SAFETY: one byte of the room is written and counted.
         unsafe {
@@ -31,7 +47,8 @@ pub unsafe trait Sink {
     }
 
     /// Appends some bytes.
-    #[inline]
+    #[allow(clippy::inline_always)] // For the sake of `Pen`.
+    #[inline(always)]
     fn append(&mut self, bytes: &[u8]) {
         let to = self.room(bytes.len());
         // SAFETY: the room is there, and is not part of what is borrowed from elsewhere.
@@ -69,11 +86,13 @@ unsafe impl Sink for Vec<u8> {
     }
 
     #[inline]
-    fn last_byte(&mut self) -> Option<&mut u8> {
-        self.last_mut()
+    fn space(&mut self, more: usize) -> (*mut u8, usize) {
+        (self.room(more), self.capacity() - self.len())
     }
 
-    fn drop_byte(&mut self) {
-        self.pop();
+    #[inline]
+    unsafe fn wrote_up_to(&mut self, place: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { self.set_len(place.offset_from_unsigned(self.as_ptr())) };
     }
 }

@@ -13,29 +13,72 @@ pub(crate) const PIECE: usize = 1024;
 /// The longest escape: `\u0000`.
 pub(crate) const WORST: usize = 6;
 
-/// How strings are quoted in a loop that is compiled for one kind of processor.
+/// The longest string that any kind of processor takes for a short one.
+pub const SHORT: usize = 32;
+
+/// How strings are copied in a loop that is compiled for one kind of processor.
 pub trait Kernels {
-    /// Writes `bytes` behind a quote, up to one that must be escaped or some place before it, and gives how many; behind
-    /// all of them the closing quote and `after`.
+    /// No longer ones are copied by `short`.
+    const SHORT: usize;
+
+    /// Copies a short string; whether it has no byte that must be escaped.
     ///
     /// # Safety
-    /// `to` has room for the bytes, three and 64 more, and the processor is of that kind.
-    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize;
+    /// `to` has room for `SLACK` bytes, and the processor is of that kind.
+    unsafe fn short(bytes: &[u8], to: *mut u8) -> bool;
+
+    /// Copies a longer one up to a byte that must be escaped, or up to some place before it; gives how many bytes.
+    ///
+    /// # Safety
+    /// `to` has room for the bytes and `SLACK` more, and the processor is of that kind.
+    unsafe fn long(bytes: &[u8], to: *mut u8) -> usize;
 }
 
-/// The kernel that the processor has, chosen at each call.
+/// The kernels that the processor has, chosen at each call.
 #[derive(Debug, Clone, Copy)]
 pub struct Chosen;
 
 impl Kernels for Chosen {
+    const SHORT: usize = if cfg!(target_arch = "x86_64") { SHORT } else { 16 };
+
+    // Keys, roles and small values: what is compiled in place costs less than a call to a better kernel.
     #[inline]
-    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize {
-        // SAFETY: the caller's promise.
+    unsafe fn short(bytes: &[u8], to: *mut u8) -> bool {
+        match bytes.len() {
+            // SAFETY: the room is the caller's promise, and the lengths are what the functions ask for.
+            0..8 => unsafe { tiny(bytes, to) },
+            // SAFETY: likewise.
+            8..=16 => unsafe { halves(bytes, to) },
+            // SAFETY: likewise.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { x86::two_blocks(bytes, to) },
+            // SAFETY: likewise.
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unsafe { scalar(bytes, to) == bytes.len() },
+        }
+    }
+
+    #[inline]
+    unsafe fn long(bytes: &[u8], to: *mut u8) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let level = level();
+            // SAFETY: the level tells what the processor has, and longer ones are long enough for all; the room is the
+            // caller's promise.
+            return unsafe {
+                if level >= Level::Avx512 {
+                    x86::copy_avx512(bytes, to)
+                } else if level >= Level::Avx2 {
+                    x86::copy_avx2(bytes, to)
+                } else {
+                    x86::copy_sse2(bytes, to)
+                }
+            };
+        }
+        // SAFETY: the room is the caller's promise.
+        #[allow(unreachable_code)]
         unsafe {
-            to.write(b'"');
-            let plain = copy_plain(bytes, to.add(1));
-            to.add(plain + 1).cast::<[u8; 2]>().write([b'"', after]);
-            plain
+            scalar(bytes, to)
         }
     }
 }
@@ -44,23 +87,18 @@ impl Kernels for Chosen {
 /// a member, or a comma.
 #[inline]
 pub fn push_string(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
-    // SAFETY: this kind is every processor's.
-    unsafe { push_string_with::<Chosen>(out, bytes, after) };
-}
-
-/// The same with given kernels.
-///
-/// # Safety
-/// The processor is of that kind.
-#[allow(clippy::inline_always)] // Else it is not compiled for that kind.
-#[inline(always)]
-pub unsafe fn push_string_with<K: Kernels>(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
     let to = out.room(bytes.len() + 3 + SLACK);
     // SAFETY: the room holds the quotes, one byte behind them, the bytes and the slack that kernels may write into; no
-    // more is counted than was written.
+    // more is counted than was written. These kernels are every processor's.
     unsafe {
-        let plain = K::quote(bytes, to, after.unwrap_or(0));
+        to.write(b'"');
+        let plain = if bytes.len() <= Chosen::SHORT {
+            if Chosen::short(bytes, to.add(1)) { bytes.len() } else { 0 }
+        } else {
+            Chosen::long(bytes, to.add(1))
+        };
         if plain == bytes.len() {
+            to.add(plain + 1).cast::<[u8; 2]>().write([b'"', after.unwrap_or(0)]);
             out.wrote(plain + 2 + usize::from(after.is_some()));
         } else {
             out.wrote(plain + 1);
@@ -72,7 +110,7 @@ pub unsafe fn push_string_with<K: Kernels>(out: &mut impl Sink, bytes: &[u8], af
 /// The rest of a string, from a byte on that must be escaped.
 #[cold]
 #[inline(never)]
-fn escaped(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
+pub(crate) fn escaped(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
     for piece in bytes.chunks(PIECE) {
         let to = out.room(WORST * piece.len() + SLACK);
         // SAFETY: the room is what the kernels ask for, and what they say they wrote is counted.
@@ -88,55 +126,6 @@ fn escaped(out: &mut impl Sink, bytes: &[u8], after: Option<u8>) {
 #[inline]
 pub(crate) fn finish(out: &mut impl Sink, after: Option<u8>) {
     out.append_padded(&[b'"', after.unwrap_or(0)], 1 + usize::from(after.is_some()));
-}
-
-/// Copies bytes up to one that must be escaped, or up to some place before it; gives how many.
-///
-/// # Safety
-/// `to` has room for `bytes` and `SLACK` more.
-#[inline]
-unsafe fn copy_plain(bytes: &[u8], to: *mut u8) -> usize {
-    // Keys, roles and small values: what is compiled in place costs less than a call to a better kernel.
-    let is_plain = match bytes.len() {
-        // SAFETY: the room is the caller's promise, and the lengths are what the functions ask for.
-        0..8 => unsafe { tiny(bytes, to) },
-        // SAFETY: likewise.
-        8..=16 => unsafe { halves(bytes, to) },
-        // SAFETY: likewise.
-        #[cfg(target_arch = "x86_64")]
-        17..=32 => unsafe { x86::two_blocks(bytes, to) },
-        // SAFETY: likewise.
-        _ => return unsafe { copy_long(bytes, to) },
-    };
-    if is_plain { bytes.len() } else { 0 }
-}
-
-/// # Safety
-/// `to` has room for `bytes` and `SLACK` more.
-#[inline]
-unsafe fn copy_long(bytes: &[u8], to: *mut u8) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let level = level();
-        // SAFETY: the level tells what the processor has, and the lengths are what the functions ask for; the room is
-        // the caller's promise.
-        return unsafe {
-            if level >= Level::Avx512 {
-                x86::copy_avx512(bytes, to)
-            } else if level >= Level::Avx2 && bytes.len() >= 32 {
-                x86::copy_avx2(bytes, to)
-            } else if bytes.len() >= 16 {
-                x86::copy_sse2(bytes, to)
-            } else {
-                scalar(bytes, to)
-            }
-        };
-    }
-    // SAFETY: the room is the caller's promise.
-    #[allow(unreachable_code)]
-    unsafe {
-        scalar(bytes, to)
-    }
 }
 
 /// Writes bytes with their escapes; gives the end of what was written.
@@ -256,12 +245,13 @@ mod tests {
     const BYTES: [u8; 14] = [0, 8, 0x1f, b'"', b'\\', b'\n', 0x20, 0x21, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff];
 
     type Copy = unsafe fn(&[u8], *mut u8) -> usize;
+    type Short = unsafe fn(&[u8], *mut u8) -> bool;
     type Escape = unsafe fn(&[u8], *mut u8) -> *mut u8;
 
     /// The kernels that this processor has, with the least length for each.
     fn copies() -> Vec<(&'static str, usize, Copy)> {
         let mut all: Vec<(&str, usize, Copy)> =
-            vec![("scalar", 0, scalar), ("chosen", 0, copy_plain), ("chosen for more", 0, copy_long)];
+            vec![("scalar", 0, scalar), ("chosen", Chosen::SHORT + 1, Chosen::long)];
         #[cfg(target_arch = "x86_64")]
         {
             all.push(("sse2", 16, x86::copy_sse2));
@@ -271,6 +261,15 @@ mod tests {
             if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
                 all.push(("avx512", 0, x86::copy_avx512));
             }
+        }
+        all
+    }
+
+    fn shorts() -> Vec<(&'static str, usize, Short)> {
+        let mut all: Vec<(_, _, Short)> = vec![("chosen", Chosen::SHORT, Chosen::short)];
+        #[cfg(target_arch = "x86_64")]
+        if level() >= Level::Avx512 {
+            all.push(("avx512", x86::Avx512::SHORT, x86::Avx512::short));
         }
         all
     }
@@ -312,14 +311,13 @@ mod tests {
             assert_eq!(unsafe { x86::two_blocks(bytes, out.as_mut_ptr()) }, special.is_none());
             assert_eq!(&out[..bytes.len()], bytes);
         }
-        #[cfg(target_arch = "x86_64")]
-        if level() >= Level::Avx512 {
-            let mut out = vec![0xee; bytes.len() + 3 + SLACK];
-            // SAFETY: as above.
-            let plain = unsafe { x86::Avx512::quote(bytes, out.as_mut_ptr(), b',') };
-            assert!(plain <= special.unwrap_or(plain) && (plain == bytes.len()) == special.is_none());
-            assert_eq!(&out[..=plain], [b"\"", &bytes[..plain]].concat());
-            assert!(special.is_some() || out[plain + 1..plain + 3] == *b"\",");
+        for (name, longest, kernel) in shorts() {
+            if bytes.len() <= longest {
+                let mut out = vec![0xee; bytes.len() + SLACK];
+                // SAFETY: as above.
+                assert_eq!(unsafe { kernel(bytes, out.as_mut_ptr()) }, special.is_none(), "{name}");
+                assert_eq!(&out[..bytes.len()], bytes, "{name}");
+            }
         }
         for halves in [halves as unsafe fn(&[u8], *mut u8) -> bool, two_words] {
             if (8..=16).contains(&bytes.len()) {

@@ -1,12 +1,13 @@
 //! The kernels for x86-64: each copies while it looks for bytes that must be escaped, and says whether there is none.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _bzhi_u32, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
-    _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64, _mm256_cmpeq_epi8,
-    _mm256_cmpeq_epi8_mask, _mm256_loadu_si256, _mm256_mask_cmplt_epu8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm512_cmpeq_epi8_mask,
-    _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask, _mm512_maskz_loadu_epi8, _mm512_movepi8_mask,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512,
+    __m128i, __m256i, _bzhi_u32, _bzhi_u64, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_mask_testn_epi8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
+    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm256_subs_epu8,
+    _mm256_xor_si256, _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask,
+    _mm512_maskz_loadu_epi8, _mm512_min_epu8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_storeu_si512, _mm512_subs_epu8, _mm512_testn_epi8_mask, _mm512_xor_si512,
 };
 
 use crate::escape::put_escape;
@@ -16,23 +17,28 @@ use crate::string::{Kernels, escape_scalar};
 const QUOTE: i8 = 0x22;
 const BACKSLASH: i8 = 0x5c;
 const LAST_CONTROL: i8 = 0x1f;
+/// Where this bit of every byte is turned around, a quote is a space and a control character still is one, so that one
+/// subtraction looks for both.
+const TURNED: i8 = QUOTE ^ 0x20;
 
 /// With masked loads of 32 and 64 bytes (BW, VL, BMI2).
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512;
 
 impl Kernels for Avx512 {
+    const SHORT: usize = 32;
+
     #[allow(clippy::inline_always)] // Intrinsics are compiled in place only in a function that is for the processor.
     #[inline(always)]
-    unsafe fn quote(bytes: &[u8], to: *mut u8, after: u8) -> usize {
-        let length = bytes.len();
-        // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
-        unsafe {
-            to.write(b'"');
-            let plain = if length <= 32 { short_avx512(bytes, to.add(1)) } else { copy_avx512(bytes, to.add(1)) };
-            to.add(length + 1).cast::<[u8; 2]>().write([b'"', after]);
-            plain
-        }
+    unsafe fn short(bytes: &[u8], to: *mut u8) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { short_avx512(bytes, to) }
+    }
+
+    #[inline]
+    unsafe fn long(bytes: &[u8], to: *mut u8) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { copy_avx512(bytes, to) }
     }
 }
 
@@ -43,7 +49,7 @@ impl Kernels for Avx512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
-unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> usize {
+unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> bool {
     let lanes = _bzhi_u32(u32::MAX, bytes.len() as u32);
     // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
     let block = unsafe {
@@ -51,35 +57,54 @@ unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> usize {
         _mm256_storeu_si256(to.cast(), block);
         block
     };
-    let found = _mm256_mask_cmplt_epu8_mask(lanes, block, _mm256_set1_epi8(0x20))
-        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(QUOTE))
-        | _mm256_cmpeq_epi8_mask(block, _mm256_set1_epi8(BACKSLASH));
-    if found == 0 { bytes.len() } else { found.trailing_zeros() as usize }
+    let low = _mm256_subs_epu8(_mm256_xor_si256(block, _mm256_set1_epi8(TURNED)), _mm256_set1_epi8(0x20));
+    let zero = _mm256_min_epu8(low, _mm256_xor_si256(block, _mm256_set1_epi8(BACKSLASH)));
+    _mm256_mask_testn_epi8_mask(lanes, zero, zero) == 0
 }
 
-/// The last block is loaded under a mask, so that any length is read in whole blocks.
+/// Up to 64 bytes are one block, loaded under a mask; of more, the last block overlaps the one before it.
 ///
 /// # Safety
 /// `to` has room for `bytes` and 64 more.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+#[allow(clippy::cast_possible_truncation)]
 pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
-    let (mut at, length) = (0, bytes.len());
-    while at < length {
-        let rest = length - at;
-        let lanes = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
-        // SAFETY: the lanes that are loaded lie inside the slice; a whole block is stored into the room for it.
-        let block = unsafe { _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast()) };
-        // SAFETY: likewise.
-        unsafe { _mm512_storeu_si512(to.add(at).cast(), block) };
-        let found = _mm512_mask_cmplt_epu8_mask(lanes, block, _mm512_set1_epi8(0x20))
-            | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(QUOTE))
-            | _mm512_mask_cmpeq_epi8_mask(lanes, block, _mm512_set1_epi8(BACKSLASH));
+    let Some(last) = bytes.len().checked_sub(64) else {
+        let lanes = _bzhi_u64(u64::MAX, bytes.len() as u32);
+        // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
+        let found = lanes & unsafe { copy_block(lanes, bytes.as_ptr(), to) };
+        return if found == 0 { bytes.len() } else { found.trailing_zeros() as usize };
+    };
+    let mut at = 0;
+    loop {
+        // SAFETY: `at` leaves 64 bytes behind it, in the slice and in the room.
+        let found = unsafe { copy_block(u64::MAX, bytes.as_ptr().add(at), to.add(at)) };
         if found != 0 {
             return at + found.trailing_zeros() as usize;
         }
-        at += 64;
+        if at == last {
+            return bytes.len();
+        }
+        at = (at + 64).min(last);
     }
-    length
+}
+
+/// Which of 64 bytes must be escaped.
+///
+/// # Safety
+/// The lanes may be read, and 64 bytes be written.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn copy_block(lanes: u64, from: *const u8, to: *mut u8) -> u64 {
+    // SAFETY: the caller's promise.
+    let block = unsafe {
+        let block = _mm512_maskz_loadu_epi8(lanes, from.cast());
+        _mm512_storeu_si512(to.cast(), block);
+        block
+    };
+    let low = _mm512_subs_epu8(_mm512_xor_si512(block, _mm512_set1_epi8(TURNED)), _mm512_set1_epi8(0x20));
+    let zero = _mm512_min_epu8(low, _mm512_xor_si512(block, _mm512_set1_epi8(BACKSLASH)));
+    _mm512_testn_epi8_mask(zero, zero)
 }
 
 #[target_feature(enable = "avx2")]
@@ -298,19 +323,22 @@ pub fn prefix_avx512(bytes: &[u8]) -> Plain {
     Plain { length, is_ascii }
 }
 
-/// How many bytes the plain blocks of 16 at the start have together, and whether all of those are ASCII.
+/// What is plain in the blocks of 16 at the start, and whether the first byte that is not was found in them.
 #[target_feature(enable = "sse2")]
-pub fn plain_blocks(bytes: &[u8]) -> (usize, bool) {
+pub fn plain_blocks(bytes: &[u8]) -> (Plain, bool) {
     let mut is_ascii = true;
     for (n, block) in bytes.as_chunks::<16>().0.iter().enumerate() {
         // SAFETY: the block has 16 bytes.
         let block = unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
-        if !is_plain(block) {
-            return (n * 16, is_ascii);
+        let (found, high) = (specials_sse2(block), _mm_movemask_epi8(block).cast_unsigned());
+        if found != 0 {
+            // The bits below the lowest one that is set.
+            is_ascii &= high & (found - 1) & !found == 0;
+            return (Plain { length: n * 16 + found.trailing_zeros() as usize, is_ascii }, true);
         }
-        is_ascii &= _mm_movemask_epi8(block) == 0;
+        is_ascii &= high == 0;
     }
-    (bytes.len() / 16 * 16, is_ascii)
+    (Plain { length: bytes.len() / 16 * 16, is_ascii }, false)
 }
 
 /// Blocks of 64: which bytes are inside of strings follows from the quotes before them (G. Langdale and D. Lemire,
