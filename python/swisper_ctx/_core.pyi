@@ -861,7 +861,7 @@ def append_frame(
     field: str,
     record: Message | Product | PipelineExecution | PIIEntity,
 ) -> bytes:
-    """The frame that appends one record to a list, whatever the rest of the session is."""
+    """The frame that appends one record to a list that the session has, whatever the rest of it is."""
 
 def check_block(session_id: str, epoch: int, stored: _Block) -> None:
     """Open one block by itself, whatever its head says of it. Raises CorruptSessionError."""

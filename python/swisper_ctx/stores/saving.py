@@ -14,7 +14,7 @@ from swisper_ctx.log import Change, Etag, Head, Projection, StoredSession
 from swisper_ctx.retention import rule
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
-from swisper_ctx.stores.projection import execution_copy, projected
+from swisper_ctx.stores.projection import EXECUTIONS, execution_copy, projected
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.loaded import Loaded
@@ -134,9 +134,13 @@ class RecordAppend:
 
     def change(self) -> Change:
         before, now = self.before, self.clock()
-        frame = append_frame(
-            self.session_id, before.epoch, before.etag.token, self.etag, None, now, self.field, self.record
-        )
+        about = self.session_id, before.epoch, before.etag.token, self.etag, None, now
+        if isinstance(before, StoredSession):
+            frame = append_frame(*about, self.field, self.record)
+        else:
+            # The session may be one without this list.
+            frame = before.snapshot.append(self.field, self.record).frame(*about)
+        is_shown = self.shows_copies and self.field == EXECUTIONS
         return Change(
             self.session_id,
             before.user_id,
@@ -145,7 +149,7 @@ class RecordAppend:
             frame,
             expires_at=moved_expiry(self.kept, False, (before.created_at or now, now), before.expires_at),
             epoch=before.epoch,
-            projection=Projection(executions=(execution_copy(self.record),)) if self.shows_copies else None,
+            projection=Projection(executions=(execution_copy(self.record),)) if is_shown else None,
         )
 
     def committed(self, time: int) -> None:

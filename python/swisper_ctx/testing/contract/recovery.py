@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from swisper_ctx._core import Message
+from swisper_ctx._core import Message, PipelineExecution
 from swisper_ctx.context import SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError, VersionUnavailableError
 from swisper_ctx.log import plain_body
@@ -250,6 +250,25 @@ class RecoveryContract(ForkContract):
         loaded = await store.load_session("s")
         assert loaded is not None
         assert (loaded.product_query, loaded.user_id) == ("", "ann")
+        await self.sound(store)
+
+    @pytest.mark.parametrize("lost", ["all", "fields"])
+    async def test_records_are_appended_to_what_is_left(self, store: SessionStore, lost: str) -> None:
+        if lost == "all":
+            await store.save_session(SwisperContext(session_id="s", user_id="ann"))
+            bodies = [await self.body(store, "frame 1")]
+        else:
+            await self.long(store)
+            bodies = [await self.body(store, each) for each in ("frame 1", "frame 2", "fields")]
+        for body in bodies:
+            await self.damage(store, body, "flipped")
+        await store.recover("s")
+        for name in ("first", "second"):
+            await store.append_record("s", "pipeline_executions", PipelineExecution(name))
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert [run.pipeline_name for run in loaded.pipeline_executions] == ["first", "second"]
+        assert len(loaded.conversation_history) == (0 if lost == "all" else 180)
         await self.sound(store)
 
     async def test_quarantine_deletes_nothing_and_is_bounded(self, store: SessionStore) -> None:
