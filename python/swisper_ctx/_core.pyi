@@ -680,6 +680,8 @@ class Save:
     """Of the version that it becomes, from when its change is made."""
     size: int
     """The bytes of its frame."""
+    expires_at: int | None
+    """The time of expiry that it writes; None where that stays."""
     done: bool
     lost: bool
     """Whether an answer was lost, so that it may have been written."""

@@ -54,6 +54,7 @@ pub struct Save {
     pub size: usize,
     /// A large frame that was made before its turn has come, for the change that is made then.
     pub sealed: Option<Py<PyBytes>>,
+    #[pyo3(get, set)]
     expires_at: Option<i64>,
     #[pyo3(get, set)]
     pub done: bool,
