@@ -646,7 +646,8 @@ class Save:
 
     `store` has `_clock()`, `_checkpointer` and `_committed`, which may be None; `context._position` says where it
     stands. A subclass has `first_head(created_at)`, the head that a session is created with, `rule(policy, ttl)`, what
-    a policy of retention means (see `moved_expiry`), and `projection(is_created)`, for a store that `shows_copies`.
+    a policy of retention means (see `moved_expiry`), `default_rule()`, what the policy of a session without one means,
+    and `projection(is_created)`, for a store that `shows_copies`.
     """
 
     def __new__(

@@ -1,4 +1,4 @@
-"""Appending one record to a session that nobody has loaded."""
+"""Saving one record alone: of a context with other edits, or to a session that nobody has loaded."""
 
 from __future__ import annotations
 
@@ -9,14 +9,38 @@ from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFou
 from swisper_ctx.log import Etag, StoredSession
 from swisper_ctx.retention import POLICY, rule
 from swisper_ctx.stores.loaded import Loaded
-from swisper_ctx.stores.saving import NEWEST, RecordAppend
+from swisper_ctx.stores.saving import NEWEST, ContextSave, RecordAppend
 
 if TYPE_CHECKING:
-    from swisper_ctx._core import PipelineExecution
+    from swisper_ctx._core import PipelineExecution, RecordList
     from swisper_ctx.stores.base import SessionStore
 
 ATTEMPTS = 20
 LOST_ATTEMPTS = 3
+
+
+async def save_record(
+    store: SessionStore, context: SwisperContext, field: str, record: PipelineExecution, ttl: int | None
+) -> None:
+    """See `SessionStore.save_record`."""
+    records: RecordList[PipelineExecution] = getattr(context, field)
+    position = context._position
+    before = position.snapshot
+    delta = before.append(field, record)
+    if position.etag is None and before.is_empty:
+        # The first version has every field: what it lacked, the later ones would lack too.
+        records.append(record)
+        await store.save_session(context, ttl=ttl)
+        return
+    store._committer.enter()
+    if position.limbo is not None:
+        store._committer.submit(position.limbo.again())
+    delta.adopt(context.__dict__)
+    position.snapshot = delta.snapshot
+    save = ContextSave(store, context, delta, before, None, ttl)
+    position.saves.append(save)
+    store._committer.submit(save)
+    await save
 
 
 class Known(NamedTuple):
@@ -66,7 +90,8 @@ async def _newest(
             return stored, known.policy
         loaded = await store._loaded(session_id, context_class._unopened, tail=1, strict=True)
         if loaded is not None:
-            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else None
+            default = context_class._fields[POLICY].initial()
+            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else default
             return loaded, policy if isinstance(policy, str) else None
     raise SessionNotFoundError(f"no session {session_id}")
 

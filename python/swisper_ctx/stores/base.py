@@ -390,20 +390,11 @@ class SessionStore(ABC):
     async def save_record(
         self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
     ) -> None:
-        """Append one record to a list of a context and write that alone; other edits stay for the next save."""
-        self._committer.enter()
-        position = context._position
-        if position.limbo is not None:
-            self._committer.submit(position.limbo.again())
-        getattr(context, field)
-        before = position.snapshot
-        delta = before.append(field, record)
-        delta.adopt(context.__dict__)
-        position.snapshot = delta.snapshot
-        save = ContextSave(self, context, delta, before, None, ttl)
-        position.saves.append(save)
-        self._committer.submit(save)
-        await save
+        """Append one record to a list of a context and write that alone; other edits stay for the next save.
+
+        A context that was never saved becomes a new session with all that it has, as `save_session` makes it.
+        """
+        await appending.save_record(self, context, field, record, ttl)
 
     async def append_record(
         self,

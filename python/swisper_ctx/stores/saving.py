@@ -11,7 +11,7 @@ from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, m
 from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, Etag, Head, Projection, StoredSession
-from swisper_ctx.retention import rule
+from swisper_ctx.retention import POLICY, rule
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
 from swisper_ctx.stores.projection import EXECUTIONS, execution_copy, projected
@@ -49,6 +49,10 @@ class ContextSave(Save):
     context: SwisperContext
     position: Position
     rule = staticmethod(rule)
+
+    def default_rule(self) -> tuple[int, bool] | None:
+        """How long a session is kept that has no policy stored."""
+        return rule(self.context._fields[POLICY].initial(), self.ttl)
 
     def first_head(self, created_at: int) -> Head:
         """The head that its session is created with."""

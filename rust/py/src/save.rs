@@ -267,8 +267,12 @@ impl Save {
     /// What it writes as the time of expiry; see `moved_expiry`.
     fn expiry(slf: &Bound<'_, Self>, position: &Bound<'_, PyAny>, now: i64) -> PyResult<Option<i64>> {
         let (py, save) = (slf.py(), slf.borrow());
-        let Some(Field::Value(policy)) = save.snapshot.get().state.get(POLICY) else { return Ok(None) };
-        let rule = Self::rule(slf, policy.text(), save.ttl.as_ref().map(|ttl| ttl.extract(py)).transpose()?)?;
+        let rule = match save.snapshot.get().state.get(POLICY) {
+            Some(Field::Value(policy)) => {
+                Self::rule(slf, policy.text(), save.ttl.as_ref().map(|ttl| ttl.extract(py)).transpose()?)?
+            }
+            _ => slf.call_method0(intern!(py, "default_rule"))?.extract()?,
+        };
         let created_at: Option<i64> = position.getattr(intern!(py, "created_at"))?.extract()?;
         let current = position.getattr(intern!(py, "expires_at"))?.extract()?;
         Ok(moved_expiry(rule, save.delta.get().has_change_of(POLICY), (created_at.unwrap_or(now), now), current))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from swisper_ctx._core import PipelineExecution
-from swisper_ctx.context import SwisperContext
+from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.log import NEVER, Checkpoint, CommitResult, Etag
 from swisper_ctx.stores.base import SessionStore
@@ -224,6 +224,20 @@ class ExpiryContract:
         context.product_query = "next"
         await faulty.save_session(context, ttl=DAY)
         assert await self.expiry(store) == clock.now + DAY
+
+    async def test_a_record_saved_alone_makes_a_session_of_all_that_the_context_has(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        source = {"session_id": "s", "user_id": "u", "data_retention_policy": "2d", "odd": {"a": 1}}
+        context = deserialize_context(source)
+        await store.save_record(context, "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+        assert await self.expiry(store) == START + 2 * DAY
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert serialize_context(loaded) == serialize_context(context)
+        assert serialize_context(loaded)["odd"] == {"a": 1}
+        assert [run.pipeline_name for run in loaded.pipeline_executions] == ["p"]
+        assert loaded.version == 1
 
     async def test_cleanup_deletes_what_has_expired_in_batches(self, store: SessionStore, clock: ManualClock) -> None:
         faulty = FaultyStore(store)

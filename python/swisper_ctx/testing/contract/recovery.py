@@ -24,6 +24,12 @@ def content(context: SwisperContext) -> dict[str, object]:
     return {name: value for name, value in serialize_context(context).items() if name not in ABOUT}
 
 
+class Weekly(SwisperContext):
+    """Kept for a week where the session does not say."""
+
+    data_retention_policy: str = "1w:idle"
+
+
 class ForkContract:
     """Forks."""
 
@@ -270,6 +276,37 @@ class RecoveryContract(ForkContract):
         assert [run.pipeline_name for run in loaded.pipeline_executions] == ["first", "second"]
         assert len(loaded.conversation_history) == (0 if lost == "all" else 180)
         await self.sound(store)
+
+    async def test_what_is_left_without_a_policy_is_kept_as_its_class_says(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        await store.save_session(SwisperContext(session_id="s", user_id="ann"), ttl=DAY)
+        await self.damage(store, await self.body(store, "frame 1"), "flipped")
+        report = await store.recover("s")
+        assert report.quarantine_id is not None
+        assert await store.delete([report.quarantine_id])
+
+        async def expires_in(days: int) -> bool:
+            (line,) = (await store.sessions()).sessions
+            found = line.expires_at == clock.now + days * DAY
+            clock.advance(DAY // 2)
+            return found
+
+        run = PipelineExecution("p")
+        clock.advance(DAY // 2)
+        await store.append_record("s", "pipeline_executions", run, ttl=DAY)
+        assert await expires_in(1)
+        context = await store.load_session("s")
+        assert context is not None
+        context.product_query = "saved"
+        await store.save_session(context, ttl=DAY)
+        assert await expires_in(1)
+        await store.append_record("s", "pipeline_executions", run, ttl=DAY, context_class=Weekly)
+        assert await expires_in(7)
+        weekly = await store.load_session("s", context_class=Weekly)
+        assert weekly is not None
+        await store.save_record(weekly, "pipeline_executions", run, ttl=DAY)
+        assert await expires_in(7)
 
     async def test_quarantine_deletes_nothing_and_is_bounded(self, store: SessionStore) -> None:
         await self.long(store)
