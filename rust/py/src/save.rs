@@ -273,7 +273,9 @@ impl Save {
             }
             _ => slf.call_method0(intern!(py, "default_rule"))?.extract()?,
         };
-        let created_at: Option<i64> = position.getattr(intern!(py, "created_at"))?.extract()?;
+        // A context from elsewhere has the time of its own creation until it becomes a session.
+        let is_created = position.getattr(intern!(py, "etag"))?.is_none();
+        let created_at = if is_created { None } else { position.getattr(intern!(py, "created_at"))?.extract()? };
         let current = position.getattr(intern!(py, "expires_at"))?.extract()?;
         Ok(moved_expiry(rule, save.delta.get().has_change_of(POLICY), (created_at.unwrap_or(now), now), current))
     }

@@ -239,6 +239,22 @@ class ExpiryContract:
         assert [run.pipeline_name for run in loaded.pipeline_executions] == ["p"]
         assert loaded.version == 1
 
+    async def test_a_context_from_elsewhere_is_kept_from_its_first_save_on(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="u", data_retention_policy="7d")
+        await store.save_session(context)
+        source = serialize_context(context)
+        await store.delete_session("s")
+        clock.advance(6 * DAY)
+        imported = deserialize_context(source)
+        await store.save_session(imported)
+        assert await self.expiry(store) == START + 13 * DAY
+        clock.advance(2 * DAY)
+        imported.product_query = "goes on"
+        await store.save_session(imported)
+        assert await self.expiry(store) == START + 13 * DAY
+
     async def test_cleanup_deletes_what_has_expired_in_batches(self, store: SessionStore, clock: ManualClock) -> None:
         faulty = FaultyStore(store)
         assert await faulty.cleanup_expired_sessions() == 0
