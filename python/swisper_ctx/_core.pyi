@@ -646,7 +646,8 @@ class Save:
 
     `store` has `_clock()`, `_checkpointer` and `_committed`, which may be None; `context._position` says where it
     stands. A subclass has `first_head(created_at)`, the head that a session is created with, `rule(policy, ttl)`, what
-    a policy of retention means (see `moved_expiry`), and `projection(is_created)`, for a store that `shows_copies`.
+    a policy of retention means (see `moved_expiry`), `default_rule()`, what the policy of a session without one means,
+    and `projection(is_created)`, for a store that `shows_copies`.
     """
 
     def __new__(
@@ -680,6 +681,8 @@ class Save:
     """Of the version that it becomes, from when its change is made."""
     size: int
     """The bytes of its frame."""
+    expires_at: int | None
+    """The time of expiry that it writes; None where that stays."""
     done: bool
     lost: bool
     """Whether an answer was lost, so that it may have been written."""
@@ -861,7 +864,7 @@ def append_frame(
     field: str,
     record: Message | Product | PipelineExecution | PIIEntity,
 ) -> bytes:
-    """The frame that appends one record to a list, whatever the rest of the session is."""
+    """The frame that appends one record to a list that the session has, whatever the rest of it is."""
 
 def check_block(session_id: str, epoch: int, stored: _Block) -> None:
     """Open one block by itself, whatever its head says of it. Raises CorruptSessionError."""

@@ -293,7 +293,9 @@ class PipelineSessionManager(Generic[C]):
         """
         made = PipelineExecution(pipeline_name=pipeline_name)
         execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
-        await self.session_store.append_record(session_id, "pipeline_executions", execution, ttl=self._ttl)
+        await self.session_store.append_record(
+            session_id, "pipeline_executions", execution, ttl=self._ttl, context_class=self.context_class
+        )
         self._count(session_id, execution)
         return str(execution.execution_id)
 

@@ -1,30 +1,72 @@
-"""Appending one record to a session that nobody has loaded."""
+"""Saving one record alone: of a context with other edits, or to a session that nobody has loaded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from swisper_ctx.context import SwisperContext
-from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
-from swisper_ctx.log import StoredSession
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError, StoreError
+from swisper_ctx.log import Etag, StoredSession
 from swisper_ctx.retention import POLICY, rule
 from swisper_ctx.stores.loaded import Loaded
-from swisper_ctx.stores.saving import NEWEST, RecordAppend
+from swisper_ctx.stores.saving import NEWEST, ContextSave, RecordAppend
 
 if TYPE_CHECKING:
-    from swisper_ctx._core import PipelineExecution
+    from swisper_ctx._core import PipelineExecution, RecordList
     from swisper_ctx.stores.base import SessionStore
 
 ATTEMPTS = 20
 LOST_ATTEMPTS = 3
 
 
+async def save_record(
+    store: SessionStore, context: SwisperContext, field: str, record: PipelineExecution, ttl: int | None
+) -> None:
+    """See `SessionStore.save_record`."""
+    records: RecordList[PipelineExecution] = getattr(context, field)
+    position = context._position
+    before = position.snapshot
+    delta = before.append(field, record)
+    if position.etag is None and before.is_empty:
+        # The first version has every field: what it lacked, the later ones would lack too.
+        records.append(record)
+        await store.save_session(context, ttl=ttl)
+        return
+    store._committer.enter()
+    if position.limbo is not None:
+        store._committer.submit(position.limbo.again())
+    delta.adopt(context.__dict__)
+    position.snapshot = delta.snapshot
+    save = ContextSave(store, context, delta, before, None, ttl)
+    position.saves.append(save)
+    store._committer.submit(save)
+    await save
+
+
+class Known(NamedTuple):
+    """What an append has found out of a session, which holds for the version that it wrote."""
+
+    etag: Etag
+    policy: str | None
+    field: str
+    """A list that the session has."""
+
+
 async def append_record(
-    store: SessionStore, session_id: str, field: str, record: PipelineExecution, ttl: int | None
+    store: SessionStore,
+    session_id: str,
+    field: str,
+    record: PipelineExecution,
+    ttl: int | None,
+    context_class: type[SwisperContext],
 ) -> None:
     """See `SessionStore.append_record`."""
+    try:
+        context_class._unopened.append(field, record)
+    except KeyError:
+        raise StoreError(f"{field} is no list of records of {context_class.__name__}") from None
     for attempt in range(ATTEMPTS):
-        before, policy = await _newest(store, session_id)
+        before, policy = await _newest(store, session_id, field, context_class)
         kept = None if policy is None else rule(policy, ttl)
         append = RecordAppend(before, kept, field, record, store._clock, store.shows_copies)
         try:
@@ -33,20 +75,23 @@ async def append_record(
             if attempt == ATTEMPTS - 1:
                 raise
         else:
-            store._policies[session_id] = append.etag, policy
+            store._appended[session_id] = Known(append.etag, policy, field)
             return
 
 
-async def _newest(store: SessionStore, session_id: str) -> tuple[StoredSession | Loaded, str | None]:
-    """What a session is now, and its retention policy: that is read from its content, and known after an append."""
+async def _newest(
+    store: SessionStore, session_id: str, field: str, context_class: type[SwisperContext]
+) -> tuple[StoredSession | Loaded, str | None]:
+    """What a session is now, and its retention policy: its content is read, unless an append has left it like this."""
     stored = await store.read(session_id, after=NEWEST)
     if stored is not None:
-        etag, policy = store._policies.get(session_id, (None, None))
-        if etag == stored.etag:
-            return stored, policy
-        loaded = await store._loaded(session_id, SwisperContext._unopened, tail=1, strict=True)
+        known = store._appended.get(session_id)
+        if known is not None and (known.etag, known.field) == (stored.etag, field):
+            return stored, known.policy
+        loaded = await store._loaded(session_id, context_class._unopened, tail=1, strict=True)
         if loaded is not None:
-            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else None
+            default = context_class._fields[POLICY].initial()
+            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else default
             return loaded, policy if isinstance(policy, str) else None
     raise SessionNotFoundError(f"no session {session_id}")
 

@@ -31,6 +31,7 @@ from swisper_ctx.log import (
     VersionInfo,
 )
 from swisper_ctx.stores import appending, cleaning, forking, recovery, refreshing, telling, updating
+from swisper_ctx.stores.appending import Known
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
@@ -72,8 +73,8 @@ class SessionStore(ABC):
         self._committer = Committer(begin, refused, in_flight=self.groups_in_flight)
         write = partial(telling.checkpoint, self)
         self._checkpointer = Checkpointer(write, self.read, shows_copies=self.shows_copies)
-        self._policies: LRUCache[str, tuple[Etag, str | None]] = LRUCache(max_entries=1024)
-        """The retention policies of sessions that records were appended to, and which state of them that was."""
+        self._appended: LRUCache[str, Known] = LRUCache(max_entries=1024)
+        """What is known of sessions that records were appended to."""
 
     def _stand_before(self, store: SessionStore) -> None:
         """Be as the store is that this one hands everything on to."""
@@ -389,30 +390,28 @@ class SessionStore(ABC):
     async def save_record(
         self, context: SwisperContext, field: str, record: PipelineExecution, *, ttl: int | None = None
     ) -> None:
-        """Append one record to a list of a context and write that alone; other edits stay for the next save."""
-        self._committer.enter()
-        position = context._position
-        if position.limbo is not None:
-            self._committer.submit(position.limbo.again())
-        getattr(context, field)
-        before = position.snapshot
-        delta = before.append(field, record)
-        delta.adopt(context.__dict__)
-        position.snapshot = delta.snapshot
-        save = ContextSave(self, context, delta, before, None, ttl)
-        position.saves.append(save)
-        self._committer.submit(save)
-        await save
+        """Append one record to a list of a context and write that alone; other edits stay for the next save.
+
+        A context that was never saved becomes a new session with all that it has, as `save_session` makes it.
+        """
+        await appending.save_record(self, context, field, record, ttl)
 
     async def append_record(
-        self, session_id: str, field: str, record: PipelineExecution, *, ttl: int | None = None
+        self,
+        session_id: str,
+        field: str,
+        record: PipelineExecution,
+        *,
+        ttl: int | None = None,
+        context_class: type[SwisperContext] = SwisperContext,
     ) -> None:
         """Append one record to a list of a session that is not loaded; `ttl` is as for `save_session`.
 
-        When the answer is lost it is tried again as the same change, so that it is written once. Raises
-        SessionNotFoundError, CorruptSessionError, ConflictError, and OutcomeUnknownError if the answers stay away.
+        When the answer is lost it is tried again as the same change, so that it is written once. Raises StoreError if
+        `context_class` declares no such list, TypeError for a record of another class, SessionNotFoundError,
+        CorruptSessionError, ConflictError, and OutcomeUnknownError if the answers stay away.
         """
-        await appending.append_record(self, session_id, field, record, ttl)
+        await appending.append_record(self, session_id, field, record, ttl, context_class)
 
     @overload
     async def fork(

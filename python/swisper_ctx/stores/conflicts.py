@@ -66,6 +66,8 @@ async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Cha
         raise ConflictError(GONE, expected=change.expected)
     for frame in stored.frames:
         if frame.token == change.etag.token:
+            if isinstance(write, ContextSave):
+                keep_expiry(write, stored.expires_at)
             return frame.time
     if isinstance(write, RecordAppend):
         raise ConflictError("overlap", expected=change.expected, actual=stored.etag)
@@ -115,10 +117,15 @@ async def _recognise(store: Store, save: ContextSave, change: Change) -> int:
     reset(loaded.snapshot, context.__dict__)
     position.snapshot = save.snapshot = loaded.snapshot
     position.etag = save.etag = loaded.etag
-    position.epoch, position.created_at, position.expires_at = loaded.epoch, loaded.created_at, loaded.expires_at
-    position.mark = loaded.mark
+    position.epoch, position.created_at, position.mark = loaded.epoch, loaded.created_at, loaded.mark
     position.blocks, save.size = None, 0
+    keep_expiry(save, loaded.expires_at)
     return stored.updated_at
+
+
+def keep_expiry(save: ContextSave, expires_at: int | None) -> None:
+    """Of a save that was written before: the session expires as is stored, not as this attempt would have had it."""
+    save.position.expires_at, save.expires_at = expires_at, None
 
 
 def is_edited(context: SwisperContext) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from swisper_ctx._core import PipelineExecution, Snapshot, dumps
 from swisper_ctx.log import ExecutionCopy, Projection, SessionCopy
 
+EXECUTIONS = "pipeline_executions"
+"""The list whose records are shown."""
 MOST_CONTENT = 2 * 1024
 """Bytes of the small fields of a session, in JSON."""
 MOST_RECORD = 8 * 1024
@@ -35,8 +37,8 @@ def state_of(snapshot: Snapshot) -> object:
 
 def new_executions(before: Snapshot, after: Snapshot) -> Iterable[ExecutionCopy]:
     """Those at the end of the list that were not there before."""
-    count = after.count("pipeline_executions") - before.count("pipeline_executions")
-    return map(execution_copy, after.get("pipeline_executions")[-count:]) if count > 0 else ()
+    count = after.count(EXECUTIONS) - before.count(EXECUTIONS)
+    return map(execution_copy, after.get(EXECUTIONS)[-count:]) if count > 0 else ()
 
 
 def execution_copy(execution: PipelineExecution) -> ExecutionCopy:

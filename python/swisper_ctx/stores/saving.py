@@ -11,10 +11,10 @@ from swisper_ctx._core import PipelineExecution, Save, Snapshot, append_frame, m
 from swisper_ctx.context import ContextBase, FoldMark, Position, SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, Etag, Head, Projection, StoredSession
-from swisper_ctx.retention import rule
+from swisper_ctx.retention import POLICY, rule
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock
-from swisper_ctx.stores.projection import execution_copy, projected
+from swisper_ctx.stores.projection import EXECUTIONS, execution_copy, projected
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.loaded import Loaded
@@ -49,6 +49,10 @@ class ContextSave(Save):
     context: SwisperContext
     position: Position
     rule = staticmethod(rule)
+
+    def default_rule(self) -> tuple[int, bool] | None:
+        """How long a session is kept that has no policy stored."""
+        return rule(self.context._fields[POLICY].initial(), self.ttl)
 
     def first_head(self, created_at: int) -> Head:
         """The head that its session is created with."""
@@ -134,9 +138,13 @@ class RecordAppend:
 
     def change(self) -> Change:
         before, now = self.before, self.clock()
-        frame = append_frame(
-            self.session_id, before.epoch, before.etag.token, self.etag, None, now, self.field, self.record
-        )
+        about = self.session_id, before.epoch, before.etag.token, self.etag, None, now
+        if isinstance(before, StoredSession):
+            frame = append_frame(*about, self.field, self.record)
+        else:
+            # The session may be one without this list.
+            frame = before.snapshot.append(self.field, self.record).frame(*about)
+        is_shown = self.shows_copies and self.field == EXECUTIONS
         return Change(
             self.session_id,
             before.user_id,
@@ -145,7 +153,7 @@ class RecordAppend:
             frame,
             expires_at=moved_expiry(self.kept, False, (before.created_at or now, now), before.expires_at),
             epoch=before.epoch,
-            projection=Projection(executions=(execution_copy(self.record),)) if self.shows_copies else None,
+            projection=Projection(executions=(execution_copy(self.record),)) if is_shown else None,
         )
 
     def committed(self, time: int) -> None:

@@ -54,6 +54,7 @@ pub struct Save {
     pub size: usize,
     /// A large frame that was made before its turn has come, for the change that is made then.
     pub sealed: Option<Py<PyBytes>>,
+    #[pyo3(get, set)]
     expires_at: Option<i64>,
     #[pyo3(get, set)]
     pub done: bool,
@@ -266,9 +267,15 @@ impl Save {
     /// What it writes as the time of expiry; see `moved_expiry`.
     fn expiry(slf: &Bound<'_, Self>, position: &Bound<'_, PyAny>, now: i64) -> PyResult<Option<i64>> {
         let (py, save) = (slf.py(), slf.borrow());
-        let Some(Field::Value(policy)) = save.snapshot.get().state.get(POLICY) else { return Ok(None) };
-        let rule = Self::rule(slf, policy.text(), save.ttl.as_ref().map(|ttl| ttl.extract(py)).transpose()?)?;
-        let created_at: Option<i64> = position.getattr(intern!(py, "created_at"))?.extract()?;
+        let rule = match save.snapshot.get().state.get(POLICY) {
+            Some(Field::Value(policy)) => {
+                Self::rule(slf, policy.text(), save.ttl.as_ref().map(|ttl| ttl.extract(py)).transpose()?)?
+            }
+            _ => slf.call_method0(intern!(py, "default_rule"))?.extract()?,
+        };
+        // A context from elsewhere has the time of its own creation until it becomes a session.
+        let is_created = position.getattr(intern!(py, "etag"))?.is_none();
+        let created_at = if is_created { None } else { position.getattr(intern!(py, "created_at"))?.extract()? };
         let current = position.getattr(intern!(py, "expires_at"))?.extract()?;
         Ok(moved_expiry(rule, save.delta.get().has_change_of(POLICY), (created_at.unwrap_or(now), now), current))
     }

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.testing.clock import ManualClock
+from swisper_ctx.testing.contract.appending import AppendContract
 from swisper_ctx.testing.contract.checkpoints import CheckpointContract
 from swisper_ctx.testing.contract.closing import ClosingContract
 from swisper_ctx.testing.contract.commits import CommitContract
@@ -36,6 +37,7 @@ class StoreContract(
     DeliveryContract,
     SessionsContract,
     ExpiryContract,
+    AppendContract,
     DamageContract,
     RecoveryContract,
     ReplaceContract,

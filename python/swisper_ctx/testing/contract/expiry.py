@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from swisper_ctx._core import PipelineExecution
-from swisper_ctx.context import SwisperContext
-from swisper_ctx.errors import ConflictError, SessionNotFoundError
+from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
 from swisper_ctx.log import NEVER, Checkpoint, CommitResult, Etag
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.cleaning import BATCH
 from swisper_ctx.testing.changes import append, commit, committed, creation, grow, moved, new_block, new_head
 from swisper_ctx.testing.clock import DAY, MINUTE, START, ManualClock
-from swisper_ctx.testing.faults import FaultyStore, Hang, passes
+from swisper_ctx.testing.faults import FaultyStore, Hang, loses, passes
 
 HOUR = 60 * MINUTE
 
@@ -191,6 +191,69 @@ class ExpiryContract:
             assert await self.expiry(store) == START + 2 * DAY
         clock.advance(HOUR)
         assert await store.load_session("s") is None
+
+    async def test_a_change_delivered_twice_moves_no_expiry(self, store: SessionStore, clock: ManualClock) -> None:
+        first = SwisperContext(session_id="s", user_id="u")
+        await store.save_session(first, ttl=DAY)
+        again = await store.load_session("s")
+        assert again is not None
+        first.product_query = again.product_query = "job"
+        await store.save_session(first, ttl=DAY, change_id="job-7")
+        clock.advance(12 * HOUR)
+        await store.save_session(again, ttl=DAY, change_id="job-7")
+        assert await self.expiry(store) == START + DAY
+        again.product_query = "next"
+        await store.save_session(again, ttl=DAY)
+        assert await self.expiry(store) == clock.now + DAY
+
+    @pytest.mark.parametrize("is_created", [True, False])
+    async def test_a_save_found_written_moves_no_expiry(
+        self, store: SessionStore, clock: ManualClock, is_created: bool
+    ) -> None:
+        faulty = FaultyStore(store)
+        context = SwisperContext(session_id="s", user_id="u", product_query="first")
+        if not is_created:
+            await faulty.save_session(context, ttl=DAY)
+        context.product_query = "lost"
+        faulty.inject("commit", loses())
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.save_session(context, ttl=DAY)
+        clock.advance(12 * HOUR)
+        await faulty.save_session(context, ttl=DAY)
+        assert await self.expiry(store) == START + DAY
+        context.product_query = "next"
+        await faulty.save_session(context, ttl=DAY)
+        assert await self.expiry(store) == clock.now + DAY
+
+    async def test_a_record_saved_alone_makes_a_session_of_all_that_the_context_has(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        source = {"session_id": "s", "user_id": "u", "data_retention_policy": "2d", "odd": {"a": 1}}
+        context = deserialize_context(source)
+        await store.save_record(context, "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+        assert await self.expiry(store) == START + 2 * DAY
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert serialize_context(loaded) == serialize_context(context)
+        assert serialize_context(loaded)["odd"] == {"a": 1}
+        assert [run.pipeline_name for run in loaded.pipeline_executions] == ["p"]
+        assert loaded.version == 1
+
+    async def test_a_context_from_elsewhere_is_kept_from_its_first_save_on(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="u", data_retention_policy="7d")
+        await store.save_session(context)
+        source = serialize_context(context)
+        await store.delete_session("s")
+        clock.advance(6 * DAY)
+        imported = deserialize_context(source)
+        await store.save_session(imported)
+        assert await self.expiry(store) == START + 13 * DAY
+        clock.advance(2 * DAY)
+        imported.product_query = "goes on"
+        await store.save_session(imported)
+        assert await self.expiry(store) == START + 13 * DAY
 
     async def test_cleanup_deletes_what_has_expired_in_batches(self, store: SessionStore, clock: ManualClock) -> None:
         faulty = FaultyStore(store)

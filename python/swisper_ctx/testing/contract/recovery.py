@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from swisper_ctx._core import Message
+from swisper_ctx._core import Message, PipelineExecution
 from swisper_ctx.context import SwisperContext, serialize_context
 from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError, VersionUnavailableError
 from swisper_ctx.log import plain_body
@@ -22,6 +22,12 @@ ABOUT = ("session_id", "created_at", "updated_at", "version", "forked_from")
 def content(context: SwisperContext) -> dict[str, object]:
     """What a context holds, without what is of its session alone."""
     return {name: value for name, value in serialize_context(context).items() if name not in ABOUT}
+
+
+class Weekly(SwisperContext):
+    """Kept for a week where the session does not say."""
+
+    data_retention_policy: str = "1w:idle"
 
 
 class ForkContract:
@@ -251,6 +257,56 @@ class RecoveryContract(ForkContract):
         assert loaded is not None
         assert (loaded.product_query, loaded.user_id) == ("", "ann")
         await self.sound(store)
+
+    @pytest.mark.parametrize("lost", ["all", "fields"])
+    async def test_records_are_appended_to_what_is_left(self, store: SessionStore, lost: str) -> None:
+        if lost == "all":
+            await store.save_session(SwisperContext(session_id="s", user_id="ann"))
+            bodies = [await self.body(store, "frame 1")]
+        else:
+            await self.long(store)
+            bodies = [await self.body(store, each) for each in ("frame 1", "frame 2", "fields")]
+        for body in bodies:
+            await self.damage(store, body, "flipped")
+        await store.recover("s")
+        for name in ("first", "second"):
+            await store.append_record("s", "pipeline_executions", PipelineExecution(name))
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert [run.pipeline_name for run in loaded.pipeline_executions] == ["first", "second"]
+        assert len(loaded.conversation_history) == (0 if lost == "all" else 180)
+        await self.sound(store)
+
+    async def test_what_is_left_without_a_policy_is_kept_as_its_class_says(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        await store.save_session(SwisperContext(session_id="s", user_id="ann"), ttl=DAY)
+        await self.damage(store, await self.body(store, "frame 1"), "flipped")
+        report = await store.recover("s")
+        assert report.quarantine_id is not None
+        assert await store.delete([report.quarantine_id])
+
+        async def expires_in(days: int) -> bool:
+            (line,) = (await store.sessions()).sessions
+            found = line.expires_at == clock.now + days * DAY
+            clock.advance(DAY // 2)
+            return found
+
+        run = PipelineExecution("p")
+        clock.advance(DAY // 2)
+        await store.append_record("s", "pipeline_executions", run, ttl=DAY)
+        assert await expires_in(1)
+        context = await store.load_session("s")
+        assert context is not None
+        context.product_query = "saved"
+        await store.save_session(context, ttl=DAY)
+        assert await expires_in(1)
+        await store.append_record("s", "pipeline_executions", run, ttl=DAY, context_class=Weekly)
+        assert await expires_in(7)
+        weekly = await store.load_session("s", context_class=Weekly)
+        assert weekly is not None
+        await store.save_record(weekly, "pipeline_executions", run, ttl=DAY)
+        assert await expires_in(7)
 
     async def test_quarantine_deletes_nothing_and_is_bounded(self, store: SessionStore) -> None:
         await self.long(store)
