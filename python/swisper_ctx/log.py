@@ -204,7 +204,10 @@ class Remains(NamedTuple):
 
 
 class Restoration(NamedTuple):
-    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`."""
+    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`.
+
+    `frames` are those before that of `etag`, without their patches and without a gap.
+    """
 
     session_id: str
     quarantine_id: str
@@ -214,6 +217,7 @@ class Restoration(NamedTuple):
     messages: int
     head: Head
     blocks: tuple[Block, ...]
+    frames: tuple[Frame, ...]
 
 
 class StoredBody(NamedTuple):

@@ -217,8 +217,8 @@ class MemorySessionStore(SessionStore):
             updated_at=time,
             heads=(_HeadRow(restoration.head, time),),
             blocks=tuple(_BlockRow(block, restoration.head.base, None) for block in restoration.blocks),
-            frames=[Frame(etag.version, etag.token, None, time, None)],
-            change_ids=set(),
+            frames=[*restoration.frames, Frame(*etag, None, time, None)],
+            change_ids={frame.change_id for frame in restoration.frames if frame.change_id is not None},
         )
         self._failpoint("restore.applied")
         self._created += 1

@@ -56,7 +56,7 @@ async def delete(store: PostgresSessionStore, etag: Etag) -> object:
 async def restore(store: PostgresSessionStore, etag: Etag) -> object:
     after = Etag(etag.version + 1, os.urandom(16))
     head, blocks = new_head(after.version), (new_block("history", 0, 1, b"restored"),)
-    return await store.restore(Restoration("s", "s!1", etag, after, 1, 1, head, blocks))
+    return await store.restore(Restoration("s", "s!1", etag, after, 1, 1, head, blocks, ()))
 
 
 async def replace(store: PostgresSessionStore, etag: Etag) -> object:

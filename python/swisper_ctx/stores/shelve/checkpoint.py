@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
@@ -15,9 +15,8 @@ from swisper_ctx.stores.shelve.rows import (
     get_frame,
     get_log,
     part_of_block,
-    part_of_change,
-    part_of_frame,
     part_of_head,
+    parts_of,
     put_frame,
     put_log,
 )
@@ -107,16 +106,9 @@ def _remove(shelf: BytesShelf, session_id: str, before: Log, after: Log) -> None
     _discard(shelf, session_id, map(part_of_head, heads))
     _discard(shelf, session_id, map(part_of_block, blocks))
     for version in range(before.first, after.first):
-        _discard(shelf, session_id, _parts_of_version(shelf, session_id, version))
+        _discard(shelf, session_id, parts_of(get_frame(shelf, session_id, version)))
     for version in range(max(before.stripped + 1, after.first), after.stripped + 1):
         put_frame(shelf, session_id, get_frame(shelf, session_id, version)._replace(body=None))
-
-
-def _parts_of_version(shelf: BytesShelf, session_id: str, version: int) -> Iterator[str]:
-    change_id = get_frame(shelf, session_id, version).change_id
-    yield part_of_frame(version)
-    if change_id is not None:
-        yield part_of_change(change_id)
 
 
 def _discard(shelf: BytesShelf, session_id: str, parts: Iterable[str]) -> None:

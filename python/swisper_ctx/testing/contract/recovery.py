@@ -252,6 +252,36 @@ class RecoveryContract(ForkContract):
         assert (loaded.product_query, loaded.user_id) == ("", "ann")
         await self.sound(store)
 
+    @pytest.mark.parametrize("how", ["flipped", "missing"])
+    async def test_what_was_delivered_before_a_recovery_is_not_written_again(
+        self, store: SessionStore, how: str
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="ann")
+        await store.save_session(context)
+        names = [f"job {number}" for number in range(4)]
+
+        async def deliver(name: str) -> None:
+            say = Message(role="user", content=name)
+            await store.update("s", lambda context: context.conversation_history.append(say), change_id=name)
+
+        for name in names:
+            await deliver(name)
+            if name == "job 1":
+                await store.refresh(context)
+                assert await folded(store, context)
+        # Version 2 is in the head at 3; version 5 is lost.
+        bodies = [await self.body(store, "frame 2"), await self.body(store, "frame 5")]
+        await self.damage(store, bodies[0], "flipped")
+        await self.damage(store, bodies[1], how)
+        assert (await store.recover("s")).version == 4
+        for name in names + names:
+            await deliver(name)
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert [message.content for message in loaded.conversation_history] == names
+        assert [version.version for version in await store.history("s")] == list(range(1, 8))
+        await self.sound(store)
+
     async def test_quarantine_deletes_nothing_and_is_bounded(self, store: SessionStore) -> None:
         await self.long(store)
         for number in range(QUARANTINES):
