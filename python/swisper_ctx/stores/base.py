@@ -140,7 +140,8 @@ class SessionStore(ABC):
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         """Delete those sessions with everything they have; how many there were.
 
-        With `expired`, only those that have expired by the store's clock at the moment of their deletion.
+        With `expired`, only those that have expired by the store's clock at the moment of their deletion, each with
+        what recoveries have set aside of it (`quarantine_ids`), whenever that expires itself.
         """
 
     @abstractmethod
@@ -458,7 +459,7 @@ class SessionStore(ABC):
         """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
 
         All that was there is kept under the quarantine id that the report names; it expires as the session would
-        have, and `delete_session` deletes it with the session. Contexts loaded before cannot be saved any more.
+        have, and is deleted with the session at the latest. Contexts loaded before cannot be saved any more.
         Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
         if it was saved meanwhile, and StoreError if it was recovered 8 times already.
         """

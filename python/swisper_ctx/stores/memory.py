@@ -29,6 +29,7 @@ from swisper_ctx.log import (
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
+from swisper_ctx.stores.recovery import quarantine_ids
 
 REFUSED = CommitResult(None)
 
@@ -187,6 +188,7 @@ class MemorySessionStore(SessionStore):
         gone = {id_ for id_ in session_ids if id_ in self._sessions}
         if expired:
             gone = {id_ for id_ in gone if _has_expired(self._sessions[id_], time)}
+            gone |= {id_ for each in gone for id_ in quarantine_ids(each) if id_ in self._sessions}
         self._failpoint("delete.applied")
         for session_id in gone:
             del self._sessions[session_id]

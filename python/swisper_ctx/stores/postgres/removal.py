@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
+from swisper_ctx.stores.recovery import quarantine_ids
 
 LOCK = "SELECT session_id FROM session_etags WHERE session_id = ANY($1::text[]) ORDER BY session_id FOR UPDATE"
 # Beside turns and other processes that do the same: what they hold is not about to be deleted here.
@@ -46,6 +47,9 @@ async def delete_sessions(
     async with connection.transaction():
         ids = sorted(set(session_ids))
         found = await (_locked_expired(connection, ids, now) if expired else _locked(connection, ids))
+        if expired and found:
+            set_aside = {each for session_id in found for each in quarantine_ids(session_id)}
+            found += await _locked(connection, sorted(set_aside.difference(found)))
         if found:
             await lock_heads(connection, found)
             for statement in DELETE:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
 from swisper_ctx.stores.clock import Failpoint
+from swisper_ctx.stores.recovery import quarantine_ids
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import (
     BlockRow,
@@ -125,10 +126,11 @@ def delete_sessions(
     One that is damaged counts, unless only expired ones are asked for: when it ends, nobody can tell.
     """
     failpoint("delete.begin")
-    if expired_at is None:
-        gone = {session_id for session_id in session_ids if session_id in file.rows or session_id in file.damaged}
-    else:
-        gone = {session_id for session_id in session_ids if _has_expired(file, session_id, expired_at)}
+    asked = set(session_ids)
+    if expired_at is not None:
+        asked = {session_id for session_id in session_ids if _has_expired(file, session_id, expired_at)}
+        asked.update(set_aside for session_id in list(asked) for set_aside in quarantine_ids(session_id))
+    gone = {session_id for session_id in asked if session_id in file.rows or session_id in file.damaged}
     failpoint("delete.applied")
     if gone:
         with file.writing():

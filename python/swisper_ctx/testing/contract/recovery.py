@@ -297,6 +297,23 @@ class RecoveryContract(ForkContract):
         assert await store.delete_session("s")
         assert (await store.sessions()).sessions == ()
 
+    async def test_quarantine_goes_with_a_session_that_expires(self, store: SessionStore, clock: ManualClock) -> None:
+        context = SwisperContext(session_id="s", user_id="ann", data_retention_policy="indefinite")
+        await store.save_session(context)
+        context.product_query = "x"
+        await store.save_session(context)
+        for number in (2, 4):
+            await self.damage(store, await self.body(store, f"frame {number}"), "flipped")
+            await store.recover("s")
+            loaded = await store.load_session("s")
+            assert loaded is not None
+            loaded.product_query, loaded.data_retention_policy = "kept no longer", "2d"
+            await store.save_session(loaded)
+        assert len((await store.sessions()).sessions) == 3
+        clock.advance(2 * DAY)
+        assert await store.cleanup_expired_sessions() == 3
+        assert (await store.sessions()).sessions == ()
+
     async def test_a_save_in_the_middle_of_a_recovery_wins(self, store: SessionStore) -> None:
         context, _ = await self.long(store)
         await self.damage(store, await self.body(store, "frame 2"), "flipped")
