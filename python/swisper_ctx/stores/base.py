@@ -449,9 +449,9 @@ class SessionStore(ABC):
         """A new session of the same user with the content that a session has, or had at a version; its context.
 
         Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
-        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, there is
-        no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another user's,
-        VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
+        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, or this is
+        cancelled, there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        user's, VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
         """
         return await forking.fork(self, session_id, version, new_session_id, user_id, ttl, context_class)
 

@@ -8,13 +8,21 @@ import pytest
 
 from swisper_ctx._core import Message
 from swisper_ctx.context import SwisperContext, serialize_context
-from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError, VersionUnavailableError
+from swisper_ctx.errors import (
+    ConflictError,
+    ContextError,
+    OutcomeUnknownError,
+    SessionNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    VersionUnavailableError,
+)
 from swisper_ctx.log import plain_body
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.recovery import QUARANTINES, is_quarantine
 from swisper_ctx.testing.changes import folded
 from swisper_ctx.testing.clock import DAY, START, ManualClock
-from swisper_ctx.testing.faults import FaultyStore, Hang
+from swisper_ctx.testing.faults import FaultyStore, Hang, fails, loses, passes
 
 ABOUT = ("session_id", "created_at", "updated_at", "version", "forked_from")
 
@@ -74,6 +82,7 @@ class ForkContract:
             await store.fork("s", version=3)
         with pytest.raises(ConflictError, match="exists already"):
             await store.fork("s", new_session_id="t")
+        assert await store.load_session("t") is not None
 
     async def test_a_fork_expires_by_its_own_clock(self, store: SessionStore, clock: ManualClock) -> None:
         await self.two_versions(store, "2d")
@@ -101,6 +110,43 @@ class ForkContract:
         with pytest.raises(SessionNotFoundError):
             await forking
         assert (await store.sessions()).sessions == ()
+
+    async def test_a_fork_that_is_cancelled_is_not_left_behind(self, store: SessionStore) -> None:
+        await self.two_versions(store)
+        for operation, *before in (("read", passes), ("commit",)):
+            faulty, hang = FaultyStore(store), Hang()
+            faulty.inject(operation, *before, hang)
+            forking = asyncio.ensure_future(faulty.fork("s"))
+            await hang.reached.wait()
+            forking.cancel()
+            hang.release()
+            with pytest.raises(asyncio.CancelledError):
+                await forking
+            assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
+
+    async def test_a_fork_that_fails_is_not_left_behind(self, store: SessionStore) -> None:
+        await self.two_versions(store)
+        faulty = FaultyStore(store)
+        faulty.inject("read", passes, fails())
+        with pytest.raises(StoreUnavailableError):
+            await faulty.fork("s", new_session_id="t")
+        faulty.inject("commit", loses())
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.fork("s", new_session_id="t")
+        assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
+        assert (await faulty.fork("s", new_session_id="t")).version == 1
+        faulty.inject("commit", fails(OutcomeUnknownError("lost before")))
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.fork("s", new_session_id="t")
+        assert await store.load_session("t") is not None
+
+    async def test_a_fork_is_there_also_without_its_checkpoint(self, store: SessionStore) -> None:
+        parent = await self.two_versions(store)
+        faulty = FaultyStore(store)
+        faulty.inject("checkpoint", fails())
+        fork = await faulty.fork("s")
+        assert content(fork) == content(parent)
+        assert await store.load_session(fork.session_id) is not None
 
 
 class RecoveryContract(ForkContract):
