@@ -120,6 +120,24 @@ async def test_a_turn_is_waited_for_and_nothing_of_it_is_left(
     await assert_whole(url)
 
 
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("remove", [delete, restore, replace])
+async def test_rows_are_waited_for_also_where_transactions_are_isolated_more_strictly(
+    url: str, clock: ManualClock, isolation: str, remove: Callable[[PostgresSessionStore, Etag], Awaitable[object]]
+) -> None:
+    setting = f"-cdefault_transaction_isolation%3D{isolation.replace(' ', '%5C%20')}"
+    store = PostgresSessionStore(f"{url}%20{setting}", clock=clock)
+    etag = await grow(store, "s", 3)
+    async with transaction(url) as other:
+        await other.execute("UPDATE session_etags SET updated_at = 1; UPDATE context_heads SET written_at = 1")
+        removal = asyncio.ensure_future(remove(store, etag))
+        await waiting(url, 1)
+        await other.execute("COMMIT")
+    assert await removal
+    await assert_whole(url)
+    await store.aclose()
+
+
 async def test_rotation_and_delete_wait_for_one_another(
     store: PostgresSessionStore, other: PostgresSessionStore, url: str
 ) -> None:

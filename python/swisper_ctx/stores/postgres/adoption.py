@@ -78,7 +78,7 @@ async def adopt(connection: Connection) -> tuple[int, tuple[str, ...]]:
     """
     adopted, refused, last = 0, list[str](), ""
     while True:
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             await connection.execute(LOCK)
             rows = await connection.fetch(WITHOUT_LOG, last, BATCH)
             if not rows:

@@ -58,7 +58,7 @@ async def read_remains(connection: Connection, session_id: str, now: int | None)
 async def restore_session(connection: Connection, restoration: Restoration, now: int | None) -> bool:
     """False if the session has moved on, or something is kept under the other id already."""
     session_id, quarantine_id, expected, etag, epoch, messages, head, blocks, frames = restoration
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         time = await connection.fetchval(LOCK, session_id, *expected, now)
         if time is None or await connection.fetchval(IS_TAKEN, quarantine_id):
             return False
