@@ -37,7 +37,7 @@ from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
-from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
+from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
 from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -313,6 +313,7 @@ class SessionStore(ABC):
             oversized(change_id=change_id)
         if position.etag is None:
             oversized(session_id=position.session_id)
+            check_new(position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:

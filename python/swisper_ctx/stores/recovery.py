@@ -98,6 +98,12 @@ def is_quarantine(session_id: str) -> bool:
     return MARK.search(session_id) is not None
 
 
+def check_new(session_id: str) -> None:
+    """Raise StoreError for the id of what a recovery sets aside: it would be deleted with another session."""
+    if is_quarantine(session_id):
+        raise StoreError("no new session has an id that ends as those of quarantine do: choose another")
+
+
 def examined(remains: Remains, empty: Snapshot) -> Finding:
     """What is bad, and the best state that is left; `empty` knows the fields that are lists of records."""
     heads = {head.base: head for head in remains.heads}

@@ -360,6 +360,15 @@ class RecoveryContract(ForkContract):
         assert await store.cleanup_expired_sessions() == 3
         assert (await store.sessions()).sessions == ()
 
+    async def test_no_session_of_somebody_else_lies_where_quarantine_does(self, store: SessionStore) -> None:
+        await store.save_session(SwisperContext(session_id="s", user_id="ann"))
+        theirs = SwisperContext(session_id="s~quarantine-1", user_id="bob")
+        with pytest.raises(StoreError, match="quarantine"):
+            await store.save_session(theirs)
+        with pytest.raises(StoreError, match="quarantine"):
+            await store.fork("s", new_session_id="s~quarantine-1")
+        assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
+
     async def test_a_save_in_the_middle_of_a_recovery_wins(self, store: SessionStore) -> None:
         context, _ = await self.long(store)
         await self.damage(store, await self.body(store, "frame 2"), "flipped")
