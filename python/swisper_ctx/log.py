@@ -9,7 +9,8 @@ Times are integers, microseconds since 1970-01-01 UTC. Bytes are envelopes: a st
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Sized
+from typing import Any, Literal, NamedTuple, Protocol
 
 GRACE_VERSIONS = 128
 GRACE_TIME = 600_000_000
@@ -47,6 +48,20 @@ class Sealed(Protocol):
         """The same, for who asks of bytes and of these alike."""
 
 
+def sized(row: Any, *content: str) -> str:
+    """A named tuple as such are shown, with sizes in the place of its content: logs and tracebacks show it."""
+    values: dict[str, Any] = row._asdict()
+    shown = (f"{name}={size(value) if name in content else repr(value)}" for name, value in values.items())
+    return f"{type(row).__name__}({', '.join(shown)})"
+
+
+def size(content: Any) -> str:
+    """Of a body or a text; of what else SQLite may hold in their place, the type."""
+    if not isinstance(content, Sized):
+        return "None" if content is None else f"<{type(content).__name__}>"
+    return f"<{len(content)} {'characters' if isinstance(content, str) else 'bytes'}>"
+
+
 class Head(NamedTuple):
     """A checkpoint: `body` describes the state at version `base`, whose content stands in the blocks."""
 
@@ -54,6 +69,9 @@ class Head(NamedTuple):
     stamp: bytes
     """16 random bytes, drawn whenever a head is written: what the next checkpoint compares."""
     body: bytes
+
+    def __repr__(self) -> str:
+        return sized(self, "body")
 
 
 def plain_body(body: bytes | Sealed | None) -> bytes:
@@ -76,6 +94,9 @@ class Block(NamedTuple):
     records: int
     body: bytes | Sealed | None
 
+    def __repr__(self) -> str:
+        return sized(self, "body")
+
 
 class Frame(NamedTuple):
     """One version: who wrote it is `change_id`, if the caller named it; `body` is None once its patch is purged."""
@@ -85,6 +106,9 @@ class Frame(NamedTuple):
     change_id: str | None
     time: int
     body: bytes | None
+
+    def __repr__(self) -> str:
+        return sized(self, "body")
 
 
 class StoredSession(NamedTuple):
@@ -119,12 +143,18 @@ class ExecutionCopy(NamedTuple):
     created_at: str | None
     """RFC 3339."""
 
+    def __repr__(self) -> str:
+        return sized(self, "record", "metrics")
+
 
 class SessionCopy(NamedTuple):
     """What people's queries see of a session; `content` is a JSON object of its small fields, None where left out."""
 
     user_id: str
     content: str | None
+
+    def __repr__(self) -> str:
+        return sized(self, "content")
 
 
 class Projection(NamedTuple):
@@ -155,6 +185,9 @@ class Change(NamedTuple):
     """When the session expires from now on, NEVER for not at all; None leaves it as it is."""
     epoch: int = 0
     projection: Projection | None = None
+
+    def __repr__(self) -> str:
+        return sized(self, "frame")
 
     def expiry(self, before: int | None = None) -> int | None:
         """The time at which the session expires after this change, given that before it."""
@@ -204,7 +237,10 @@ class Remains(NamedTuple):
 
 
 class Restoration(NamedTuple):
-    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`."""
+    """A session written anew at `etag`, which follows on `expected`; what there was goes under `quarantine_id`.
+
+    `frames` are those before that of `etag`, without their patches and without a gap.
+    """
 
     session_id: str
     quarantine_id: str
@@ -214,6 +250,7 @@ class Restoration(NamedTuple):
     messages: int
     head: Head
     blocks: tuple[Block, ...]
+    frames: tuple[Frame, ...]
 
 
 class StoredBody(NamedTuple):
@@ -223,6 +260,9 @@ class StoredBody(NamedTuple):
     key: bytes | int
     """The stamp of a head, the id of a block, the version of a frame."""
     body: bytes
+
+    def __repr__(self) -> str:
+        return sized(self, "body")
 
 
 class VersionInfo(NamedTuple):

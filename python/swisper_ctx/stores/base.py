@@ -38,7 +38,7 @@ from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, open_stored, opened
-from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
+from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
 from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -141,7 +141,8 @@ class SessionStore(ABC):
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         """Delete those sessions with everything they have; how many there were.
 
-        With `expired`, only those that have expired by the store's clock at the moment of their deletion.
+        With `expired`, only those that have expired by the store's clock at the moment of their deletion, each with
+        what recoveries have set aside of it (`quarantine_ids`), whenever that expires itself.
         """
 
     @abstractmethod
@@ -313,6 +314,7 @@ class SessionStore(ABC):
             oversized(change_id=change_id)
         if position.etag is None:
             oversized(session_id=position.session_id)
+            check_new(position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
@@ -447,9 +449,9 @@ class SessionStore(ABC):
         """A new session of the same user with the content that a session has, or had at a version; its context.
 
         Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
-        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, there is
-        no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another user's,
-        VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
+        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, or this is
+        cancelled, there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        user's, VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
         """
         return await forking.fork(self, session_id, version, new_session_id, user_id, ttl, context_class)
 
@@ -457,7 +459,7 @@ class SessionStore(ABC):
         """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
 
         All that was there is kept under the quarantine id that the report names; it expires as the session would
-        have, and `delete_session` deletes it with the session. Contexts loaded before cannot be saved any more.
+        have, and is deleted with the session at the latest. Contexts loaded before cannot be saved any more.
         Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
         if it was saved meanwhile, and StoreError if it was recovered 8 times already.
         """

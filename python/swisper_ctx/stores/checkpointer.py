@@ -106,11 +106,12 @@ class Checkpointer:
             try:
                 # Turns that came while the last checkpoint was being written have asked again too early.
                 if due(job.position, job.snapshot):
-                    await self._attempt(job)
+                    await self.attempt(job)
             finally:
                 self._release(session_id)
 
-    async def _attempt(self, job: Job) -> None:
+    async def attempt(self, job: Job) -> None:
+        """Write one checkpoint; one that fails is told in the log, and made later."""
         session_id, mark = job.position.session_id, job.position.mark
         try:
             await self.make(job)

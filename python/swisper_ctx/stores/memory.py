@@ -29,6 +29,7 @@ from swisper_ctx.log import (
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
+from swisper_ctx.stores.recovery import quarantine_ids
 
 REFUSED = CommitResult(None)
 
@@ -187,6 +188,7 @@ class MemorySessionStore(SessionStore):
         gone = {id_ for id_ in session_ids if id_ in self._sessions}
         if expired:
             gone = {id_ for id_ in gone if _has_expired(self._sessions[id_], time)}
+            gone |= {id_ for each in gone for id_ in quarantine_ids(each) if id_ in self._sessions}
         self._failpoint("delete.applied")
         for session_id in gone:
             del self._sessions[session_id]
@@ -217,8 +219,8 @@ class MemorySessionStore(SessionStore):
             updated_at=time,
             heads=(_HeadRow(restoration.head, time),),
             blocks=tuple(_BlockRow(block, restoration.head.base, None) for block in restoration.blocks),
-            frames=[Frame(etag.version, etag.token, None, time, None)],
-            change_ids=set(),
+            frames=[*restoration.frames, Frame(*etag, None, time, None)],
+            change_ids={frame.change_id for frame in restoration.frames if frame.change_id is not None},
         )
         self._failpoint("restore.applied")
         self._created += 1

@@ -59,7 +59,7 @@ async def recover(store: SessionStore, session_id: str, dry_run: bool) -> Recove
     report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
     if dry_run or not report.bad_blocks:
         return report
-    change = await asyncio.to_thread(restoration, remains, snapshot)
+    change = await asyncio.to_thread(restoration, remains, snapshot, report.version)
     for quarantine_id in quarantine_ids(session_id):
         if await store.restore(change._replace(quarantine_id=quarantine_id)):
             await store._deleted([session_id])
@@ -96,6 +96,12 @@ def quarantine_ids(session_id: str) -> list[str]:
 def is_quarantine(session_id: str) -> bool:
     """Whether it is the id of damaged bytes that a recovery has set aside."""
     return MARK.search(session_id) is not None
+
+
+def check_new(session_id: str) -> None:
+    """Raise StoreError for the id of what a recovery sets aside: it would be deleted with another session."""
+    if is_quarantine(session_id):
+        raise StoreError("no new session has an id that ends as those of quarantine do: choose another")
 
 
 def examined(remains: Remains, empty: Snapshot) -> Finding:
@@ -232,7 +238,7 @@ def bad_heads(
                 yield state.stopped.replace(":", f" of session {session_id}:", 1)
 
 
-def restoration(remains: Remains, snapshot: Snapshot) -> Restoration:
+def restoration(remains: Remains, snapshot: Snapshot, version: int) -> Restoration:
     """The session written anew, with blocks of its own, one version and one epoch further; to no quarantine id yet."""
     etag, epoch, stamp = Etag(remains.etag.version + 1, token()), remains.epoch + 1, token()
     about = remains.session_id, remains.user_id, epoch, remains.created_at
@@ -240,4 +246,24 @@ def restoration(remains: Remains, snapshot: Snapshot) -> Restoration:
     messages = snapshot.count("conversation_history")
     blocks = tuple(Block(*block) for block in added)
     head = Head(etag.version, stamp, body)
-    return Restoration(remains.session_id, "", remains.etag, etag, epoch, messages, head, blocks)
+    frames = tuple(kept_frames(remains, version))
+    return Restoration(remains.session_id, "", remains.etag, etag, epoch, messages, head, blocks, frames)
+
+
+def kept_frames(remains: Remains, version: int) -> Iterator[Frame]:
+    """The frames without their patches. Up to that version they tell what is written; those after it name nothing."""
+    frames, time = {frame.version: frame for frame in remains.frames if is_typed(frame)}, 0
+    newest = remains.etag.version
+    for each in range(min(frames, default=newest + 1), newest + 1):
+        frame = frames.get(each)
+        time = time if frame is None else frame.time
+        if frame is not None and each <= version:
+            yield frame._replace(body=None)
+        else:
+            yield Frame(each, token(), None, time, None)
+
+
+def is_typed(frame: Frame) -> bool:
+    """Whether its row is of a frame: SQLite keeps values of any type in any column."""
+    kinds = bytes, str | None, int
+    return all(isinstance(value, kind) for value, kind in zip(frame[1:4], kinds, strict=True))

@@ -130,6 +130,32 @@ async def test_sessions_of_before_are_adopted_as_they_are(postgres_url: str) -> 
     await store.aclose()
 
 
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "TIMESTAMPTZ"])
+async def test_times_that_python_does_not_have_stop_nobody(postgres_url: str, kind: str) -> None:
+    await execute(postgres_url, BEFORE[0].replace("TIMESTAMP", kind))
+    rows = {
+        "last": ("2025-03-01 12:30:00.123456", "9999-12-31 23:59:59"),
+        "later": ("infinity", "10000-01-01"),
+        "latest": ("294276-12-31 23:59:59", "294276-12-31 23:59:59"),
+        "for ever": ("-infinity", "infinity"),
+        "long gone": ("4713-01-01 BC", "4713-01-01 BC"),
+        "never there": ("1960-01-01", "-infinity"),
+    }
+    for session_id, (created, expires) in rows.items():
+        add = f"INSERT INTO sessions VALUES ($1, 'u', '{{}}', '{created}', now(), '{expires}')"
+        await execute(postgres_url, add, session_id)
+    assert await migrated(postgres_url) == (VERSION, 6, ())
+    store = PostgresSessionStore(postgres_url)
+    ends = {line.session_id: line.expires_at for line in (await store.sessions()).sessions}
+    assert ends == dict.fromkeys(["last", "later", "latest", "for ever"]) | {"long gone": 0, "never there": 0}
+    contexts = [await store.load_session(session_id) for session_id in ends if ends[session_id] is None]
+    begun = [context.created_at for context in contexts if context]
+    assert len(begun) == 4
+    assert BEGUN.replace(tzinfo=UTC) in begun
+    assert await store.cleanup_expired_sessions() == 2
+    await store.aclose()
+
+
 async def test_an_adoption_that_is_interrupted_goes_on(postgres_url: str) -> None:
     for statement in BEFORE:
         await execute(postgres_url, statement)
@@ -172,8 +198,10 @@ async def test_odd_rows_stop_nobody(postgres_url: str) -> None:
     run = "INSERT INTO pipeline_executions VALUES ($1::uuid, 'no run', 'p', 'no json', NULL)"
     await execute(postgres_url, ADD, "no run", "u", "{}", BEGUN, None)
     await execute(postgres_url, run, RUN)
+    await execute(postgres_url, ADD, "good~quarantine-1", "v", "{}", BEGUN, None)
     done = await migrated(postgres_url)
-    assert (done.adopted, sorted(done.refused)) == (1, ["deep", "long", "no json", "no run"])
+    assert done.adopted == 1
+    assert sorted(done.refused) == ["deep", "good~quarantine-1", "long", "no json", "no run"]
 
 
 async def test_ids_that_are_not_unique_are_refused(postgres_url: str) -> None:

@@ -56,7 +56,7 @@ async def delete(store: PostgresSessionStore, etag: Etag) -> object:
 async def restore(store: PostgresSessionStore, etag: Etag) -> object:
     after = Etag(etag.version + 1, os.urandom(16))
     head, blocks = new_head(after.version), (new_block("history", 0, 1, b"restored"),)
-    return await store.restore(Restoration("s", "s!1", etag, after, 1, 1, head, blocks))
+    return await store.restore(Restoration("s", "s!1", etag, after, 1, 1, head, blocks, ()))
 
 
 async def replace(store: PostgresSessionStore, etag: Etag) -> object:
@@ -118,6 +118,24 @@ async def test_a_turn_is_waited_for_and_nothing_of_it_is_left(
     await grow(store, "s", 4)
     assert (await commit(other, append("s", etag)))[0] == (None, None)
     await assert_whole(url)
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("remove", [delete, restore, replace])
+async def test_rows_are_waited_for_also_where_transactions_are_isolated_more_strictly(
+    url: str, clock: ManualClock, isolation: str, remove: Callable[[PostgresSessionStore, Etag], Awaitable[object]]
+) -> None:
+    setting = f"-cdefault_transaction_isolation%3D{isolation.replace(' ', '%5C%20')}"
+    store = PostgresSessionStore(f"{url}%20{setting}", clock=clock)
+    etag = await grow(store, "s", 3)
+    async with transaction(url) as other:
+        await other.execute("UPDATE session_etags SET updated_at = 1; UPDATE context_heads SET written_at = 1")
+        removal = asyncio.ensure_future(remove(store, etag))
+        await waiting(url, 1)
+        await other.execute("COMMIT")
+    assert await removal
+    await assert_whole(url)
+    await store.aclose()
 
 
 async def test_rotation_and_delete_wait_for_one_another(

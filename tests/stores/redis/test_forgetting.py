@@ -39,7 +39,7 @@ def write(store: SessionStore, operation: str, now: Etag) -> Any:
     if operation == "replace":
         return store.replace("s", [])
     etag = Etag(now.version + 1, b"recovered")
-    return store.restore(Restoration("s", "s~1", now, etag, 0, 0, new_head(etag.version), ()))
+    return store.restore(Restoration("s", "s~1", now, etag, 0, 0, new_head(etag.version), (), ()))
 
 
 async def until(done: Callable[[], bool]) -> None:

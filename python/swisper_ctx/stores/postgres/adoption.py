@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any
 
 from swisper_ctx._core import PipelineExecution, token
-from swisper_ctx.context import EPOCH, SwisperContext, deserialize_context
+from swisper_ctx.context import SwisperContext, deserialize_context
 from swisper_ctx.errors import ContextError, StoreError
 from swisper_ctx.log import NEVER, Change, Etag
 from swisper_ctx.stores.postgres.commit import Group
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
+from swisper_ctx.stores.recovery import check_new
 from swisper_ctx.stores.saving import NO_TOKEN, first_head, oversized
 
 log = logging.getLogger("swisper_ctx.store")
@@ -36,8 +36,15 @@ IS_UNIQUE = """
         AND attname = 'session_id'
     )
 """
-WITHOUT_LOG = """
-    SELECT session_id, user_id::text, context_data::text, created_at, expires_at FROM sessions
+# As numbers: the types of Python and of the driver do not hold every time that a column holds. One without a zone is
+# UTC. What ends when the years of Python do was to be kept for ever, infinity too.
+WITHOUT_LOG = f"""
+    SELECT session_id, user_id::text, context_data::text,
+        CASE WHEN created_at BETWEEN '0001-01-02' AND '9999-12-30'
+            THEN (extract(epoch FROM created_at) * 1000000)::bigint END,
+        CASE WHEN expires_at IS NULL OR expires_at > '9999-12-30' THEN {NEVER} WHEN expires_at < '0001-01-02' THEN 0
+            ELSE (extract(epoch FROM expires_at) * 1000000)::bigint END
+    FROM sessions
     WHERE session_id > $1 AND context_data IS NOT NULL
     AND NOT EXISTS (SELECT FROM session_etags WHERE session_etags.session_id = sessions.session_id)
     ORDER BY session_id LIMIT $2
@@ -72,7 +79,7 @@ async def adopt(connection: Connection) -> tuple[int, tuple[str, ...]]:
     """
     adopted, refused, last = 0, list[str](), ""
     while True:
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             await connection.execute(LOCK)
             rows = await connection.fetch(WITHOUT_LOG, last, BATCH)
             if not rows:
@@ -92,8 +99,8 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
     for session_id, user_id, text, created, expires in rows:
         try:
             context = _context(session_id, user_id, text, executions.get(session_id, ()))
-            created_at = now if created is None else _micros(created)
-            changes.append(_creation(context, created_at, NEVER if expires is None else _micros(expires), now))
+            created_at = now if created is None else created
+            changes.append(_creation(context, created_at, expires, now))
             begun.append(created_at)
         except (ContextError, ValueError, TypeError, RecursionError) as error:
             log.warning("session %s is not adopted: %s", session_id, type(error).__name__)
@@ -110,6 +117,7 @@ def _context(session_id: str, user_id: str | None, text: str, executions: Sequen
     if not isinstance(document, dict) or not user_id:
         raise ValueError("a row that holds no context of a user")
     oversized(session_id=session_id, user_id=user_id)
+    check_new(session_id)
     context = deserialize_context({**document, "session_id": session_id, "user_id": user_id})
     known = {execution.execution_id for execution in context.pipeline_executions}
     for execution in starmap(_execution, executions):
@@ -138,8 +146,3 @@ def _creation(context: SwisperContext, created_at: int, expires_at: int, now: in
     head = first_head(position, before, created_at)
     messages = position.snapshot.count("conversation_history")
     return Change(position.session_id, position.user_id, None, etag, frame, None, messages, head, expires_at)
-
-
-def _micros(time: datetime) -> int:
-    """A naive time is UTC."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)

@@ -36,7 +36,7 @@ async def read_bodies(connection: Connection, session_id: str) -> tuple[StoredBo
 async def replace_bodies(connection: Connection, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:
     """Those that are still what they were, in one transaction; how many they are."""
     replaced = 0
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         if await connection.fetchval(LOCK, session_id) is None:
             return 0
         await lock_heads(connection, [session_id])

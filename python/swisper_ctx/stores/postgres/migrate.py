@@ -38,7 +38,7 @@ async def migrate(connection: Connection) -> Migration:
 
 
 async def _next_step(connection: Connection) -> bool:
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute(LOCK)
         await connection.execute(SCHEMA_TABLE)
         version = await connection.fetchval(SCHEMA_VERSION) or 0

@@ -1,5 +1,8 @@
 """Deleting sessions: the session's row is locked before any other, then its heads; children go before the parent.
 
+What waits for a row looks at what has become of it: here and wherever rows are locked, every statement sees all that
+was committed before it, whatever isolation the server or the role is set to.
+
 A turn that holds the row is waited for, and one that comes later finds no row: no frame is left behind by either. A
 checkpoint that holds the head is waited for as well, and its blocks go too.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
+from swisper_ctx.stores.recovery import quarantine_ids
 
 LOCK = "SELECT session_id FROM session_etags WHERE session_id = ANY($1::text[]) ORDER BY session_id FOR UPDATE"
 # Beside turns and other processes that do the same: what they hold is not about to be deleted here.
@@ -43,9 +47,12 @@ async def delete_sessions(
     connection: Connection, session_ids: Collection[str], *, expired: bool, now: int | None
 ) -> int:
     """Those that exist (and have expired), with everything they have, in one transaction; how many they were."""
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         ids = sorted(set(session_ids))
         found = await (_locked_expired(connection, ids, now) if expired else _locked(connection, ids))
+        if expired and found:
+            set_aside = {each for session_id in found for each in quarantine_ids(session_id)}
+            found += await _locked(connection, sorted(set_aside.difference(found)))
         if found:
             await lock_heads(connection, found)
             for statement in DELETE:

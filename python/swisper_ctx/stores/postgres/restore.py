@@ -37,7 +37,9 @@ ADD_BLOCK = """
     INSERT INTO context_blocks (session_id, block_id, field, position, records, used_from, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-ADD_FRAME = "INSERT INTO context_frames (session_id, version, token, time) VALUES ($1, $2, $3, $4)"
+ADD_FRAME = """
+    INSERT INTO context_frames (session_id, version, token, change_id, time) VALUES ($1, $2, $3, $4, $5)
+"""
 
 
 async def read_remains(connection: Connection, session_id: str, now: int | None) -> Remains | None:
@@ -55,8 +57,8 @@ async def read_remains(connection: Connection, session_id: str, now: int | None)
 
 async def restore_session(connection: Connection, restoration: Restoration, now: int | None) -> bool:
     """False if the session has moved on, or something is kept under the other id already."""
-    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks = restoration
-    async with connection.transaction():
+    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks, frames = restoration
+    async with connection.transaction(isolation="read_committed"):
         time = await connection.fetchval(LOCK, session_id, *expected, now)
         if time is None or await connection.fetchval(IS_TAKEN, quarantine_id):
             return False
@@ -66,5 +68,6 @@ async def restore_session(connection: Connection, restoration: Restoration, now:
         await connection.execute(RESTORE, session_id, quarantine_id, epoch, *etag, messages, time)
         await connection.execute(ADD_HEAD, session_id, head.base, head.stamp, time, head.body)
         await connection.executemany(ADD_BLOCK, [(session_id, *block[:4], head.base, block.body) for block in blocks])
-        await connection.execute(ADD_FRAME, session_id, *etag, time)
+        rows = [(session_id, *frame[:4]) for frame in (*frames, Frame(*etag, None, time, None))]
+        await connection.executemany(ADD_FRAME, rows)
     return True

@@ -130,7 +130,8 @@ class Appender:
         return write
 
     def _forget(self) -> None:
-        self._hashes.owe([write.session_id for write in self._waiting if isinstance(write, Move | Drop)])
+        self._hashes.owed.moved(write.session_id for write in self._waiting if isinstance(write, Move))
+        self._hashes.owed.deleted([write.session_id for write in self._waiting if isinstance(write, Drop)])
         for write in self._waiting:
             self._done(write)
         self._waiting.clear()

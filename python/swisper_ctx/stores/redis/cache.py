@@ -292,7 +292,7 @@ class RedisCache(SessionStore):
             write = of_checkpoint(checkpoint, self._max_bytes) if written else Drop(checkpoint.session_id)
             await self._appender.put(write)
         else:
-            self._hashes.owe([checkpoint.session_id])
+            self._hashes.owed.moved([checkpoint.session_id])
         return written
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:

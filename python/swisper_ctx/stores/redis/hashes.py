@@ -12,7 +12,6 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
@@ -22,6 +21,7 @@ from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.stores.redis.breaker import Breaker
 from swisper_ctx.stores.redis.cluster import ClusterLink
+from swisper_ctx.stores.redis.debts import Debts
 from swisper_ctx.stores.redis.link import (
     BusyError,
     ClusterFoundError,
@@ -40,7 +40,6 @@ PATIENCE = 0.05
 PROBE = 1.0
 LEASE_TIME = 10_000
 """Milliseconds after which a session may be leased by nobody any more."""
-MOST_OWED = 10_000
 MOST_PAID = 500
 """So many sessions are forgotten in one call when Redis is back."""
 LONGEST = 2.0**62
@@ -85,8 +84,8 @@ class Hashes:
         self._link: Link | None = None
         self._link_class: type[Link] = Link
         self._probe: asyncio.Task[None] | None = None
-        self._owed: dict[str, None] = {}
-        """The sessions that are to be forgotten when Redis is back."""
+        self.owed = Debts()
+        """What is to be forgotten before Redis is asked again."""
         self._alarmed_at = -ALARM_PAUSE
         self.is_closed = False
 
@@ -181,12 +180,8 @@ class Hashes:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is Redis that failed
             await self._failed(error)
-        self.owe(session_ids)
+        self.owed.deleted(session_ids)
         return None
-
-    def owe(self, session_ids: Iterable[str]) -> None:
-        """Forget these sessions before Redis is asked again. Only while it is away."""
-        self._owed.update(dict.fromkeys(islice(session_ids, MOST_OWED - len(self._owed))))
 
     def _unlinks(self, session_ids: Iterable[str]) -> list[Command]:
         # A command for each key: both need not be in one slot of a cluster.
@@ -259,7 +254,7 @@ class Hashes:
         """See whether Redis can be written to again, and delete there what could not be deleted."""
         try:
             await self._try(lambda link: every(link, ("SET", f"{self._prefix}probe", "", "PX", 1_000)))
-            while owed := list(islice(self._owed, MOST_PAID)):
+            while owed := self.owed.next(MOST_PAID):
                 await self._pay(owed)
         except Exception as error:  # noqa: BLE001 - whatever it is, Redis is still away
             log.debug("Redis still fails: %s", type(error).__name__)
@@ -278,8 +273,7 @@ class Hashes:
                 raise error
         if errors:
             log.error("Redis does not permit to delete %d keys: they stay until they expire", len(errors))
-        for session_id in session_ids:
-            self._owed.pop(session_id, None)
+        self.owed.paid(session_ids)
 
     # -- connections
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
 from swisper_ctx.stores.clock import Failpoint
+from swisper_ctx.stores.recovery import quarantine_ids
 from swisper_ctx.stores.shelve.file import SessionFile
 from swisper_ctx.stores.shelve.rows import (
     BlockRow,
@@ -15,9 +16,8 @@ from swisper_ctx.stores.shelve.rows import (
     get_frame,
     get_log,
     part_of_block,
-    part_of_change,
-    part_of_frame,
     part_of_head,
+    parts_of,
     put_frame,
     put_log,
 )
@@ -107,16 +107,9 @@ def _remove(shelf: BytesShelf, session_id: str, before: Log, after: Log) -> None
     _discard(shelf, session_id, map(part_of_head, heads))
     _discard(shelf, session_id, map(part_of_block, blocks))
     for version in range(before.first, after.first):
-        _discard(shelf, session_id, _parts_of_version(shelf, session_id, version))
+        _discard(shelf, session_id, parts_of(get_frame(shelf, session_id, version)))
     for version in range(max(before.stripped + 1, after.first), after.stripped + 1):
         put_frame(shelf, session_id, get_frame(shelf, session_id, version)._replace(body=None))
-
-
-def _parts_of_version(shelf: BytesShelf, session_id: str, version: int) -> Iterator[str]:
-    change_id = get_frame(shelf, session_id, version).change_id
-    yield part_of_frame(version)
-    if change_id is not None:
-        yield part_of_change(change_id)
 
 
 def _discard(shelf: BytesShelf, session_id: str, parts: Iterable[str]) -> None:
@@ -133,10 +126,11 @@ def delete_sessions(
     One that is damaged counts, unless only expired ones are asked for: when it ends, nobody can tell.
     """
     failpoint("delete.begin")
-    if expired_at is None:
-        gone = {session_id for session_id in session_ids if session_id in file.rows or session_id in file.damaged}
-    else:
-        gone = {session_id for session_id in session_ids if _has_expired(file, session_id, expired_at)}
+    asked = set(session_ids)
+    if expired_at is not None:
+        asked = {session_id for session_id in session_ids if _has_expired(file, session_id, expired_at)}
+        asked.update(set_aside for session_id in list(asked) for set_aside in quarantine_ids(session_id))
+    gone = {session_id for session_id in asked if session_id in file.rows or session_id in file.damaged}
     failpoint("delete.applied")
     if gone:
         with file.writing():

@@ -21,8 +21,9 @@ from swisper_ctx.stores.shelve.rows import (
     part_of_block,
     part_of_frame,
     part_of_head,
-    put_frame,
+    parts_of,
     put_log,
+    put_named_frame,
 )
 from swisper_ctx.stores.shelve.shelf import SESSION, BytesShelf, key_of
 
@@ -61,7 +62,7 @@ def _found(places: Iterable[T], read: Callable[[T], R], problems: list[str]) -> 
 def restore_session(file: SessionFile, restoration: Restoration, time: int, failpoint: Failpoint) -> bool:
     """False if the session has moved on, or something is kept under the other id already."""
     failpoint("restore.begin")
-    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks = restoration
+    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks, frames = restoration
     shelf, now = file.shelf, file.alive(session_id, time)
     if now is None or now.etag != expected or quarantine_id in file.rows:
         return False
@@ -77,6 +78,7 @@ def restore_session(file: SessionFile, restoration: Restoration, time: int, fail
         file.put(session_id, after)
         kept = {part_of_block(block.block_id) for block in blocks}
         kept |= {part_of_head(head.stamp), part_of_frame(etag.version), LOG, SESSION}
+        kept |= {part for frame in frames for part in parts_of(frame)}
         with shelf.deleting():
             for part in set(before) - kept:
                 del shelf[key_of(session_id, part)]
@@ -85,10 +87,12 @@ def restore_session(file: SessionFile, restoration: Restoration, time: int, fail
 
 
 def _put_anew(shelf: BytesShelf, restoration: Restoration, time: int) -> None:
-    session_id, _, _, etag, _, _, head, blocks = restoration
+    session_id, _, _, etag, _, _, head, blocks, frames = restoration
     for block in blocks:
         shelf[key_of(session_id, part_of_block(block.block_id))] = plain_body(block.body)
     shelf[key_of(session_id, part_of_head(head.stamp))] = head.body
-    put_frame(shelf, session_id, Frame(etag.version, etag.token, None, time, None))
+    for frame in (*frames, Frame(*etag, None, time, None)):
+        put_named_frame(shelf, session_id, frame)
     rows = tuple(BlockRow(*block[:4], head.base, None) for block in blocks)
-    put_log(shelf, session_id, Log((HeadRow(head.base, head.stamp, time),), rows, etag.version, etag.version))
+    first = etag.version - len(frames)
+    put_log(shelf, session_id, Log((HeadRow(head.base, head.stamp, time),), rows, first, etag.version))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from swisper_ctx.errors import StoreError
@@ -165,6 +165,20 @@ def put_frame(shelf: BytesShelf, session_id: str, frame: Frame) -> None:
     details = json.dumps([frame.token.hex(), frame.change_id, frame.time, frame.body is not None]).encode()
     value = FRAME.pack(len(details)) + details + (frame.body or b"")
     shelf[key_of(session_id, part_of_frame(frame.version))] = value
+
+
+def put_named_frame(shelf: BytesShelf, session_id: str, frame: Frame) -> None:
+    """Write a frame, and where its change_id leads, if it has one."""
+    put_frame(shelf, session_id, frame)
+    if frame.change_id is not None:
+        shelf[key_of(session_id, part_of_change(frame.change_id))] = str(frame.version).encode()
+
+
+def parts_of(frame: Frame) -> Iterator[str]:
+    """The keys of a frame, after its session's id."""
+    yield part_of_frame(frame.version)
+    if frame.change_id is not None:
+        yield part_of_change(frame.change_id)
 
 
 def get_head(shelf: BytesShelf, session_id: str, row: HeadRow) -> Head:

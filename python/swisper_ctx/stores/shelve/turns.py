@@ -17,8 +17,8 @@ from swisper_ctx.stores.shelve.rows import (
     part_of_change,
     part_of_frame,
     part_of_head,
-    put_frame,
     put_log,
+    put_named_frame,
 )
 from swisper_ctx.stores.shelve.shelf import BytesShelf, key_of
 
@@ -108,11 +108,7 @@ def _append(shelf: BytesShelf, before: Row | None, change: Change, time: int) ->
 
 
 def _put_change(shelf: BytesShelf, change: Change, time: int) -> None:
-    version = change.etag.version
-    frame = Frame(version, change.etag.token, change.change_id, time, change.frame)
-    put_frame(shelf, change.session_id, frame)
-    if change.change_id is not None:
-        shelf[key_of(change.session_id, part_of_change(change.change_id))] = str(version).encode()
+    put_named_frame(shelf, change.session_id, Frame(*change.etag, change.change_id, time, change.frame))
 
 
 def _holds(shelf: BytesShelf, session_id: str, now: Etag, change_id: str) -> bool:

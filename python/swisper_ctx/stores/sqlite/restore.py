@@ -24,7 +24,7 @@ RESTORE = """
     INSERT INTO sessions (session_id, user_id, version, token, messages, epoch, created_at, updated_at, expires_at)
     SELECT ?, user_id, ?, ?, ?, ?, created_at, ?, expires_at FROM sessions WHERE session_id = ?
 """
-ADD_FRAME = "INSERT INTO frames (session, version, token, time) VALUES (?, ?, ?, ?)"
+ADD_FRAME = "INSERT INTO frames (session, version, token, change_id, time) VALUES (?, ?, ?, ?, ?)"
 
 
 def read_remains(connection: sqlite3.Connection, now: int, session_id: str) -> Remains | None:
@@ -42,7 +42,7 @@ def read_remains(connection: sqlite3.Connection, now: int, session_id: str) -> R
 
 def restore_session(writer: Writer, restoration: Restoration) -> bool:
     """False if the session has moved on, or something is kept under the other id already."""
-    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks = restoration
+    session_id, quarantine_id, expected, etag, epoch, messages, head, blocks, frames = restoration
     with writer.transaction("restore") as cursor:
         now = writer.clock()
         cursor.execute(SET_ASIDE, (quarantine_id, session_id, *expected, now))
@@ -52,5 +52,5 @@ def restore_session(writer: Writer, restoration: Restoration) -> bool:
         key = cursor.lastrowid
         cursor.execute(ADD_HEAD, (key, head.base, head.stamp, now, head.body))
         cursor.executemany(ADD_BLOCK, [(key, *block[:4], head.base, block.body) for block in blocks])
-        cursor.execute(ADD_FRAME, (key, *etag, now))
+        cursor.executemany(ADD_FRAME, [(key, *frame[:4]) for frame in (*frames, Frame(*etag, None, now, None))])
     return True

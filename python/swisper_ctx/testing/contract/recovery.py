@@ -8,13 +8,21 @@ import pytest
 
 from swisper_ctx._core import Message, PipelineExecution
 from swisper_ctx.context import SwisperContext, serialize_context
-from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError, VersionUnavailableError
+from swisper_ctx.errors import (
+    ConflictError,
+    ContextError,
+    OutcomeUnknownError,
+    SessionNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    VersionUnavailableError,
+)
 from swisper_ctx.log import plain_body
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.recovery import QUARANTINES, is_quarantine
 from swisper_ctx.testing.changes import folded
 from swisper_ctx.testing.clock import DAY, START, ManualClock
-from swisper_ctx.testing.faults import FaultyStore, Hang
+from swisper_ctx.testing.faults import FaultyStore, Hang, fails, loses, passes
 
 ABOUT = ("session_id", "created_at", "updated_at", "version", "forked_from")
 
@@ -80,6 +88,7 @@ class ForkContract:
             await store.fork("s", version=3)
         with pytest.raises(ConflictError, match="exists already"):
             await store.fork("s", new_session_id="t")
+        assert await store.load_session("t") is not None
 
     async def test_a_fork_expires_by_its_own_clock(self, store: SessionStore, clock: ManualClock) -> None:
         await self.two_versions(store, "2d")
@@ -107,6 +116,43 @@ class ForkContract:
         with pytest.raises(SessionNotFoundError):
             await forking
         assert (await store.sessions()).sessions == ()
+
+    async def test_a_fork_that_is_cancelled_is_not_left_behind(self, store: SessionStore) -> None:
+        await self.two_versions(store)
+        for operation, *before in (("read", passes), ("commit",)):
+            faulty, hang = FaultyStore(store), Hang()
+            faulty.inject(operation, *before, hang)
+            forking = asyncio.ensure_future(faulty.fork("s"))
+            await hang.reached.wait()
+            forking.cancel()
+            hang.release()
+            with pytest.raises(asyncio.CancelledError):
+                await forking
+            assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
+
+    async def test_a_fork_that_fails_is_not_left_behind(self, store: SessionStore) -> None:
+        await self.two_versions(store)
+        faulty = FaultyStore(store)
+        faulty.inject("read", passes, fails())
+        with pytest.raises(StoreUnavailableError):
+            await faulty.fork("s", new_session_id="t")
+        faulty.inject("commit", loses())
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.fork("s", new_session_id="t")
+        assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
+        assert (await faulty.fork("s", new_session_id="t")).version == 1
+        faulty.inject("commit", fails(OutcomeUnknownError("lost before")))
+        with pytest.raises(OutcomeUnknownError):
+            await faulty.fork("s", new_session_id="t")
+        assert await store.load_session("t") is not None
+
+    async def test_a_fork_is_there_also_without_its_checkpoint(self, store: SessionStore) -> None:
+        parent = await self.two_versions(store)
+        faulty = FaultyStore(store)
+        faulty.inject("checkpoint", fails())
+        fork = await faulty.fork("s")
+        assert content(fork) == content(parent)
+        assert await store.load_session(fork.session_id) is not None
 
 
 class RecoveryContract(ForkContract):
@@ -308,6 +354,36 @@ class RecoveryContract(ForkContract):
         await store.save_record(weekly, "pipeline_executions", run, ttl=DAY)
         assert await expires_in(7)
 
+    @pytest.mark.parametrize("how", ["flipped", "missing"])
+    async def test_what_was_delivered_before_a_recovery_is_not_written_again(
+        self, store: SessionStore, how: str
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="ann")
+        await store.save_session(context)
+        names = [f"job {number}" for number in range(4)]
+
+        async def deliver(name: str) -> None:
+            say = Message(role="user", content=name)
+            await store.update("s", lambda context: context.conversation_history.append(say), change_id=name)
+
+        for name in names:
+            await deliver(name)
+            if name == "job 1":
+                await store.refresh(context)
+                assert await folded(store, context)
+        # Version 2 is in the head at 3; version 5 is lost.
+        bodies = [await self.body(store, "frame 2"), await self.body(store, "frame 5")]
+        await self.damage(store, bodies[0], "flipped")
+        await self.damage(store, bodies[1], how)
+        assert (await store.recover("s")).version == 4
+        for name in names + names:
+            await deliver(name)
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        assert [message.content for message in loaded.conversation_history] == names
+        assert [version.version for version in await store.history("s")] == list(range(1, 8))
+        await self.sound(store)
+
     async def test_quarantine_deletes_nothing_and_is_bounded(self, store: SessionStore) -> None:
         await self.long(store)
         for number in range(QUARANTINES):
@@ -322,6 +398,32 @@ class RecoveryContract(ForkContract):
         assert len((await store.sessions()).sessions) == QUARANTINES + 1
         assert await store.delete_session("s")
         assert (await store.sessions()).sessions == ()
+
+    async def test_quarantine_goes_with_a_session_that_expires(self, store: SessionStore, clock: ManualClock) -> None:
+        context = SwisperContext(session_id="s", user_id="ann", data_retention_policy="indefinite")
+        await store.save_session(context)
+        context.product_query = "x"
+        await store.save_session(context)
+        for number in (2, 4):
+            await self.damage(store, await self.body(store, f"frame {number}"), "flipped")
+            await store.recover("s")
+            loaded = await store.load_session("s")
+            assert loaded is not None
+            loaded.product_query, loaded.data_retention_policy = "kept no longer", "2d"
+            await store.save_session(loaded)
+        assert len((await store.sessions()).sessions) == 3
+        clock.advance(2 * DAY)
+        assert await store.cleanup_expired_sessions() == 3
+        assert (await store.sessions()).sessions == ()
+
+    async def test_no_session_of_somebody_else_lies_where_quarantine_does(self, store: SessionStore) -> None:
+        await store.save_session(SwisperContext(session_id="s", user_id="ann"))
+        theirs = SwisperContext(session_id="s~quarantine-1", user_id="bob")
+        with pytest.raises(StoreError, match="quarantine"):
+            await store.save_session(theirs)
+        with pytest.raises(StoreError, match="quarantine"):
+            await store.fork("s", new_session_id="s~quarantine-1")
+        assert [line.session_id for line in (await store.sessions()).sessions] == ["s"]
 
     async def test_a_save_in_the_middle_of_a_recovery_wins(self, store: SessionStore) -> None:
         context, _ = await self.long(store)
