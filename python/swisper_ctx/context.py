@@ -84,9 +84,9 @@ class Position:
         "epoch",
         "etag",
         "expires_at",
-        "is_past",
         "limbo",
         "mark",
+        "past",
         "saves",
         "session_id",
         "snapshot",
@@ -124,8 +124,8 @@ class Position:
         """The saves on their way, oldest first."""
         self.written: set[str] | None = None
         """The change_ids that this context has written."""
-        self.is_past = False
-        """Made to look at an old version: it merges with nothing."""
+        self.past: Etag | None = None
+        """The version that it was made to look at; while it stands there, it merges with nothing."""
 
     def copy(self) -> Position:
         """The same place for another context. Raises ContextError while a save from here is on its way."""
