@@ -33,7 +33,7 @@ from swisper_ctx.keys import new_key
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, ManualClock
 from swisper_ctx.testing.clock import DAY, MINUTE, START
-from swisper_ctx.testing.faults import fails
+from swisper_ctx.testing.faults import Hang, fails
 
 Sessions = PipelineSessionManager[SwisperContext]
 
@@ -169,6 +169,85 @@ async def test_a_pipeline_that_fails_while_the_store_does_too_raises_its_own_err
     assert "stays unsaved" in caplog.text
     await sessions.save(context)
     assert [e.status for e in (await loaded(sessions, context.session_id)).pipeline_executions] == ["failed"]
+
+
+@pytest.mark.parametrize("error", [ValueError("its own"), asyncio.CancelledError("its own")])
+@pytest.mark.parametrize("detail", ["input", "result", "metrics"])
+async def test_a_failed_pipeline_with_details_that_are_no_json_raises_its_own_error(
+    sessions: Sessions, detail: str, error: BaseException
+) -> None:
+    context = await sessions.create_session(user_id="u")
+
+    async def fail() -> None:
+        async with sessions.pipeline(context, "search") as run:
+            setattr(run, detail, {"when": object()})
+            raise error
+
+    with pytest.raises(type(error), match="its own"):
+        await fail()
+    await sessions.save(context)
+    (execution,) = (await loaded(sessions, context.session_id)).pipeline_executions
+    assert (execution.status, execution.error) == ("failed", {"type": type(error).__name__})
+    assert (execution.input, execution.result, execution.metrics) == (None, None, None)
+    assert (sessions.performance.stats()["search"].runs, sessions.performance.stats()["search"].failures) == (1, 1)
+
+
+async def test_a_failed_pipeline_raises_its_own_error_whatever_becomes_of_its_record() -> None:
+    store = FaultyStore(MemorySessionStore())
+    sessions = PipelineSessionManager(store)
+    context = await sessions.create_session(user_id="u")
+    store.inject("commit", fails(DecryptionError("no key")))
+    with pytest.raises(ZeroDivisionError):
+        async with sessions.pipeline(context, "search"):
+            raise ZeroDivisionError
+
+
+async def test_a_pipeline_that_is_cancelled_waits_for_no_store() -> None:
+    store = FaultyStore(MemorySessionStore())
+    sessions = PipelineSessionManager(store)
+    context = await sessions.create_session(user_id="u")
+    hang = Hang()
+    store.inject("commit", hang)
+    late = asyncio.get_running_loop().call_later(1, hang.release)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), sessions.pipeline(context, "slow"):
+            await asyncio.Event().wait()
+    assert asyncio.get_running_loop().time() < late.when()
+    late.cancel()
+    hang.release()
+    await sessions.save(context)
+    stored = await loaded(sessions, context.session_id)
+    assert [(e.status, e.error) for e in stored.pipeline_executions] == [("failed", {"type": "CancelledError"})]
+
+
+async def run_until_closed(sessions: Sessions, context: SwisperContext) -> None:
+    async with sessions.pipeline(context, "closed"):
+        await asyncio.Event().wait()
+
+
+async def test_a_pipeline_in_a_coroutine_that_is_closed_is_recorded(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    running = run_until_closed(sessions, context)
+    running.send(None)
+    running.close()
+    await sessions.save(context)
+    stored = await loaded(sessions, context.session_id)
+    assert [(e.status, e.error) for e in stored.pipeline_executions] == [("failed", {"type": "GeneratorExit"})]
+
+
+def test_a_pipeline_in_a_coroutine_that_outlives_its_event_loop_is_closed_quietly() -> None:
+    sessions = PipelineSessionManager(MemorySessionStore())
+    running = run_until_closed(sessions, SwisperContext(user_id="u"))
+
+    async def begin() -> None:
+        running.send(None)
+
+    # Not `asyncio.run`, which ends with closing what is in async generators.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+    running.close()
+    assert sessions.performance.stats()["closed"].failures == 1
 
 
 async def test_an_execution_is_recorded_by_session_id(sessions: Sessions) -> None:

@@ -281,6 +281,19 @@ async def test_a_result_whose_session_ends_while_it_is_computed_is_not_kept() ->
     assert (len(cache), cache.sessions, cache._computing) == (0, frozenset(), {})
 
 
+async def test_a_result_ends_with_the_sessions_that_are_left_when_it_is_computed() -> None:
+    cache, computation = PerformanceCache(), Computation("for both")
+    contexts = [SwisperContext(session_id=name, user_id="u") for name in ("first", "second")]
+    both = [asyncio.ensure_future(cache.get_or_compute("key", computation, context=context)) for context in contexts]
+    await asyncio.sleep(0)
+    cache.forget("first")
+    computation.ended.set()
+    assert await asyncio.gather(*both) == ["for both"] * 2
+    assert cache.sessions == {"second"}
+    cache.forget("second")
+    assert len(cache) == 0
+
+
 async def test_one_that_fails_leaves_no_reference_behind() -> None:
     cache, context = PerformanceCache(), SwisperContext(user_id="u")
     for result in (ValueError("down"), {1, 2}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, dataclass_transform, overload
@@ -12,7 +13,7 @@ from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
 from swisper_ctx.errors import ConflictError, ContextError, InvalidTransitionError, PatchError
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
-from swisper_ctx.log import Block, Etag
+from swisper_ctx.log import RETRY_WINDOW, Block, Etag
 from swisper_ctx.retention import POLICY, retention
 
 METADATA = ("session_id", "user_id", "created_at", "updated_at", "version")
@@ -84,9 +85,9 @@ class Position:
         "epoch",
         "etag",
         "expires_at",
-        "is_past",
         "limbo",
         "mark",
+        "past",
         "saves",
         "session_id",
         "snapshot",
@@ -122,10 +123,10 @@ class Position:
         """A save of which nobody knows whether it was written; the next one settles that first."""
         self.saves: list[Any] = []
         """The saves on their way, oldest first."""
-        self.written: set[str] | None = None
-        """The change_ids that this context has written."""
-        self.is_past = False
-        """Made to look at an old version: it merges with nothing."""
+        self.written: OrderedDict[str, int] | None = None
+        """The change_ids that this context has written in the last 24 hours, oldest first, and when."""
+        self.past: Etag | None = None
+        """The version that it was made to look at; while it stands there, it merges with nothing."""
 
     def copy(self) -> Position:
         """The same place for another context. Raises ContextError while a save from here is on its way."""
@@ -135,11 +136,17 @@ class Position:
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
         other.unknown, other.saves = dict(self.unknown), []
+        other.written = self.written and self.written.copy()
         return other
 
     def wrote(self, change_id: str) -> None:
-        """Remember a change_id."""
-        self.written = {change_id, *(self.written or ())}
+        """Remember a change_id, for as long as it is recognised in the log."""
+        now = self.updated_at or 0
+        if (written := self.written) is None:
+            written = self.written = OrderedDict()
+        written[change_id] = now
+        while written[next(iter(written))] < now - RETRY_WINDOW:
+            written.popitem(last=False)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from swisper_ctx._core import PipelineExecution
 from swisper_ctx.context import SwisperContext, new_session_id
-from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
+from swisper_ctx.errors import ContextError, CorruptSessionError, EncodeError, SessionNotFoundError
 from swisper_ctx.events import EventName, OnEvent, emit
 from swisper_ctx.keys import Keys
 from swisper_ctx.log import Etag, SessionPage, VersionInfo
@@ -51,14 +51,22 @@ class PipelineRun:
         self._clock = time.perf_counter()
 
     def finish(self, error: BaseException | None) -> PipelineExecution:
-        """The record of this run."""
+        """The record of this run. Raises EncodeError for details that JSON cannot hold; a failed run goes without."""
         details = {"input": self.input, "result": self.result, "metrics": self.metrics or None}
-        if error is not None:
-            # Only the class: the text of an error may hold what the user said.
-            details["error"] = {"type": type(error).__name__}
+        if error is None:
+            return self._execution("completed", details)
+        # Only the class: the text of an error may hold what the user said.
+        failure = {"error": {"type": type(error).__name__}}
+        try:
+            return self._execution("failed", details | failure)
+        except EncodeError:
+            log.warning("a failed pipeline run is recorded without its details, which are no JSON")
+            return self._execution("failed", failure)
+
+    def _execution(self, status: str, details: dict[str, Any]) -> PipelineExecution:
         return PipelineExecution(
             pipeline_name=self.name,
-            status="completed" if error is None else "failed",
+            status=status,
             started_at=self.started_at,
             finished_at=datetime.now(UTC),
             duration_ms=round((time.perf_counter() - self._clock) * 1000, 3),
@@ -255,7 +263,9 @@ class PipelineSessionManager(Generic[C]):
         """Time a pipeline and record it in `context.pipeline_executions`.
 
         The record of one that succeeds is saved with the context; that of one that raises is saved at once and
-        alone, and the exception goes on.
+        alone, and the exception goes on; where the body was cancelled or closed, nobody waits for that save.
+
+        Raises EncodeError at the end for an input, result or metrics that JSON cannot hold.
         """
         run = PipelineRun(name, input)
         try:
@@ -263,7 +273,11 @@ class PipelineSessionManager(Generic[C]):
         except BaseException as error:
             execution = run.finish(error)
             self._count(context.session_id, execution)
-            await self._record_failure(context, execution)
+            recording = self._record_failure(context, execution)
+            if isinstance(error, Exception):
+                await recording
+            else:
+                begin(recording)
             raise
         execution = run.finish(None)
         context.pipeline_executions.append(execution)
@@ -280,7 +294,7 @@ class PipelineSessionManager(Generic[C]):
     async def _record_failure(self, context: C, execution: PipelineExecution) -> None:
         try:
             await self.session_store.save_record(context, "pipeline_executions", execution, ttl=self._ttl)
-        except StoreError as error:
+        except ContextError as error:
             log.warning("a failed pipeline run stays unsaved in its context: %s", type(error).__name__)
 
     async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
@@ -353,6 +367,14 @@ class PipelineSessionManager(Generic[C]):
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """A page of the sessions, newest first; `page.cursor` asks for the next one."""
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
+
+
+def begin(recording: Coroutine[Any, Any, None]) -> None:
+    """Hand over what is to be recorded, without waiting for the store: a save needs nobody who waits for it."""
+    # Without an event loop, as in a coroutine that outlived it, nothing can be saved.
+    with suppress(StopIteration, RuntimeError):
+        recording.send(None)
+    recording.close()
 
 
 def _micros(period: timedelta | float | None) -> int | None:

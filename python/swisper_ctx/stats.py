@@ -127,8 +127,10 @@ class PerformanceCache:
                 # Already now: if its session ends meanwhile, the result will not be kept.
                 computation.sessions.add(context.session_id)
             value = await asyncio.shield(computation.task)
+        elif context is not None:
+            self.refer(context.session_id, [key])
         if context is not None:
-            self._note(context, key)
+            _note(context, key)
         copy: T = plain(value)
         return copy
 
@@ -170,13 +172,6 @@ class PerformanceCache:
     def _referred(self) -> list[tuple[str, _Result | _Computation]]:
         """What sessions refer to, kept or yet to come, by its key."""
         return [*self._results.items(), *((key, computation) for (_, key), computation in self._computing.items())]
-
-    def _note(self, context: Session, key: str) -> None:
-        keys = context.cache_keys
-        if key not in keys:
-            keys.append(key)
-            del keys[:-MOST_KEYS]
-        self.refer(context.session_id, [key])
 
     def _hit(self, key: str) -> Any:
         found = self._results.get(key)
@@ -234,3 +229,10 @@ class PerformanceCache:
         """Whether the computation that asks has not been given up since it began."""
         computation = self._computing.get(running)
         return computation is not None and computation.task is asyncio.current_task()
+
+
+def _note(context: Session, key: str) -> None:
+    keys = context.cache_keys
+    if key not in keys:
+        keys.append(key)
+        del keys[:-MOST_KEYS]

@@ -29,7 +29,8 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.registry import open_store
-from swisper_ctx.testing import FaultyStore, fails
+from swisper_ctx.testing import FaultyStore, ManualClock, fails
+from swisper_ctx.testing.clock import DAY
 
 
 @pytest.fixture(params=["memory", "sqlite", "shelve"])
@@ -373,3 +374,32 @@ async def test_each_version_has_a_frame_and_a_token_of_its_own(store: SessionSto
     frames = await store.frames(context.session_id)
     assert [frame.version for frame in frames] == [1, 2, 3, 4]
     assert len({frame.token for frame in frames}) == 4
+
+
+async def test_the_change_ids_that_a_context_has_written_are_remembered_for_a_day() -> None:
+    clock = ManualClock()
+    store = MemorySessionStore(clock=clock)
+    context = SwisperContext(session_id="s", user_id="u")
+    await store.save_session(context, change_id="first")
+    written = context._position.written
+    for number in range(100):
+        clock.advance(DAY // 24)
+        context.metadata["turn"] = number
+        await store.save_session(context, change_id=f"turn-{number}")
+    assert context._position.written is written, "a copy for each save would cost more with each"
+    assert list(written or ()) == [f"turn-{number}" for number in range(75, 100)]
+
+
+async def test_a_copy_of_a_context_has_written_no_more_than_the_context_had() -> None:
+    store = MemorySessionStore()
+    context = SwisperContext(session_id="s", user_id="u")
+    await store.save_session(context, change_id="first")
+    copy = SwisperContext._at(context._position.copy())
+    context.product_query = "fridge"
+    await store.save_session(context, change_id="second")
+    copy.product_query = "fridge, delivered again"
+    await store.save_session(copy, change_id="second")
+    assert (copy.product_query, copy.version) == ("fridge", 2)
+    copy.product_query = "stove"
+    with pytest.raises(ConflictError, match="change_id"):
+        await store.save_session(copy, change_id="first")

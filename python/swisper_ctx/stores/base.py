@@ -284,7 +284,7 @@ class SessionStore(ABC):
         if stored is None or user_id not in (None, stored.user_id):
             raise SessionNotFoundError(f"no session {session_id}")
         context = opened(stored, context_class)
-        context._position.is_past = True
+        context._position.past = stored.etag
         return context
 
     async def save_session(

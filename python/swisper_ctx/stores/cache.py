@@ -71,6 +71,14 @@ class Load:
         return self.loop is loop and self.declared is declared and self.began > oldest
 
 
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A group of changes on its way."""
+
+    at: float
+    """On the monotonic clock."""
+
+
 class SessionCache(SessionStore):
     """Snapshots in memory in front of `persistent_store`, which may be any store; without one, of a memory store.
 
@@ -99,16 +107,19 @@ class SessionCache(SessionStore):
         self._max_staleness, self._stale_if_error, self._monotonic = max_staleness, stale_if_error, monotonic
         self._validator = Validator(behind.etags)
         self._loads: dict[str, Load] = {}
-        self._sent = -inf
-        """When the group was sent whose answer is being told; what savers learn in other ways is not trusted."""
+        self._sent: dict[str, Sent] = {}
+        """The group of each session's change that is on its way; out of here once something else was learnt of it."""
+        self._told: Sent | None = None
+        """The group whose answer is being told."""
 
     async def get_session(self, session_id: str) -> SwisperContext | None:
         """The context of a session, None if there is none."""
         return await self.load_session(session_id)
 
     def invalidate(self, session_id: str) -> None:
-        """Forget what is known of a session; loads on their way are finished, and remembered by nobody."""
+        """Forget what is known of a session; loads and saves on their way are finished, and remembered by nobody."""
         self._loads.pop(session_id, None)
+        self._sent.pop(session_id, None)
         self.memory_cache.pop(session_id, None)
 
     # -- loading
@@ -162,6 +173,8 @@ class SessionCache(SessionStore):
         entry = self.memory_cache.peek(session_id)
         known = entry.loaded if entry is not None and entry.declared is load.declared else None
         found = await self._newest(session_id, known, load.declared)
+        # It may show more than what a save that is on its way has written.
+        self._sent.pop(session_id, None)
         if self._loads.get(session_id) is load:
             self._fill(session_id, found, load.declared, began)
         return found
@@ -190,18 +203,31 @@ class SessionCache(SessionStore):
     # -- saving
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
-        sent = self._monotonic()
+        sent = Sent(self._monotonic())
 
         def told(results: list[CommitResult] | None, error: BaseException | None) -> None:
             for change in changes:
                 self._outdate(change.session_id)
-            before, self._sent = self._sent, sent
+            before, self._told = self._told, sent
             try:
                 answered(results, error)
             finally:
-                self._sent = before
+                self._told = before
+                self._settle(changes, sent)
 
-        self._behind.begin_commit(changes, told)
+        for change in changes:
+            self._sent[change.session_id] = sent
+        try:
+            self._behind.begin_commit(changes, told)
+        except BaseException:
+            self._settle(changes, sent)
+            raise
+
+    def _settle(self, changes: Sequence[Change], sent: Sent) -> None:
+        """A group is on its way no more."""
+        for change in changes:
+            if self._sent.get(change.session_id) is sent:
+                del self._sent[change.session_id]
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         try:
@@ -221,9 +247,12 @@ class SessionCache(SessionStore):
         etag = position.etag
         if etag is None or position.blocks is not None:
             return  # a part of the history was left in the store, and only whole sessions are kept
+        sent = self._sent.get(position.session_id)
+        if sent is None or sent is not self._told:
+            return  # it was deleted since the change was sent, or read with more, or found written without an answer
         times = position.created_at, position.updated_at, position.expires_at
         loaded = Loaded(position.session_id, position.user_id, etag, position.epoch, *times, snapshot, position.mark)
-        self._fill(position.session_id, loaded, context._unopened, self._sent)
+        self._fill(position.session_id, loaded, context._unopened, sent.at)
 
     # -- what the store behind it does
 

@@ -118,7 +118,8 @@ async def _recognise(store: Store, save: ContextSave, change: Change) -> int:
     position.snapshot = save.snapshot = loaded.snapshot
     position.etag = save.etag = loaded.etag
     position.epoch, position.created_at, position.mark = loaded.epoch, loaded.created_at, loaded.mark
-    position.blocks, save.size = None, 0
+    position.past = position.blocks = None
+    save.size = 0
     keep_expiry(save, loaded.expires_at)
     return stored.updated_at
 
@@ -152,7 +153,7 @@ def follow(store: Store, context: SwisperContext, stored: StoredSession) -> None
     etag, frames, saves = position.etag, stored.frames, position.saves
     if etag is None or not frames or (frames[-1].version, frames[-1].token) != stored.etag:
         raise ConflictError(TOO_OLD, expected=etag, actual=stored.etag)
-    if position.is_past and saves:
+    if saves and position.past == etag:
         raise ConflictError("past", expected=etag, actual=stored.etag)
     base = saves[0].before if saves else position.snapshot
     found = rebase(
@@ -171,7 +172,7 @@ def follow(store: Store, context: SwisperContext, stored: StoredSession) -> None
         save.before, save.delta, save.snapshot = snapshot, delta, delta.snapshot
         snapshot = save.snapshot
     position.snapshot, position.etag, position.version = snapshot, stored.etag, stored.etag.version
-    position.updated_at, position.expires_at, position.is_past = stored.updated_at, stored.expires_at, False
+    position.updated_at, position.expires_at = stored.updated_at, stored.expires_at
     if position.mark is not None:
         for frame in frames:
             position.mark.grew(frame.version, len(frame.body or b""))

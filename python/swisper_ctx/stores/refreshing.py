@@ -24,6 +24,7 @@ async def refresh(store: SessionStore, context: SwisperContext) -> None:
         if position.saves or position.etag != etag:
             continue
         if stored.etag == etag:
+            position.past = None
             return
         try:
             follow(store, context, stored)

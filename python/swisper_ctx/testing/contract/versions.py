@@ -122,18 +122,22 @@ class VersionContract:
         await store.save_session(context)
         assert serialize_context(await store.at_version("s", 3, user_id="u")) == seen[2]
 
-    async def test_an_old_version_overwrites_nothing(self, store: SessionStore) -> None:
+    @pytest.mark.parametrize("field", ["product_query", "current_state"])
+    async def test_an_old_version_overwrites_nothing_and_merges_with_nothing(
+        self, store: SessionStore, field: str
+    ) -> None:
         context = SwisperContext(session_id="s", user_id="u", product_query="first")
         await store.save_session(context)
         context.product_query = "second"
         await store.save_session(context)
         old = await store.at_version("s", 1)
-        old.product_query = "third"
+        setattr(old, field, "third")
         for _ in range(2):
             with pytest.raises(ConflictError) as caught:
                 await store.save_session(old)
             assert caught.value.expected is not None
-            assert (caught.value.expected.version, old.version, old.product_query) == (1, 1, "third")
+            assert (caught.value.reason, caught.value.expected.version) == ("past", 1)
+            assert (old.version, getattr(old, field)) == (1, "third")
         now = await store.load_session("s")
         assert now is not None
         assert serialize_context(now) == serialize_context(context)
@@ -141,6 +145,24 @@ class VersionContract:
         newest.product_query = "third"
         await store.save_session(newest)
         assert newest.version == 3
+
+    @pytest.mark.parametrize("by", ["refresh", "save", "delivery"])
+    async def test_an_old_version_that_has_become_the_newest_merges(self, store: SessionStore, by: str) -> None:
+        context = SwisperContext(session_id="s", user_id="u")
+        await store.save_session(context, change_id="first")
+        newest = await store.at_version("s", 1)
+        if by == "refresh":
+            await store.refresh(newest)
+        else:
+            newest.metadata["by"] = by
+            await store.save_session(newest, change_id="first" if by == "delivery" else None)
+        other = await store.load_session("s")
+        assert other is not None
+        other.current_state = "theirs"
+        await store.save_session(other)
+        newest.product_query = "ours"
+        await store.save_session(newest)
+        assert (newest.current_state, newest.product_query) == ("theirs", "ours")
 
     async def test_what_each_version_changed(self, store: SessionStore, clock: ManualClock) -> None:
         context = SwisperContext(session_id="s", user_id="u", current_state="idle")
