@@ -273,6 +273,9 @@ class SessionCache(SessionStore):
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         return await self._behind.frames(session_id, after=after, limit=limit)
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        return await self._behind.holds(session_id, change_id)
+
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         return await self._behind.checkpoint(checkpoint)
 
