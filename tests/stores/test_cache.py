@@ -279,6 +279,19 @@ async def test_a_conflict_is_followed_by_the_newest_version(cache: SessionCache,
     assert (await load(cache)).current_state == "theirs"
 
 
+async def test_an_update_that_was_delivered_already_shows_it(
+    cache: SessionCache, watched: Watched, truth: MemorySessionStore
+) -> None:
+    await saved(cache)
+    theirs = await load(truth)
+    theirs.product_query = "delivered"
+    await truth.save_session(theirs, change_id="job-7")
+    watched.taken()
+    found = await cache.update("s", lambda _: pytest.fail("applied twice"), change_id="job-7")
+    assert found.product_query == "delivered"
+    assert watched.taken() == ["holds", "etags", "read"], "the log is not read for its change_ids"
+
+
 async def test_a_record_added_without_loading_is_seen_by_the_next_load(cache: SessionCache) -> None:
     await saved(cache)
     await cache.append_record("s", "pipeline_executions", PipelineExecution("search"))

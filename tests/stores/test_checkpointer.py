@@ -14,7 +14,7 @@ import pytest
 from swisper_ctx import ConflictError, Message, StoreUnavailableError, SwisperContext, serialize_context
 from swisper_ctx.log import Block, Checkpoint
 from swisper_ctx.stores.base import SessionStore
-from swisper_ctx.stores.checkpointer import FRAMES, PRESSURE, SEGMENT
+from swisper_ctx.stores.checkpointer import FRAMES, PRESSURE, SEGMENT, Job
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.testing import FaultyStore, Hang, delays, fails
@@ -126,6 +126,23 @@ async def test_a_checkpoint_that_came_second_changes_nothing(store: SessionStore
     assert mark is not None
     assert not await store.checkpoint(Checkpoint(context.session_id, mark.stamp, stored.head, (), ()))
     assert await base_of(store, other) == base
+
+
+async def test_a_context_folds_nothing_into_a_session_that_was_made_in_the_place_of_its_own(
+    store: SessionStore,
+) -> None:
+    context, other = (SwisperContext(session_id="s", user_id="u") for _ in range(2))
+    for number in range(3):
+        await turn(store, context, number)
+    await store.delete(["s"])
+    for number in range(5):
+        await turn(store, other, number + 10)
+    position, before = context._position, await store.read("s")
+    assert position.etag is not None
+    for _ in range(2):
+        assert not await store._checkpointer.make(Job(position, position.snapshot, position.etag, 0))
+        assert position.mark is None
+    assert await store.read("s") == before
 
 
 async def test_two_contexts_that_merge_both_fold(store: SessionStore) -> None:

@@ -355,11 +355,11 @@ class Holding(MemorySessionStore):
     async def let(self, context: SwisperContext) -> None:
         """Save this one, which nobody holds."""
         saving = asyncio.ensure_future(self.save_session(context))
-        await self.holds(context.session_id)
+        await self.has_held(context.session_id)
         self.held.pop(context.session_id)()
         await saving
 
-    async def holds(self, *groups: str) -> None:
+    async def has_held(self, *groups: str) -> None:
         """Until it does, and nothing else."""
         while self.held.keys() != set(groups):
             assert self.held.keys() <= set(groups)
@@ -377,15 +377,15 @@ async def test_a_large_one_goes_alone_and_small_ones_pass_it(is_replaced: bool) 
             await store.let(context)
             context.metadata["noise"] = noise
     saving = {one.session_id: asyncio.ensure_future(store.save_session(one)) for one in contexts[:-1]}
-    await asyncio.wait_for(store.holds("ab", "L"), 10)
+    await asyncio.wait_for(store.has_held("ab", "L"), 10)
     store.held.pop("ab")()
     await saving["b"]
     saving["c"] = asyncio.ensure_future(store.save_session(contexts[-1]))
-    await asyncio.wait_for(store.holds("c", "L"), 10)
+    await asyncio.wait_for(store.has_held("c", "L"), 10)
     store.held.pop("c")()
     await saving["c"]
     store.held.pop("L")()
-    await asyncio.wait_for(store.holds("M"), 10)
+    await asyncio.wait_for(store.has_held("M"), 10)
     store.held.pop("M")()
     await asyncio.gather(*saving.values())
     await store.aclose()

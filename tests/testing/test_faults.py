@@ -72,6 +72,7 @@ async def test_each_operation_has_faults_of_its_own(faulty: FaultyStore) -> None
         "etags": lambda: faulty.etags(["s"]),
         "read": lambda: faulty.read("s"),
         "frames": lambda: faulty.frames("s"),
+        "holds": lambda: faulty.holds("s", "order-1"),
         "commit": lambda: faulty.commit([creation("s")]),
         "delete": lambda: faulty.delete(["s"]),
         "sessions": faulty.sessions,

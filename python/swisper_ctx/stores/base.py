@@ -115,6 +115,10 @@ class SessionStore(ABC):
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         """The frames still kept with a version above `after`, oldest first."""
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        """Whether one of the frames still kept has this `change_id`. A store that has an index of them asks that."""
+        return any(frame.change_id == change_id for frame in await self.frames(session_id))
+
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         """Write a group of changes, at most one for each session; a result for each, in their order.

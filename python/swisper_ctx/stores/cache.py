@@ -85,7 +85,11 @@ class SessionCache(SessionStore):
     `redis_cache` is a cache that stands between the two and already leads to the store behind it. Loads are served
     from memory for `max_staleness` seconds after an entry was last validated, and validated by etag after that; a
     strict load always is. With `stale_if_error`, entries validated so many seconds ago at most still serve loads that
-    are not strict while the store is unavailable. At most `max_bytes` of raw session bytes are kept.
+    are not strict while the store is unavailable.
+
+    At most `max_bytes` of raw session bytes are kept. That bounds content, not memory: an entry takes about 5 kB beside
+    its bytes, so that small sessions take many times what they count, and blocks of an encrypted session count as they
+    are stored, also once they were opened.
     """
 
     def __init__(
@@ -272,6 +276,9 @@ class SessionCache(SessionStore):
 
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         return await self._behind.frames(session_id, after=after, limit=limit)
+
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        return await self._behind.holds(session_id, change_id)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         return await self._behind.checkpoint(checkpoint)

@@ -10,7 +10,7 @@ from swisper_ctx._core import Conflict, rebase, reset
 from swisper_ctx.context import SwisperContext
 from swisper_ctx.errors import ConflictError, EncodeError, NotLoadedError
 from swisper_ctx.events import OnEvent, emit
-from swisper_ctx.log import Change, Etag, Frame, StoredSession
+from swisper_ctx.log import Change, Etag, StoredSession
 from swisper_ctx.stores.loaded import open_stored
 from swisper_ctx.stores.saving import GONE, TOO_OLD, ContextSave, RecordAppend
 
@@ -31,7 +31,7 @@ class Store(Protocol):
     async def read(
         self, session_id: str, *, after: Etag | None = None, tail: int | None = None
     ) -> StoredSession | None: ...
-    async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]: ...
+    async def holds(self, session_id: str, change_id: str) -> bool: ...
 
 
 async def resolve(store: Store, write: ContextSave | RecordAppend, change: Change) -> int | None:
@@ -76,15 +76,10 @@ async def _resolved(store: Store, write: ContextSave | RecordAppend, change: Cha
     try:
         await _merge(store, write, change, stored)
     except ConflictError:
-        if change.change_id is None or not await holds(store, change.session_id, change.change_id):
+        if change.change_id is None or not await store.holds(change.session_id, change.change_id):
             raise
         return await _recognise(store, write, change)
     return None
-
-
-async def holds(store: Store, session_id: str, change_id: str) -> bool:
-    """Whether a change of this id is in the log of a session."""
-    return any(frame.change_id == change_id for frame in await store.frames(session_id))
 
 
 async def _merge(store: Store, save: ContextSave, change: Change, stored: StoredSession) -> None:

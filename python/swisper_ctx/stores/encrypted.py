@@ -176,6 +176,9 @@ class EncryptedSessionStore(SessionStore):
         frames = await self.store.frames(session_id, after=after, limit=limit)
         return tuple(opened_frames(self.keyring(), session_id, None, frames))
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        return await self.store.holds(session_id, change_id)
+
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         seal = self.keyring().seal
         return await self.store.commit([sealed_change(seal, change) for change in changes])

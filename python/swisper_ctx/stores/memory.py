@@ -132,6 +132,11 @@ class MemorySessionStore(SessionStore):
         now = self._alive(session_id)
         return tuple(now.frames_after(after)[:limit]) if now else ()
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        self._check_open()
+        now = self._alive(session_id)
+        return now is not None and change_id in now.change_ids
+
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         return self._commit(changes)
 

@@ -9,7 +9,6 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError
-from swisper_ctx.stores.conflicts import holds
 
 if TYPE_CHECKING:
     from swisper_ctx.context import SwisperContext
@@ -51,7 +50,7 @@ async def _attempt(
     **options: Any,
 ) -> Any:
     # Before the load, which then shows it.
-    is_done = change_id is not None and await holds(store, session_id, change_id)
+    is_done = change_id is not None and await store.holds(session_id, change_id)
     context = await store.load_session(session_id, strict=strict or change_id is not None, **options)
     if context is None:
         raise SessionNotFoundError(f"no session {session_id}")

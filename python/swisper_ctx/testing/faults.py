@@ -34,6 +34,7 @@ OPERATIONS = (
     "read_version",
     "blocks",
     "frames",
+    "holds",
     "commit",
     "checkpoint",
     "delete",
@@ -142,6 +143,10 @@ class FaultyStore(SessionStore):
         found: tuple[Frame, ...] = await self._call(
             "frames", lambda: self.store.frames(session_id, after=after, limit=limit)
         )
+        return found
+
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        found: bool = await self._call("holds", lambda: self.store.holds(session_id, change_id))
         return found
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:

@@ -44,6 +44,7 @@ FRAMES = """
     SELECT version, token, change_id, time, body FROM frames WHERE session = ? AND version > ? ORDER BY version LIMIT ?
 """
 FRAMES_OF = FRAMES.replace("session = ?", f"session = {KEY}")
+HOLDS = "SELECT 1 FROM frames WHERE session = KEY AND change_id = ?".replace("KEY", KEY)
 
 LISTING = """
     SELECT key, session_id, user_id, version, messages, created_at, updated_at, expires_at
@@ -124,6 +125,11 @@ def read_frames(
     """The frames above a version, oldest first."""
     rows = connection.execute(FRAMES_OF, (session_id, now, after, -1 if limit is None else limit)).fetchall()
     return tuple(starmap(Frame, rows))
+
+
+def holds(connection: sqlite3.Connection, now: int, session_id: str, change_id: str) -> bool:
+    """Whether a frame has this change_id."""
+    return connection.execute(HOLDS, (session_id, now, change_id)).fetchone() is not None
 
 
 def list_sessions(

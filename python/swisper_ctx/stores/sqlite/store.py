@@ -103,6 +103,11 @@ class SQLiteSessionStore(SessionStore):
             partial(read.read_frames, now=self._clock(), session_id=session_id, after=after, limit=limit), session_id
         )
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        return await self._read(
+            partial(read.holds, now=self._clock(), session_id=session_id, change_id=change_id), session_id
+        )
+
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:

@@ -97,6 +97,15 @@ class CommitContract:
         await committed(store, creation("t", change_id="order-1"))
         await committed(store, append("s", second, change_id="order-3"))
 
+    async def test_which_change_ids_a_session_holds(self, store: SessionStore, clock: ManualClock) -> None:
+        first = await committed(store, creation("s", change_id="order-1", expires_at=START + DAY))
+        await committed(store, append("s", first))
+        await committed(store, creation("t", change_id="order-2"))
+        asked = [("s", "order-1"), ("s", "order-2"), ("t", "order-2"), ("none", "order-1")]
+        assert [await store.holds(*each) for each in asked] == [True, False, True, False]
+        clock.advance(DAY)
+        assert [await store.holds(*each) for each in asked] == [False, False, True, False]
+
     async def test_a_group_with_a_known_change_id_writes_the_others(self, store: SessionStore) -> None:
         etags = [await committed(store, creation(name, change_id="first")) for name in "abc"]
         group = [
