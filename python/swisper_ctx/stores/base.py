@@ -125,7 +125,7 @@ class SessionStore(ABC):
 
         Each is a compare-and-set of its own: refused when the session is not at `expected`, exists already (a
         create), or holds a frame with the same `change_id`. One that fails leaves the others committed. A create
-        takes the place of a session that has expired.
+        takes the place of a session that has expired, and of what is in quarantine of it.
         """
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:

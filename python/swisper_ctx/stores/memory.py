@@ -164,6 +164,8 @@ class MemorySessionStore(SessionStore):
                 staged.append((change, after))
         self._failpoint("commit.applied")
         for change, after in staged:
+            if change.expected is None and change.session_id in self._sessions:
+                self._erase(_with_quarantine(change.session_id))
             self._sessions[change.session_id] = after
             after.frames.append(Frame(*change.etag, change.change_id, time, change.frame))
             if change.change_id is not None:
@@ -193,10 +195,9 @@ class MemorySessionStore(SessionStore):
         gone = {id_ for id_ in session_ids if id_ in self._sessions}
         if expired:
             gone = {id_ for id_ in gone if _has_expired(self._sessions[id_], time)}
-            gone |= {id_ for each in gone for id_ in quarantine_ids(each) if id_ in self._sessions}
+            gone = {id_ for each in gone for id_ in _with_quarantine(each) if id_ in self._sessions}
         self._failpoint("delete.applied")
-        for session_id in gone:
-            del self._sessions[session_id]
+        self._erase(gone)
         self._failpoint("delete.done")
         return len(gone)
 
@@ -274,6 +275,10 @@ class MemorySessionStore(SessionStore):
         if found is None or _has_expired(found, self._clock() if time is None else time):
             return None
         return found
+
+    def _erase(self, session_ids: Iterable[str]) -> None:
+        for session_id in session_ids:
+            self._sessions.pop(session_id, None)
 
     def _create(self, before: _Session | None, change: Change, time: int) -> _Session | None:
         if change.head is None:
@@ -416,6 +421,10 @@ def _replaced(session: _Session, new: dict[StoredBody, bytes]) -> _Session:
         if frame.body is not None:
             frames[at] = frame._replace(body=new.get(StoredBody("frame", frame.version, frame.body), frame.body))
     return session._replace(heads=tuple(heads), blocks=tuple(blocks), frames=frames)
+
+
+def _with_quarantine(session_id: str) -> list[str]:
+    return [session_id, *quarantine_ids(session_id)]
 
 
 def _key(cursor: str | None) -> int | None:

@@ -134,10 +134,7 @@ def delete_sessions(
     failpoint("delete.applied")
     if gone:
         with file.writing():
-            file.shelf.erase(gone)
-        for session_id in gone:
-            file.rows.pop(session_id, None)
-            file.damaged.pop(session_id, None)
+            file.erase(gone)
     failpoint("delete.done")
     return len(gone)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dbm
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
@@ -54,6 +54,13 @@ class SessionFile:
         """Move a session, or create it."""
         put_row(self.shelf, session_id, row)
         self.rows[session_id] = row
+
+    def erase(self, session_ids: Collection[str]) -> None:
+        """Delete these with everything they have."""
+        self.shelf.erase(session_ids)
+        for session_id in session_ids:
+            self.rows.pop(session_id, None)
+            self.damaged.pop(session_id, None)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

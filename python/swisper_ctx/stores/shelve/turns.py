@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from swisper_ctx.errors import OutcomeUnknownError, StoreError
 from swisper_ctx.log import Change, CommitResult, Etag, Frame, Head
 from swisper_ctx.stores.clock import Failpoint
+from swisper_ctx.stores.recovery import quarantine_ids
 from swisper_ctx.stores.shelve.file import DRIVER_ERRORS, SessionFile
 from swisper_ctx.stores.shelve.rows import (
     HeadRow,
@@ -75,8 +76,7 @@ def _create(file: SessionFile, before: Row | None, change: Change, time: int) ->
         return None
     if change.session_id in file.rows:
         # It has expired.
-        file.shelf.erase({change.session_id})
-        del file.rows[change.session_id]
+        file.erase([change.session_id, *quarantine_ids(change.session_id)])
     file.created += 1
     numbers = change.epoch, change.messages or 0, time, time, change.expiry()
     row = Row(file.created, change.etag, *numbers, change.user_id)

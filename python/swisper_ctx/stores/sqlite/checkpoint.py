@@ -9,8 +9,7 @@ from contextlib import suppress
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
-from swisper_ctx.stores.recovery import quarantine_ids
-from swisper_ctx.stores.sqlite.commit import ADD_HEAD, delete_one
+from swisper_ctx.stores.sqlite.commit import ADD_HEAD, delete_expired, delete_one
 from swisper_ctx.stores.sqlite.connection import Writer
 
 NEWEST_HEAD = """
@@ -87,12 +86,11 @@ def _purge(cursor: sqlite3.Cursor, key: int, version: int, now: int) -> None:
 def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> int:
     """Those that exist (and have expired), with everything they have; how many they were."""
     with writer.transaction("delete") as cursor:
-        now = writer.clock() if expired else None
-        gone = [session_id for session_id in session_ids if delete_one(cursor, session_id, now)]
-        deleted = len(gone)
-        if expired:
-            set_aside = [each for session_id in gone for each in quarantine_ids(session_id)]
-            deleted += sum(delete_one(cursor, session_id, None) for session_id in set_aside)
+        now = writer.clock()
+        deleted = sum(
+            delete_expired(cursor, session_id, now) if expired else delete_one(cursor, session_id)
+            for session_id in session_ids
+        )
     if deleted:
         overwrite_wal(writer.connection)
     return deleted

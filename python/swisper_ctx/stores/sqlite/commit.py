@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from swisper_ctx.log import Change, CommitResult, Etag
+from swisper_ctx.stores.recovery import quarantine_ids
 from swisper_ctx.stores.sqlite.connection import Writer, begin, commit, roll_back
 from swisper_ctx.stores.sqlite.errors import DRIVER_ERRORS, CommitFailedError, store_error
 
@@ -185,13 +186,20 @@ def _create(cursor: sqlite3.Cursor, change: Change, time: int) -> bool:
     row = (change.session_id, change.user_id, *change.etag, change.messages or 0, change.epoch)
     cursor.execute(CREATE, (*row, time, time, change.expiry()))
     if cursor.rowcount == 0:
-        return delete_one(cursor, change.session_id, time) and _create(cursor, change, time)
+        return delete_expired(cursor, change.session_id, time) > 0 and _create(cursor, change, time)
     cursor.execute(ADD_HEAD, (cursor.lastrowid, change.head.base, change.head.stamp, time, change.head.body))
     _add_frame(cursor, change, time)
     return True
 
 
-def delete_one(cursor: sqlite3.Cursor, session_id: str, expired_at: int | None) -> bool:
+def delete_expired(cursor: sqlite3.Cursor, session_id: str, now: int) -> int:
+    """Delete a session that has expired, with what is in quarantine of it; how many sessions that is."""
+    if not delete_one(cursor, session_id, now):
+        return 0
+    return 1 + sum(delete_one(cursor, each) for each in quarantine_ids(session_id))
+
+
+def delete_one(cursor: sqlite3.Cursor, session_id: str, expired_at: int | None = None) -> bool:
     """Delete a session with everything it has, if it has expired at a moment that is given; whether it did."""
     row = cursor.execute(KEY, (session_id, expired_at, expired_at)).fetchone()
     if row is None:

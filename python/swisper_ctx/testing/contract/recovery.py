@@ -416,6 +416,21 @@ class RecoveryContract(ForkContract):
         assert await store.cleanup_expired_sessions() == 3
         assert (await store.sessions()).sessions == ()
 
+    async def test_quarantine_goes_with_a_session_whose_place_is_taken(
+        self, store: SessionStore, clock: ManualClock
+    ) -> None:
+        context = SwisperContext(session_id="s", user_id="ann", data_retention_policy="indefinite")
+        await store.save_session(context)
+        await self.damage(store, await self.body(store, "frame 1"), "flipped")
+        await store.recover("s")
+        loaded = await store.load_session("s")
+        assert loaded is not None
+        loaded.data_retention_policy = "2d"
+        await store.save_session(loaded)
+        clock.advance(2 * DAY)
+        await store.save_session(SwisperContext(session_id="s", user_id="bob"))
+        assert [(line.session_id, line.user_id) for line in (await store.sessions()).sessions] == [("s", "bob")]
+
     async def test_no_session_of_somebody_else_lies_where_quarantine_does(self, store: SessionStore) -> None:
         await store.save_session(SwisperContext(session_id="s", user_id="ann"))
         theirs = SwisperContext(session_id="s~quarantine-1", user_id="bob")
