@@ -75,6 +75,7 @@ FRAMES = f"""
     SELECT version, token, change_id, time, body FROM context_frames
     WHERE session_id = $1 AND version > $3::bigint AND {IS_ALIVE} ORDER BY version LIMIT $4
 """
+HOLDS = f"SELECT {IS_ALIVE} AND EXISTS (SELECT FROM context_frames WHERE session_id = $1 AND change_id = $3::text)"
 LISTING = """
     SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
     WHERE {condition} ORDER BY {order} DESC LIMIT $2
@@ -159,6 +160,11 @@ async def read_frames(
 ) -> tuple[Frame, ...]:
     """The frames above a version, oldest first."""
     return tuple(Frame(*row) for row in await connection.fetch(FRAMES, session_id, now, after, limit))
+
+
+async def holds(connection: Connection, session_id: str, now: int | None, change_id: str) -> bool:
+    """Whether a frame has this change_id."""
+    return bool(await connection.fetchval(HOLDS, session_id, now, change_id))
 
 
 async def list_sessions(

@@ -118,6 +118,10 @@ class PostgresSessionStore(SessionStore):
         async with self._reader() as connection:
             return await read.read_frames(connection, session_id, self._now(), after, limit)
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        async with self._reader() as connection:
+            return await read.holds(connection, session_id, self._now(), change_id)
+
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:

@@ -359,6 +359,9 @@ class RedisCache(SessionStore):
     async def frames(self, session_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Frame, ...]:
         return await self.store.frames(session_id, after=after, limit=limit)
 
+    async def holds(self, session_id: str, change_id: str) -> bool:
+        return await self.store.holds(session_id, change_id)
+
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
