@@ -6,6 +6,7 @@ and in 390 there. The ciphers are those of `cryptography`; its Fernet opens thes
 
 from __future__ import annotations
 
+import threading
 import time
 from os import urandom
 
@@ -24,20 +25,32 @@ BLOCK = 16
 PADDING = [bytes([length]) * length for length in range(BLOCK + 1)]
 
 
+class Ciphers(threading.local):
+    """What encrypts and decrypts by one key in one thread: to make it for each token would be half of a token's time.
+
+    Both go on from token to token, as cipher block chaining allows. A random block comes out of the chain as one that
+    is as random, for AES permutes blocks: that is the vector, and what follows is encrypted by it. Decrypted, the
+    vector gives a block that means nothing, and what follows is right.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self.encryptor = Cipher(AES128(key), CBC(urandom(BLOCK))).encryptor()
+        self.decryptor = Cipher(AES128(key), CBC(urandom(BLOCK))).decryptor()
+
+
 class FernetKey:
     """One key: 32 bytes, of which 16 sign and 16 encrypt."""
 
-    __slots__ = ("_aes", "_mac")
+    __slots__ = ("_ciphers", "_mac")
 
     def __init__(self, key: bytes) -> None:
-        self._mac, self._aes = HMAC(key[:16], SHA256()), AES128(key[16:])
+        self._mac, self._ciphers = HMAC(key[:16], SHA256()), Ciphers(key[16:])
 
     def seal(self, body: bytes) -> bytes:
         """The token around a body."""
-        vector = urandom(BLOCK)
-        encryptor = Cipher(self._aes, CBC(vector)).encryptor()
-        padded = body + PADDING[BLOCK - len(body) % BLOCK]
-        signed = b"".join((VERSION, int(time.time()).to_bytes(8, "big"), vector, encryptor.update(padded)))
+        padded = b"".join((urandom(BLOCK), body, PADDING[BLOCK - len(body) % BLOCK]))
+        encrypted = self._ciphers.encryptor.update(padded)
+        signed = b"".join((VERSION, int(time.time()).to_bytes(8, "big"), encrypted))
         mac = self._mac.copy()
         mac.update(signed)
         return signed + mac.finalize()
@@ -46,9 +59,9 @@ class FernetKey:
         """The body; None if it is no token of this key. Its age does not count."""
         if not self.has_signed(token):
             return None
-        padded = Cipher(self._aes, CBC(token[9:HEADER])).decryptor().update(token[HEADER:-MAC])
+        padded = self._ciphers.decryptor.update(token[HEADER - BLOCK : -MAC])
         length = padded[-1]
-        return padded[:-length] if 1 <= length <= BLOCK and padded.endswith(PADDING[length]) else None
+        return padded[BLOCK:-length] if 1 <= length <= BLOCK and padded.endswith(PADDING[length]) else None
 
     def has_signed(self, token: bytes) -> bool:
         """Whether it is a token of this key."""
