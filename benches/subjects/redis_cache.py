@@ -130,6 +130,8 @@ def loads(runner: asyncio.Runner, url: str, rounds: int) -> list[Figure]:
     async def prepare() -> None:
         await cache.save_session(context)
         await folded(cache, context)
+        # The save has asked for a checkpoint of its own, which would come between.
+        await cache._checkpointer.settle()
         await cache.settle()
 
     runner.run(prepare())
