@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -371,9 +372,13 @@ class PipelineSessionManager(Generic[C]):
 
 def begin(recording: Coroutine[Any, Any, None]) -> None:
     """Hand over what is to be recorded, without waiting for the store: a save needs nobody who waits for it."""
-    # Without an event loop, as in a coroutine that outlived it, nothing can be saved.
-    with suppress(StopIteration, RuntimeError):
-        recording.send(None)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass  # in a coroutine that has outlived its event loop nothing can be saved
+    else:
+        with suppress(StopIteration):
+            recording.send(None)
     recording.close()
 
 
