@@ -20,6 +20,7 @@ from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing import FaultyStore, Hang, ManualClock, StoreContract, delays, fails, loses, passes
 from swisper_ctx.testing.changes import append, committed, creation, folded, grow, moved
+from swisper_ctx.testing.clock import DAY
 from swisper_ctx.testing.faults import Call, Fault
 
 
@@ -281,3 +282,21 @@ async def test_a_record_that_cannot_be_written_is_not_tried_again(faulty: Faulty
     with pytest.raises(StoreUnavailableError, match="injected"):
         await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"))
     assert faulty.calls.count("commit") == 2
+
+
+async def test_a_record_after_a_save_needs_no_content_and_is_kept_as_that_save_says(
+    faulty: FaultyStore, clock: ManualClock
+) -> None:
+    context = SwisperContext(session_id="s", user_id="u")
+    await faulty.save_session(context, ttl=DAY)
+    await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+    for policy, days in (("2d:idle", 2), ("5d:idle", 5)):
+        await faulty.refresh(context)
+        context.data_retention_policy = policy
+        await faulty.save_session(context, ttl=DAY)
+        faulty.calls.clear()
+        clock.advance(DAY)
+        await faulty.append_record("s", "pipeline_executions", PipelineExecution(pipeline_name="p"), ttl=DAY)
+        assert faulty.calls == ["read", "commit"]
+        (line,) = (await faulty.sessions()).sessions
+        assert line.expires_at == clock.now + days * DAY

@@ -12,7 +12,7 @@ from swisper_ctx.stores.loaded import Loaded
 from swisper_ctx.stores.saving import NEWEST, ContextSave, RecordAppend
 
 if TYPE_CHECKING:
-    from swisper_ctx._core import PipelineExecution, RecordList
+    from swisper_ctx._core import PipelineExecution, RecordList, Snapshot
     from swisper_ctx.stores.base import SessionStore
 
 ATTEMPTS = 20
@@ -44,10 +44,11 @@ async def save_record(
 
 
 class Known(NamedTuple):
-    """What an append has found out of a session, which holds for the version that it wrote."""
+    """What an append has found out of a session, which holds for the version that it or a save after it wrote."""
 
     etag: Etag
     policy: str | None
+    """None where none is stored: that of the class counts."""
     field: str
     """A list that the session has."""
 
@@ -67,7 +68,7 @@ async def append_record(
         raise StoreError(f"{field} is no list of records of {context_class.__name__}") from None
     for attempt in range(ATTEMPTS):
         before, policy = await _newest(store, session_id, field, context_class)
-        kept = None if policy is None else rule(policy, ttl)
+        kept = rule(policy or context_class._fields[POLICY].initial(), ttl)
         append = RecordAppend(before, kept, field, record, store._clock, store.shows_copies)
         try:
             await _append(store, append)
@@ -90,10 +91,22 @@ async def _newest(
             return stored, known.policy
         loaded = await store._loaded(session_id, context_class._unopened, tail=1, strict=True)
         if loaded is not None:
-            default = context_class._fields[POLICY].initial()
-            policy = loaded.snapshot.get(POLICY) if POLICY in loaded.snapshot else default
-            return loaded, policy if isinstance(policy, str) else None
+            return loaded, _policy(loaded.snapshot)
     raise SessionNotFoundError(f"no session {session_id}")
+
+
+def note_saved(store: SessionStore, context: SwisperContext) -> None:
+    """Let what appends know of a session hold for the version that a save of its context has made."""
+    position = context._position
+    known = store._appended.peek(position.session_id)
+    # With other saves on their way its snapshot is that of a later version.
+    if known is not None and position.etag is not None and not position.saves and position.limbo is None:
+        store._appended[position.session_id] = Known(position.etag, _policy(position.snapshot), known.field)
+
+
+def _policy(snapshot: Snapshot) -> str | None:
+    policy = snapshot.get(POLICY) if POLICY in snapshot else None
+    return policy if isinstance(policy, str) else None
 
 
 async def _append(store: SessionStore, append: RecordAppend) -> None:

@@ -337,6 +337,8 @@ class SessionStore(ABC):
             await last.settled()
             if last.error is not None:
                 raise last.error
+        if self._appended:
+            appending.note_saved(self, context)
         if last is not None and self._checkpointer.jobs:
             await self._checkpointer.relieve(position)
 
