@@ -623,7 +623,7 @@ class Groups:
         """Queue a write; nothing is awaited."""
 
     def resubmit(self, write: Any) -> None:
-        """Queue a write before all others."""
+        """Release its session, and queue it before all others."""
 
     def schedule(self) -> None:
         """If anything waits, form the next group when those about to run in the event loop have had their say."""

@@ -28,6 +28,7 @@ mod places;
 mod plan;
 mod processor;
 mod pydantic;
+mod queue;
 mod random;
 mod readonly;
 mod rebase;
