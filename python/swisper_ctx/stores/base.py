@@ -37,7 +37,7 @@ from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_cloc
 from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.history import version_info
-from swisper_ctx.stores.loaded import Loaded, open_stored, opened
+from swisper_ctx.stores.loaded import Loaded, load, opened
 from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
 from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 
@@ -220,8 +220,8 @@ class SessionStore(ABC):
     ) -> Any:
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
-        With `tail`, at least so many of the last records of each list are loaded; what needs an earlier one raises
-        NotLoadedError until `await context.load_history()` has fetched them. With `strict`, a cache asks the truth
+        With `tail`, at least so many of the last records of each list are loaded, all where an earlier one was edited
+        since the last checkpoint; what needs one that is not raises NotLoadedError until `await context.load_history()` has fetched them. With `strict`, a cache asks the truth
         first, however short ago it did.
 
         Raises CorruptSessionError for bytes that are damaged or foreign.
@@ -240,14 +240,12 @@ class SessionStore(ABC):
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
         """The newest version of a session, its fields as `declared` has them. Caches have it from elsewhere."""
-        stored = await self.read(session_id, tail=tail)
         try:
-            return None if stored is None else open_stored(stored, declared)
+            return await load(self.read, session_id, declared, tail)
         except CorruptSessionError:
             if not await self._doubted(session_id):
                 raise
-        stored = await self.read(session_id, tail=tail)
-        return None if stored is None else open_stored(stored, declared)
+        return await load(self.read, session_id, declared, tail)
 
     _committed: Callable[[ContextBase, Position, Snapshot], None] | None = None
     """Told when a save of a context was acknowledged, and what it saved: by caches."""
