@@ -8,7 +8,15 @@ from random import Random
 
 import pytest
 
-from swisper_ctx import ConflictError, Message, NotLoadedError, PipelineExecution, RecordList, SwisperContext, serialize_context
+from swisper_ctx import (
+    ConflictError,
+    Message,
+    NotLoadedError,
+    PipelineExecution,
+    RecordList,
+    SwisperContext,
+    serialize_context,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.shelve import ShelveSessionStore

@@ -54,6 +54,8 @@ class SessionStore(ABC):
     """
 
     on_event: OnEvent | None = None
+    _next: SessionStore | None = None
+    """The store that this one stands before."""
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
@@ -78,6 +80,7 @@ class SessionStore(ABC):
 
     def _stand_before(self, store: SessionStore) -> None:
         """Be as the store is that this one hands everything on to."""
+        self._next = store
         self.groups_in_flight, self.shows_copies = store.groups_in_flight, store.shows_copies
         self.opens_sealed = self.opens_sealed or store.opens_sealed
         self._set_up()
@@ -221,8 +224,9 @@ class SessionStore(ABC):
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
         With `tail`, at least so many of the last records of each list are loaded, all where an earlier one was edited
-        since the last checkpoint; what needs one that is not raises NotLoadedError until `await context.load_history()` has fetched them. With `strict`, a cache asks the truth
-        first, however short ago it did.
+        since the last checkpoint; what needs one that is not raises NotLoadedError until
+        `await context.load_history()` has fetched them. With `strict`, a cache asks the truth first, however short ago
+        it did.
 
         Raises CorruptSessionError for bytes that are damaged or foreign.
         """
