@@ -10,11 +10,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import LRUCache, PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import (
-    CorruptSessionError,
-    SessionNotFoundError,
-    StoreError,
-)
+from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -457,21 +453,23 @@ class SessionStore(ABC):
         """A new session of the same user with the content that a session has, or had at a version; its context.
 
         Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
-        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, or this is
-        cancelled, there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        the field `forked_from` it says where it comes from. If the session is deleted meanwhile, or this is cancelled,
+        there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
         user's, VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
         """
         return await forking.fork(self, session_id, version, new_session_id, user_id, ttl, context_class)
 
-    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+    async def recover(self, session_id: str, dry_run: bool = False, *, force: bool = False) -> RecoveryReport:
         """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
 
-        All that was there is kept under the quarantine id that the report names; it expires as the session would
-        have, and is deleted with the session at the latest. Contexts loaded before cannot be saved any more.
-        Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
-        if it was saved meanwhile, and StoreError if it was recovered 8 times already.
+        All that was there is kept under the quarantine id that the report names, at most as long as the session; given
+        that id, the session goes on from what is kept. Contexts loaded before cannot be saved any more.
+
+        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if it
+        was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where several
+        bodies cannot be opened, or no sealed head.
         """
-        return await recovery.recover(self, session_id, dry_run)
+        return await recovery.recover(self, session_id, dry_run, force)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has, also in quarantine; whether there was one."""
