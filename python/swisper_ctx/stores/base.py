@@ -32,9 +32,10 @@ from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
+from swisper_ctx.stores.creating import check_create
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, load, opened
-from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
+from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
 from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
@@ -55,6 +56,8 @@ class SessionStore(ABC):
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
+    _is_clear = False
+    """Known not to hold sealed sessions."""
     shows_copies = False
     """Whether changes and checkpoints come with their `projection`."""
 
@@ -315,8 +318,7 @@ class SessionStore(ABC):
         if change_id is not None:
             oversized(change_id=change_id)
         if position.etag is None:
-            oversized(session_id=position.session_id)
-            check_new(position.session_id)
+            await check_create(self, position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
@@ -465,9 +467,9 @@ class SessionStore(ABC):
         All that was there is kept under the quarantine id that the report names, at most as long as the session; given
         that id, the session goes on from what is kept. Contexts loaded before cannot be saved any more.
 
-        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if it
-        was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where several
-        bodies cannot be opened, or no sealed head.
+        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if
+        it was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where
+        several bodies cannot be opened, or no sealed head.
         """
         return await recovery.recover(self, session_id, dry_run, force)
 
