@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,6 +191,26 @@ async def test_a_failed_pipeline_with_details_that_are_no_json_raises_its_own_er
     assert (execution.status, execution.error) == ("failed", {"type": type(error).__name__})
     assert (execution.input, execution.result, execution.metrics) == (None, None, None)
     assert (sessions.performance.stats()["search"].runs, sessions.performance.stats()["search"].failures) == (1, 1)
+
+
+@pytest.mark.parametrize(("name", "input"), [(None, None), ("\ud800", None), ("search", {"when": object()})])
+async def test_a_pipeline_that_could_not_be_recorded_does_not_begin(sessions: Sessions, name: Any, input: Any) -> None:
+    context = await sessions.create_session(user_id="u")
+    began = False
+    with pytest.raises(EncodeError):
+        async with sessions.pipeline(context, name, input):
+            began = True
+    assert not began
+    assert context.pipeline_executions == []
+
+
+async def test_a_pipeline_is_recorded_with_the_input_that_it_was_given(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    query = {"q": ["fridge"]}
+    async with sessions.pipeline(context, "search", query) as run:
+        query["q"].append("quiet")
+    assert run.input == {"q": ["fridge"]}
+    assert context.pipeline_executions[0].input == {"q": ["fridge"]}
 
 
 async def test_a_failed_pipeline_raises_its_own_error_whatever_becomes_of_its_record() -> None:

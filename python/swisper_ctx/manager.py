@@ -45,7 +45,8 @@ class PipelineRun:
     """A pipeline while it runs: set `result` and `metrics`, JSON values that are recorded with it."""
 
     def __init__(self, name: str, input: Any) -> None:
-        self.name, self.input = name, input
+        # A copy, of what can be recorded: at the end an error would take the place of the application's own.
+        self.name, self.input = name, PipelineExecution(pipeline_name=name, input=input).input
         self.result: Any = None
         self.metrics: dict[str, Any] = {}
         self.started_at = datetime.now(UTC)
@@ -266,7 +267,8 @@ class PipelineSessionManager(Generic[C]):
         The record of one that succeeds is saved with the context; that of one that raises is saved at once and
         alone, and the exception goes on; where the body was cancelled or closed, nobody waits for that save.
 
-        Raises EncodeError at the end for an input, result or metrics that JSON cannot hold.
+        `input` is recorded as it is now. Raises EncodeError for a name or an input that JSON cannot hold, and at the
+        end for such a result or metrics.
         """
         run = PipelineRun(name, input)
         try:
