@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from swisper_ctx import EncryptedSessionStore, Keyring, StoreError, SwisperContext
+from swisper_ctx import EncryptedSessionStore, Keyring, StoreError, StoreUnavailableError, SwisperContext
 from swisper_ctx.keys import KeyFile, Keys, named_keys, new_key
 
 WRONG = [b"", "", "x", b"\xff" * 44, "ü" * 44, base64.urlsafe_b64encode(bytes(31)), "A" * 42 + "=!", 7, None]
@@ -90,6 +90,39 @@ async def test_a_provider_without_a_key_fails_the_save_and_nothing_was_written()
     vault.now = good
     await store.save_session(context)
     assert (await store.etags(["s"]))["s"] == context.etag
+
+
+class BrokenVault:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.key, self.error = new_key(), error
+
+    def keys(self) -> list[str]:
+        if self.error is not None:
+            raise self.error
+        return [self.key]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ConnectionError("vault"), StoreUnavailableError), (StoreError("sealed"), StoreError)]
+)
+async def test_a_provider_that_fails_fails_what_asked_it_and_nothing_was_written(
+    error: Exception, kind: type[StoreError]
+) -> None:
+    vault = BrokenVault()
+    store = EncryptedSessionStore(vault)
+    context = SwisperContext(session_id="s", user_id="u")
+    await store.save_session(context)
+    context.metadata["now"] = 1
+    vault.error = error
+    for failing in (store.save_session(context), store.load_session("s")):
+        with pytest.raises(StoreError) as caught:
+            await failing
+        assert type(caught.value) is kind
+        assert error in (caught.value, caught.value.__cause__)
+    assert (await store.etags(["s"]))["s"].version == 1
+    vault.error = None
+    await store.save_session(context)
+    assert context.version == 2
 
 
 def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ class KeyProvider(Protocol):
     """Knows the keys of the moment, from a vault or a file that changes."""
 
     def keys(self) -> Sequence[Key]:
-        """The keys: the first encrypts, all decrypt. Called for each load and each group of saves; must not block."""
+        """The keys: the first encrypts, all decrypt. Called for each load and each group of saves; must not block.
+
+        What it raises fails those as StoreUnavailableError, unless it is an error of this package.
+        """
 
 
 Keys: TypeAlias = Key | Sequence[Key] | KeyProvider

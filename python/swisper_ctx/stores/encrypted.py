@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import DecryptionError, StoreError
+from swisper_ctx.errors import ContextError, DecryptionError, StoreError, StoreUnavailableError
 from swisper_ctx.keys import KeyProvider, Keyring, Keys
 from swisper_ctx.log import (
     Block,
@@ -253,7 +253,12 @@ class _Provided:
         self._keyring: Keyring | None = None
 
     def __call__(self) -> Keyring:
-        keys = tuple(self._provider.keys())
+        try:
+            keys = tuple(self._provider.keys())
+        except ContextError:
+            raise
+        except Exception as error:
+            raise StoreUnavailableError("the key provider failed; see the cause") from error
         if self._keyring is None or self._keys != keys:
             try:
                 self._keyring, self._keys = Keyring(keys), keys
