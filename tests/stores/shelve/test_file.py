@@ -317,10 +317,11 @@ async def test_a_newer_format_is_refused(path: Path) -> None:
         await ShelveSessionStore(path).read("s")
 
 
-async def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     store = ShelveSessionStore(tmp_path / "absent" / "x")
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreError, match="absent/x") as caught:
         await store.commit([creation("s")])
+    assert type(caught.value) is StoreError
     (tmp_path / "absent").mkdir()
     await grow(store, "s", 1)
     await store.aclose()
