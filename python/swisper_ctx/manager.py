@@ -368,7 +368,10 @@ class PipelineSessionManager(Generic[C]):
         return deleted
 
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
-        """A page of the sessions, newest first; `page.cursor` asks for the next one."""
+        """A page of the sessions, newest first; `page.cursor` asks for the next one.
+
+        Raises ValueError for a `limit` below 1.
+        """
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
 
 
