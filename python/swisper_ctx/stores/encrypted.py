@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx._core import dumps, loads
+from swisper_ctx.context import SwisperContext, deserialize_context
 from swisper_ctx.errors import ContextError, DecryptionError, StoreError, StoreUnavailableError
 from swisper_ctx.keys import KeyProvider, Keyring, Keys
 from swisper_ctx.log import (
@@ -132,8 +132,7 @@ class EncryptedSessionStore(SessionStore):
 
     def encrypt_context(self, context: SwisperContext) -> bytes:
         """A context as one Fernet token, in base64 as usual."""
-        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + document.encode()))
+        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + dumps(context)))
 
     def decrypt_context(self, token: bytes, legacy: bool = False) -> SwisperContext:
         """The context in such a token; with `legacy`, in one around nothing but JSON. Raises DecryptionError."""
@@ -364,7 +363,7 @@ def _decoded(token: bytes) -> bytes:
 
 def _document(body: bytes) -> dict[str, object] | None:
     try:
-        document = json.loads(body)
+        document = loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.servers
 async def test_what_is_set_can_be_got_until_it_expires(redis_url: str, client: redis.Redis) -> None:
     cache = RedisCache(redis_url)
     context = SwisperContext(session_id="s", user_id="u", metadata={"one": 1, "float": 1.0, "nested": ["é", None]})
+    context.metadata["large"] = 10**5000
     context.conversation_history.append(Message("user", "hello\0"))
     assert await cache.get("s") is None
     await cache.set("s", context)

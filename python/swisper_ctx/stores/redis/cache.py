@@ -7,7 +7,6 @@ lost, late or wrong: it saves the store reading, and decides nothing. Saves reac
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,7 +14,8 @@ from typing import Any, TypeVar
 
 from redis.asyncio.connection import parse_url
 
-from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx._core import dumps, loads
+from swisper_ctx.context import SwisperContext, deserialize_context
 from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
     Block,
@@ -111,7 +111,7 @@ class RedisCache(SessionStore):
         if found is None:
             return None
         try:
-            document = json.loads(found)
+            document = loads(found)
             if isinstance(document, dict):
                 return deserialize_context(document)
         except (ContextError, ValueError):
@@ -125,8 +125,7 @@ class RedisCache(SessionStore):
         Deleting the session deletes it. Nothing is kept where Redis does not answer. Raises ValueError for a `ttl`
         under a millisecond.
         """
-        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        await self._hashes.set(session_id, document.encode(), ttl)
+        await self._hashes.set(session_id, dumps(context), ttl)
 
     # -- reading
 
