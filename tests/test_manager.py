@@ -284,6 +284,29 @@ async def test_an_execution_is_recorded_by_session_id(sessions: Sessions) -> Non
         await sessions.save_pipeline_execution(context.session_id, "search", {"result": {1, 2}})
 
 
+async def test_an_execution_without_an_id_is_given_one(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    execution_id = await sessions.save_pipeline_execution(context.session_id, "search", {"execution_id": None})
+    (execution,) = (await loaded(sessions, context.session_id)).pipeline_executions
+    assert execution.execution_id == execution_id
+    assert len(execution_id) == 36
+
+
+async def test_the_session_of_another_user_is_absent(sessions: Sessions) -> None:
+    session_id = (await sessions.create_session(user_id="ann")).session_id
+    with pytest.raises(SessionNotFoundError):
+        await sessions.save_pipeline_execution(session_id, "search", {}, user_id="bob")
+    with pytest.raises(SessionNotFoundError):
+        await sessions.recover(session_id, user_id="bob")
+    assert not await sessions.delete_session(session_id, user_id="bob")
+    assert not await sessions.delete_session("none", user_id="ann")
+    assert (await loaded(sessions, session_id)).version == 1
+    await sessions.save_pipeline_execution(session_id, "search", {}, user_id="ann")
+    assert (await sessions.recover(session_id, user_id="ann")).newest == 2
+    assert await sessions.delete_session(session_id, user_id="ann")
+    assert await sessions.load_session_context(session_id) is None
+
+
 async def test_a_transition_holds_only_from_the_state_it_left(sessions: Sessions) -> None:
     allowed = {"idle": ["browsing"], "browsing": ["paying", "idle"]}
     context = await sessions.create_session(user_id="u")
