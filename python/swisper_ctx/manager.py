@@ -115,7 +115,8 @@ class PipelineSessionManager(Generic[C]):
     ) -> None:
         """`expires_in`, a timedelta or seconds, is how long a session is kept after its last save; None is for ever.
 
-        `on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`.
+        `on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`. A store, and
+        a cache, tells one only: that of the manager which was made last.
         """
         self.session_store = session_store
         self.context_class: type[C] = context_class

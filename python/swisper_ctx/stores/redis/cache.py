@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from redis.asyncio.connection import parse_url
 
@@ -42,6 +42,7 @@ from swisper_ctx.stores.saving import NEWEST
 from swisper_ctx.stores.thread import settle
 from swisper_ctx.stores.validation import Validator
 
+C = TypeVar("C", bound=SwisperContext)
 R = TypeVar("R")
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -105,7 +106,11 @@ class RedisCache(SessionStore):
 
     # -- whole contexts
 
-    async def get(self, session_id: str) -> SwisperContext | None:
+    @overload
+    async def get(self, session_id: str) -> SwisperContext | None: ...
+    @overload
+    async def get(self, session_id: str, context_class: type[C]) -> C | None: ...
+    async def get(self, session_id: str, context_class: type[Any] = SwisperContext) -> Any:
         """The context that `set` has put under this id; None if there is none any more, or Redis does not answer."""
         found = await self._hashes.get(session_id)
         if found is None:
@@ -113,7 +118,7 @@ class RedisCache(SessionStore):
         try:
             document = loads(found)
             if isinstance(document, dict):
-                return deserialize_context(document)
+                return deserialize_context(document, context_class)
         except (ContextError, ValueError):
             pass
         await self._damaged(session_id)
