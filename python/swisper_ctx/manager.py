@@ -353,10 +353,12 @@ class PipelineSessionManager(Generic[C]):
             context_class=self.context_class,
         )
 
-    async def recover(self, session_id: str, dry_run: bool = False, *, user_id: str | None = None) -> RecoveryReport:
+    async def recover(
+        self, session_id: str, dry_run: bool = False, *, user_id: str | None = None, force: bool = False
+    ) -> RecoveryReport:
         """Let a damaged session go on from its last good state; see `SessionStore.recover`."""
         await self._check_user(session_id, user_id)
-        return await self.session_store.recover(session_id, dry_run)
+        return await self.session_store.recover(session_id, dry_run, force=force)
 
     async def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Delete a session with everything it has; whether there was one, of this user if `user_id` is given."""
