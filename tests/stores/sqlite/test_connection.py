@@ -229,8 +229,15 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("about", "reason"), [("directory", "cannot be written to"), ("file", "may not be read")])
-def test_what_forbids_opening_a_file_is_told(open_directory: Path, about: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("about", "mode", "reason"),
+    [
+        ("directory", 0o555, "cannot be written to"),
+        ("directory", 0o000, "may not be entered"),
+        ("file", 0o000, "may not be read"),
+    ],
+)
+def test_what_forbids_opening_a_file_is_told(open_directory: Path, about: str, mode: int, reason: str) -> None:
     path = open_directory / "x.db"
 
     async def fill() -> None:
@@ -239,11 +246,8 @@ def test_what_forbids_opening_a_file_is_told(open_directory: Path, about: str, r
         await store.aclose()
 
     asyncio.run(fill())
-    if about == "file":
-        open_directory.chmod(0o777)
-        path.chmod(0)
-    else:
-        open_directory.chmod(0o555)
+    open_directory.chmod(0o777)
+    (path if about == "file" else open_directory).chmod(mode)
     child = [sys.executable, "-W", "error", "-c", FORBIDDEN, str(path), reason]
     ended = subprocess.run(child, check=False, capture_output=True, text=True, timeout=30)
     open_directory.chmod(0o755)

@@ -62,10 +62,13 @@ def connect(path: str, deadline: float) -> sqlite3.Connection:
 
 def _obstacle(path: Path) -> str | None:
     """Why a file cannot be opened, where trying again would not help."""
-    if path.is_dir():
-        return "it is a directory"
-    if not path.parent.is_dir():
-        return "its directory does not exist"
+    try:
+        if path.is_dir():
+            return "it is a directory"
+        if not path.parent.is_dir():
+            return "its directory does not exist"
+    except PermissionError:
+        return "its directory may not be entered"
     if not os.access(path.parent, os.W_OK):
         return "its directory cannot be written to, which SQLite needs even for reading"
     return None if os.access(path, os.R_OK) or not path.exists() else "it may not be read"
