@@ -6,9 +6,20 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar, Unpack, dataclass_transform, overload
 
-from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
+from swisper_ctx._core import (
+    Delta,
+    Message,
+    Patch,
+    PIIEntity,
+    PipelineExecution,
+    Product,
+    RecordList,
+    Snapshot,
+    apply_patch,
+    plain,
+)
 from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
 from swisper_ctx.errors import ConflictError, ContextError, InvalidTransitionError, PatchError
@@ -209,6 +220,21 @@ class ContextBase:
         position = self._position
         return f"<{type(self).__name__} {position.session_id} version {position.version}>"
 
+    def __copy__(self) -> Self:
+        """A context at the same place of the log, with the same unsaved edits, which are its own from now on.
+
+        Nothing in it is shared: it is a deep copy too. Both can be saved, as contexts that two processes have loaded.
+        Raises ContextError while a save is on its way, EncodeError for a value that JSON cannot hold.
+        """
+        return apply_patch(self, Patch())
+
+    def __deepcopy__(self, _memo: Any) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(f"{name} cannot be pickled: load the session where it is needed, or take serialize_context")
+
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
         from swisper_ctx.pydantic_schema import context_schema
@@ -225,11 +251,14 @@ class ContextBase:
     def _patched(self, changed: dict[str, Any]) -> Self:
         """A context that stands where this one does, with these fields as its unsaved changes."""
         context = self._at(self._position.copy())
+        position = context._position
         for name, value in changed.items():
             spec = self._fields.get(name)
             if name in METADATA:
                 raise PatchError("it is set by the store", path=f"/{name}")
-            if spec is None or spec.record_class is not None:
+            if spec is None and position.snapshot.is_empty:
+                position.unknown[name] = value
+            elif spec is None or spec.record_class is not None:
                 context.__dict__[name] = value
             else:
                 setattr(context, name, spec.decode(value))
@@ -245,7 +274,8 @@ class ContextBase:
             name: touched[name] if name in touched else snapshot.stored(name) if name in snapshot else spec.initial()
             for name, spec in self._fields.items()
         }
-        unknown = {name: snapshot.stored(name) for name in snapshot.names if name not in body} | position.unknown
+        unknown = {name: snapshot.stored(name) for name in snapshot.names if name not in body}
+        unknown |= position.unknown if snapshot.is_empty else {}
         unknown |= {name: value for name, value in touched.items() if name not in body}
         owner = {"session_id": position.session_id, "user_id": position.user_id}
         times = {name: moment(getattr(position, name)) for name in ("created_at", "updated_at")}
@@ -270,7 +300,8 @@ class SwisperContext(ContextBase):
     """The context of one session: plain attributes, lists and dicts, of which a save writes what changed.
 
     Fields hold exact JSON types (str, int, float, bool, None, list, dict with str keys), times, and lists of records.
-    Subclass it to declare fields of your own; each needs a default.
+    Subclass it to declare fields of your own; each needs a default. A copy stands at the same place of the log and has
+    the same unsaved edits: both can be saved, as if two processes had loaded the session.
     """
 
     session_id: str = field(default_factory=new_session_id)
