@@ -22,8 +22,9 @@ No message holds content, keys or personal data: only names, places, sizes and v
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swisper_ctx.log import Etag
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 class ContextError(Exception):
     """The base of every error of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class, which makes the text from other arguments.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class CodecError(ContextError, ValueError):
