@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from tests.replay import Follower
 from tests.values import identical
 
 from swisper_ctx import MemorySessionStore, Message, Product, RecordList, SwisperContext, field, serialize_context
+from swisper_ctx.context import METADATA
 from swisper_ctx.errors import DecodeError, EncodeError
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -164,6 +166,75 @@ def test_defaults_are_needed_and_not_shared(default: Any, problem: str) -> None:
 def test_the_problem_names_class_and_field() -> None:
     with pytest.raises(TypeError, match=r"Declared\.it: .*bytes"):
         declare(bytes)
+
+
+@pytest.mark.parametrize("name", ["etag", "chat", "transition_to", "user_id", "version", "_position", "_fields", "_at"])
+def test_names_that_a_context_has_for_something_else_are_refused(name: str) -> None:
+    body = {"__annotations__": {name: str}, "__module__": __name__, name: "mine"}
+    with pytest.raises(TypeError, match=rf"Own\.{name}: a context has something else"):
+        type("Own", (SwisperContext,), body)
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_what_the_store_sets_has_no_other_default(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"Own\.{name} is set by the store"):
+        type("Own", (SwisperContext,), {name: "mine"})
+
+
+@pytest.mark.parametrize("member", [property(lambda _: "p"), lambda _: "p", classmethod(lambda _: "p")])
+def test_a_field_does_not_become_a_method(member: Any) -> None:
+    for hints in ({}, {"current_state": str}):
+        with pytest.raises(TypeError, match=r"Own\.current_state is a field"):
+            type("Own", (SwisperContext,), {"__annotations__": hints, "current_state": member})
+
+
+class Cached:
+    @functools.cached_property
+    def client(self) -> object:
+        return object()
+
+
+@pytest.mark.parametrize("bases", [(SwisperContext,), (Cached, SwisperContext)])
+def test_what_would_be_saved_without_being_a_field_is_refused(bases: tuple[type[Any], ...]) -> None:
+    body = {} if Cached in bases else {"client": vars(Cached)["client"]}
+    with pytest.raises(TypeError, match=r"Own\.client: .*cached_property"):
+        type("Own", bases, body)
+
+
+def test_a_method_that_would_not_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Own\.__post_init__ would not be called"):
+        type("Own", (SwisperContext,), {"__post_init__": lambda _: None})
+
+
+class Told(SwisperContext):
+    """Has what is set and not saved."""
+
+    __slots__ = ("client",)
+
+    @property
+    def topic(self) -> str:
+        return self.product_query
+
+    @topic.setter
+    def topic(self, topic: str) -> None:
+        self.product_query = topic
+
+    @property
+    def size(self) -> int:
+        return len(self.product_query)
+
+
+async def test_properties_and_slots_are_set_and_only_what_they_set_is_saved() -> None:
+    context: Any = Told(product_query="oven")
+    context.topic, context.client = "fridge", object()
+    assert (context.topic, context.product_query) == ("fridge", "fridge")
+    for name in ("size", "etag", "chat", "anything"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(context, name, 1)
+    found = await loaded(context, Told)
+    assert found.topic == "fridge"
+    assert serialize_context(found).keys() == serialize_context(SwisperContext()).keys()
+    assert not hasattr(found, "client")
 
 
 # -- values

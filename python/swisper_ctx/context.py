@@ -173,14 +173,19 @@ class ContextBase:
         inherited: dict[str, FieldSpec] = {}
         for base in reversed(cls.__mro__[1:]):
             inherited |= base.__dict__.get("_fields", {})
-        own = {name: spec for name, spec in declared_fields(cls, inherited).items() if name not in METADATA}
+        taken = {name for base in cls.__mro__[1:] if issubclass(base, ContextBase) for name in vars(base)}
+        declared = declared_fields(cls, inherited, taken - inherited.keys())
+        own = {name: spec for name, spec in declared.items() if name not in METADATA}
         if POLICY in own:
             retention(own[POLICY].initial())
         cls._fields = {**inherited, **own}
         for name, spec in own.items():
             setattr(cls, name, FieldDescriptor(spec))
         for name in METADATA:
-            setattr(cls, name, _metadata(name))
+            if name not in taken:
+                setattr(cls, name, _metadata(name))
+            elif name in vars(cls):
+                raise TypeError(f"{cls.__name__}.{name} is set by the store")
         records = [(spec.name, spec.record_class) for spec in cls._fields.values() if spec.record_class]
         cls._unopened = Snapshot(records, [spec.name for spec in cls._fields.values() if spec.is_time])
 
@@ -203,14 +208,22 @@ class ContextBase:
         def __setattr__(self, name: str, value: Any) -> None:
             spec = self._fields.get(name)
             if spec is None:
-                what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
-                raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
-            if spec.record_class is None:
+                self._set_other(name, value)
+            elif spec.record_class is None:
                 if name == POLICY:
                     retention(value)
                 self.__dict__[name] = value
             elif value is not getattr(self, name):
                 getattr(self, name)[:] = value
+
+    def _set_other(self, name: str, value: Any) -> None:
+        """Set a property or slot of a subclass. Anything else would not be saved."""
+        is_own = name not in METADATA and name not in vars(ContextBase)
+        if is_own and hasattr(getattr(type(self), name, None), "__set__"):
+            object.__setattr__(self, name, value)
+            return
+        what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
+        raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         problem = f"{type(self).__name__}.{name} cannot be deleted; give it another value"
@@ -300,8 +313,9 @@ class SwisperContext(ContextBase):
     """The context of one session: plain attributes, lists and dicts, of which a save writes what changed.
 
     Fields hold exact JSON types (str, int, float, bool, None, list, dict with str keys), times, and lists of records.
-    Subclass it to declare fields of your own; each needs a default. A copy stands at the same place of the log and has
-    the same unsaved edits: both can be saved, as if two processes had loaded the session.
+    Subclass it to declare fields of your own; each needs a default. Properties and `__slots__` are not saved.
+    A copy stands at the same place of the log and has the same unsaved edits: both can be saved, as if two processes
+    had loaded the session.
     """
 
     session_id: str = field(default_factory=new_session_id)

@@ -6,9 +6,10 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from swisper_ctx._core import RecordList
@@ -69,20 +70,35 @@ class FieldDescriptor:
         return value
 
 
-def declared_fields(cls: type[Any], inherited: Mapping[str, FieldSpec]) -> dict[str, FieldSpec]:
+def declared_fields(
+    cls: type[Any], inherited: Mapping[str, FieldSpec], taken: Collection[str] = ()
+) -> dict[str, FieldSpec]:
     """The fields that a class body declares, in order; one it only gives another default keeps its type.
 
-    Raises TypeError for a type that a context cannot hold.
+    `taken` are the names of what else every context has. Raises TypeError for one of those, for a type that a context
+    cannot hold, and for what works in a dataclass and not here.
     """
+    _check_members(cls)
     hints = typing.get_type_hints(cls)
     specs = {}
     for name in inspect.get_annotations(cls):
-        if typing.ClassVar not in (hints[name], get_origin(hints[name])):
-            specs[name] = _spec(cls, name, hints[name])
+        if typing.ClassVar in (hints[name], get_origin(hints[name])):
+            continue
+        if name in taken:
+            raise TypeError(f"{cls.__name__}.{name}: a context has something else of this name")
+        specs[name] = _spec(cls, name, hints[name])
     for name in cls.__dict__:
         if name in inherited and name not in specs:
             specs[name] = inherited[name]._replace(default=_default(cls, name))
     return specs
+
+
+def _check_members(cls: type[Any]) -> None:
+    for name, member in (found for base in cls.__mro__ for found in vars(base).items()):
+        if isinstance(member, cached_property):
+            raise TypeError(f"{cls.__name__}.{name}: what a cached_property keeps would be saved; make it a property")
+        if name == "__post_init__":
+            raise TypeError(f"{cls.__name__}.{name} would not be called: contexts are made by loading too")
 
 
 def _spec(cls: type[Any], name: str, hint: Any) -> FieldSpec:
@@ -117,6 +133,8 @@ def _default(cls: type[Any], name: str) -> Callable[[], Any]:
         declared = declared.default
     if declared is dataclasses.MISSING:
         raise TypeError(f"{cls.__name__}.{name} needs a default: a stored session may not have it yet")
+    if hasattr(declared, "__get__"):
+        raise TypeError(f"{cls.__name__}.{name} is a field and has a value, which a {type(declared).__name__} is not")
     if isinstance(declared, list | dict):
         raise TypeError(f"{cls.__name__}.{name}: use field(default_factory={type(declared).__name__})")
     return lambda: declared
