@@ -308,7 +308,10 @@ async def test_times_come_back_as_times_in_utc() -> None:
     assert found._freeze() is not None
 
 
-@pytest.mark.parametrize("wrong", [NOON.replace(tzinfo=None), date(2024, 1, 1), NOON.time(), timedelta(1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [NOON.replace(tzinfo=None), date(2024, 1, 1), NOON.time(), timedelta(1), "2024-01-01T00:00:00Z", "soon", 5, []],
+)
 def test_what_is_no_time_in_utc_is_refused(wrong: Any) -> None:
     context = Shop()
     follower = Follower(context)
@@ -380,12 +383,13 @@ async def test_new_fields_of_an_old_session_have_their_default() -> None:
 
 async def test_a_text_that_is_no_time_is_an_error_where_it_is_read() -> None:
     class Text(SwisperContext):
-        opened_at: str = "soon"
+        opened_at: Any = None
 
-    found = await loaded(Text(product_query="fridge"), Shop)
-    assert found.product_query == "fridge"
-    with pytest.raises(DecodeError, match="/opened_at"):
-        _ = found.opened_at
+    for value in ("soon", 5):
+        found = await loaded(Text(product_query="fridge", opened_at=value), Shop)
+        assert found.product_query == "fridge"
+        with pytest.raises(DecodeError, match="/opened_at"):
+            _ = found.opened_at
 
 
 class Moment(datetime):

@@ -33,14 +33,14 @@ class FieldSpec(NamedTuple):
     is_time: bool = False
 
     def decode(self, value: Any) -> Any:
-        """The Python value of a stored one."""
-        if not self.is_time or not isinstance(value, str):
+        """The Python value of a stored one. Raises DecodeError for one of another class, which is no time."""
+        if not self.is_time or value is None:
             return value
         try:
             found = datetime.fromisoformat(value)
             if found.utcoffset() is not None:
                 return found.astimezone(UTC)
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             pass
         raise DecodeError("a time with its offset from UTC was expected", pointer=f"/{self.name}")
 

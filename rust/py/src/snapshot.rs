@@ -112,12 +112,20 @@ impl Snapshot {
     }
 }
 
-/// The value of a field that is a time: it is read back as one.
-fn moment(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
+/// A value field: JSON, or a time.
+fn top_level(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
     match value.cast_exact::<PyDateTime>() {
         Ok(moment) => time::datetime(out, moment),
-        Err(_) if value.is_none() => encode::value(out, value),
-        Err(_) => Err(encode::Refusal::new("a datetime or None was expected")),
+        Err(_) => encode::value(out, value),
+    }
+}
+
+/// The value of a field that is read back as a time.
+fn moment(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
+    if value.is_none() || value.is_exact_instance_of::<PyDateTime>() {
+        top_level(out, value)
+    } else {
+        Err(encode::Refusal::new("a datetime or None was expected"))
     }
 }
 
