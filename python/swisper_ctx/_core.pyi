@@ -339,7 +339,8 @@ class RecordList(MutableSequence[_R]):
     def select(self, *names: str) -> list[tuple[Any, ...]]:
         """These fields of every record, decoded; None where a record has none. Raises AttributeError for other names.
 
-        It takes less than reading them one by one: prompts are built so.
+        It takes less than reading them one by one: prompts are built so. Raises DecodeError for a time that is none;
+        its pointer leads through the list.
         """
 
     def to_dicts(self) -> list[dict[str, Any]]:

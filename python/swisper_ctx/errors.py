@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from swisper_ctx.log import Etag
@@ -58,6 +58,12 @@ class CodecError(ContextError, ValueError):
         place = f" at byte {index}" if index is not None else ""
         place += f" (line {line}, column {column})" if line is not None else ""
         super().__init__(f"{kind}{place}" + (f" (at {pointer})" if pointer else ""))
+
+    def _within(self, name: str | int) -> Self:
+        """The same error, told of the container that has this value under a name."""
+        token = str(name).replace("~", "~0").replace("/", "~1")
+        place = {"index": self.index, "line": self.line, "column": self.column}
+        return type(self)(self.kind, **place, pointer=f"/{token}{self.pointer}")
 
 
 class EncodeError(CodecError):
