@@ -22,7 +22,15 @@ from swisper_ctx._core import (
 )
 from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
-from swisper_ctx.errors import ConflictError, ContextError, InvalidTransitionError, PatchError
+from swisper_ctx.errors import (
+    CodecError,
+    ConflictError,
+    ContextError,
+    DecodeError,
+    EncodeError,
+    InvalidTransitionError,
+    PatchError,
+)
 from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
 from swisper_ctx.log import RETRY_WINDOW, Block, Etag
 from swisper_ctx.retention import POLICY, retention
@@ -413,27 +421,52 @@ def deserialize_context(source: Mapping[str, Any], context_class: type[C]) -> C:
 def deserialize_context(source: Mapping[str, Any], context_class: type[Any] = SwisperContext) -> Any:
     """The context that `serialize_context` gave; it belongs to no store until it is saved as a new session.
 
-    Keys that are not declared are kept. Raises EncodeError for a value that JSON cannot hold, DecodeError for a
-    time that is none.
+    Keys that are not declared are kept, and records are taken as they are, whatever their fields hold. Raises
+    EncodeError for a value that JSON cannot hold, PrivacyError for a `data_retention_policy` that means nothing,
+    DecodeError for a time, list of records, id or version that is none; `pointer` leads to it.
     """
-    context = context_class(session_id=source.get("session_id"), user_id=source.get("user_id", ""))
+    owner = {name: _member(source, name, "") for name in ("session_id", "user_id")}
+    context = context_class(**owner)
     position = context._position
-    position.version = source.get("version", 0)
+    position.version = _member(source, "version", 0)
     position.created_at, position.updated_at = (_micros(source, name) for name in ("created_at", "updated_at"))
     for name, value in source.items():
-        if name in METADATA:
-            continue
-        spec = context_class._fields.get(name)
-        if spec is None:
-            position.unknown[name] = plain(value)
-        else:
-            setattr(context, name, value if spec.record_class else spec.decode(plain(value)))
+        if name not in METADATA:
+            _take(context, name, value)
     return context
 
 
+def _take(context: SwisperContext, name: str, value: Any) -> None:
+    spec = context._fields.get(name)
+    if spec is None:
+        if type(name) is not str:
+            raise EncodeError("a key that is not a str")
+        context._position.unknown[name] = _plain(name, value)
+    elif spec.record_class is None:
+        setattr(context, name, spec.decode(_plain(name, value)))
+    else:
+        try:
+            setattr(context, name, value)
+        except CodecError as error:
+            raise error._within(name) from None
+        except TypeError as error:
+            raise DecodeError("a list of records was expected", pointer=f"/{name}") from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except CodecError as error:
+        raise error._within(name) from None
+
+
+def _member(source: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = source.get(name, default)
+    if type(value) is not type(default):
+        raise DecodeError(f"{type(default).__name__} was expected", pointer=f"/{name}")
+    return value
+
+
 def _micros(source: Mapping[str, Any], name: str) -> int | None:
-    text = source.get(name)
-    if text is None:
-        return None
-    time: datetime = FieldSpec(name, str, is_time=True).decode(text)
-    return (time - EPOCH) // timedelta(microseconds=1)
+    time = FieldSpec(name, str, is_time=True).decode(_plain(name, source.get(name)))
+    return None if time is None else (time - EPOCH) // timedelta(microseconds=1)
