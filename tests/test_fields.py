@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, ClassVar, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
+from pydantic import TypeAdapter
 from tests.replay import Follower
 from tests.values import identical
 
@@ -235,6 +236,39 @@ async def test_properties_and_slots_are_set_and_only_what_they_set_is_saved() ->
     assert found.topic == "fridge"
     assert serialize_context(found).keys() == serialize_context(SwisperContext()).keys()
     assert not hasattr(found, "client")
+
+
+@pytest.mark.parametrize(
+    ("hint", "unknown"),
+    [
+        ("Absent", "Absent"),
+        ("list[Absent] | None", "Absent"),
+        (list["Absent"], "Absent"),  # type: ignore[name-defined]  # noqa: F821
+        ("ClassVarious[str]", "ClassVarious"),
+    ],
+)
+def test_a_type_that_is_not_known_at_run_time_is_named(hint: Any, unknown: str) -> None:
+    with pytest.raises(TypeError, match=rf"Declared\.it: {unknown} is not known .* TYPE_CHECKING"):
+        declare(hint)
+
+
+@pytest.mark.parametrize("hint", ["ClassVar[Absent]", "typing.ClassVar[Absent | None]"])
+def test_what_a_class_variable_holds_need_not_be_known(hint: str) -> None:
+    context_class: Any = declare(hint, 5)
+    assert context_class.it == 5
+    assert "it" not in context_class._fields
+    assert "it" not in TypeAdapter(context_class).json_schema()["properties"]
+
+
+class Mixin:
+    of_the_mixin: Absent | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_what_a_base_annotates_that_is_no_context_need_not_be_known() -> None:
+    class Mixed(Mixin, SwisperContext):
+        own: int = 1
+
+    assert list(Mixed._fields)[-1] == "own"
 
 
 # -- values

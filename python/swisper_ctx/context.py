@@ -31,7 +31,7 @@ from swisper_ctx.errors import (
     InvalidTransitionError,
     PatchError,
 )
-from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
+from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, declared_types, field
 from swisper_ctx.log import RETRY_WINDOW, Block, Etag
 from swisper_ctx.retention import POLICY, retention
 
@@ -260,7 +260,10 @@ class ContextBase:
     def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
         from swisper_ctx.pydantic_schema import context_schema
 
-        return context_schema(cls, handler, METADATA, deserialize_context, serialize_context)
+        bases = [base for base in reversed(cls.__mro__) if issubclass(base, ContextBase)]
+        declared = {name: hint for base in bases for name, hint in declared_types(base).items()}
+        types = {name: declared[name] for name in (*METADATA, *cls._fields)}
+        return context_schema(cls, handler, types, deserialize_context, serialize_context)
 
     def _touched(self) -> dict[str, Any]:
         """The fields of a first version, which has them all, so that any JSON Patch tool can follow from there."""

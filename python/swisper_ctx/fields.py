@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -18,8 +19,9 @@ from swisper_ctx.errors import DecodeError
 if TYPE_CHECKING:
     from swisper_ctx.context import SwisperContext
 
-__all__ = ["FieldSpec", "declared_fields", "field"]
+__all__ = ["FieldSpec", "declared_fields", "declared_types", "field"]
 
+CLASS_VARIABLE = re.compile(r"(\w+\.)?ClassVar\b")
 JSON_SCALARS = (str, int, float, bool, type(None))
 
 
@@ -79,18 +81,41 @@ def declared_fields(
     cannot hold, and for what works in a dataclass and not here.
     """
     _check_members(cls)
-    hints = typing.get_type_hints(cls)
     specs = {}
-    for name in inspect.get_annotations(cls):
-        if typing.ClassVar in (hints[name], get_origin(hints[name])):
-            continue
+    for name, hint in declared_types(cls).items():
         if name in taken:
             raise TypeError(f"{cls.__name__}.{name}: a context has something else of this name")
-        specs[name] = _spec(cls, name, hints[name])
+        specs[name] = _spec(cls, name, hint)
     for name in cls.__dict__:
         if name in inherited and name not in specs:
             specs[name] = inherited[name]._replace(default=_default(cls, name))
     return specs
+
+
+def declared_types(cls: type[Any]) -> dict[str, Any]:
+    """The types that a class body gives to its fields, in order: all it annotates but class variables.
+
+    Raises TypeError for one that is not known where the class is made.
+    """
+    found = {}
+    for name, annotation in inspect.get_annotations(cls).items():
+        try:
+            hint = _resolved(cls, annotation)
+        except NameError as error:
+            if CLASS_VARIABLE.match(str(annotation)):
+                continue
+            raise TypeError(
+                f"{cls.__name__}.{name}: {error.name} is not known when the class is made; it must be in the module, "
+                "imported at run time too, and neither in a function nor under TYPE_CHECKING"
+            ) from error
+        if typing.ClassVar not in (hint, get_origin(hint)):
+            found[name] = hint
+    return found
+
+
+def _resolved(cls: type[Any], annotation: Any) -> Any:
+    alone = type("alone", (), {"__annotations__": {"it": annotation}, "__module__": cls.__module__})
+    return typing.get_type_hints(alone, localns=dict(vars(cls)))["it"]
 
 
 def _check_members(cls: type[Any]) -> None:
