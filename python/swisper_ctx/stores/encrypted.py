@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
 from swisper_ctx.errors import DecryptionError, StoreError
-from swisper_ctx.keys import KeyProvider, Keyring, Keys
+from swisper_ctx.keys import KeyProvider, Keyring, Keys, is_token
 from swisper_ctx.log import (
     Block,
     Change,
@@ -320,12 +320,13 @@ def opened_remains(keyring: Keyring, remains: Remains) -> Remains:
 
     Where each belongs is for who looks at them: in quarantine they stand under another id.
     """
-    found = failed = 0
+    found = failed = unopened = 0
 
     def body(token: Any) -> bytes:
-        nonlocal found, failed
+        nonlocal found, failed, unopened
         content = keyring.open(token) if isinstance(token, bytes) else None
         found, failed = found + (content is not None), failed + (content is None)
+        unopened += content is None and is_token(token)
         return content or b""
 
     heads = tuple(head._replace(body=body(head.body)) for head in remains.heads)
@@ -334,7 +335,7 @@ def opened_remains(keyring: Keyring, remains: Remains) -> Remains:
     if failed and not found:
         problem = "no key opens anything of it: are these the keys of this store?"
         raise DecryptionError(problem, session_id=remains.session_id, block="everything", keys=len(keyring))
-    return remains._replace(heads=heads, blocks=blocks, frames=frames)
+    return remains._replace(heads=heads, blocks=blocks, frames=frames, unopened=unopened)
 
 
 def sealed_change(seal: Callable[[bytes], bytes], change: Change) -> Change:

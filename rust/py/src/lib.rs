@@ -13,6 +13,7 @@ mod error;
 mod groups;
 mod histogram;
 mod instance;
+mod interpreter;
 mod kernels;
 mod layouts;
 mod loads;
@@ -62,6 +63,7 @@ use pyo3::prelude::*;
 // Records and lists are not yet tested without the GIL.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::claim(module.py())?;
     layouts::probe(module.py())?;
     text::install(module.py())?;
     record::install(module)?;
