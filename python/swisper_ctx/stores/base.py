@@ -35,7 +35,7 @@ from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, load, opened
 from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
-from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
+from swisper_ctx.stores.saving import NEWEST, ContextSave, check_ids, check_names
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -307,15 +307,16 @@ class SessionStore(ABC):
         microseconds the session is kept from now on, where its `data_retention_policy` leaves that open; without it
         such a session expires when it did before.
 
-        Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        Raises StoreUnavailableError or OutcomeUnknownError, EncodeError for a value that JSON cannot hold, and
+        StoreError for a `change_id`, or an id of a new session, that is no str of 1 to 255 bytes of UTF-8 without NUL.
         """
         committer, position = self._committer, context._position
         if asyncio.get_running_loop() is not committer.loop:
             committer.enter()
         if change_id is not None:
-            oversized(change_id=change_id)
+            check_names(change_id=change_id)
         if position.etag is None:
-            oversized(session_id=position.session_id)
+            check_ids(position.session_id, position.user_id)
             check_new(position.session_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
