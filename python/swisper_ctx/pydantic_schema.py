@@ -16,6 +16,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from swisper_ctx._core import RecordList
+from swisper_ctx.errors import PrivacyError
 
 
 def _parsed(value: Any) -> Any:
@@ -125,7 +126,12 @@ def context_schema(
         # What was only checked is taken as it came: a check may turn 1 into 1.0.
         as_given = {name: value for name, value in source.items() if name not in rebuilt | times}
         moments = {name: members[name] and members[name].isoformat() for name in times & members.keys()}
-        return deserialize({**as_given, **moments, **{name: members[name] for name in rebuilt & members.keys()}}, cls)
+        records = {name: members[name] for name in rebuilt & members.keys()}
+        try:
+            return deserialize({**as_given, **moments, **records}, cls)
+        except PrivacyError as error:
+            # To pydantic only a ValueError is a fault of what it validates.
+            raise ValueError(str(error)) from error
 
     members = _members({name: member(name) for name in types})
     serialization = core_schema.plain_serializer_function_ser_schema(serialize)
