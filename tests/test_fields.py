@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
-from typing import Any, ClassVar, Literal, NewType, Optional, TypedDict, Union
+from typing import Any, ClassVar, Final, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
 from pydantic import TypeAdapter
@@ -90,6 +90,7 @@ async def loaded(context: SwisperContext, context_class: type[Any]) -> Any:
         Any,
         datetime,
         datetime | None,
+        Final[int],
     ],
 )
 async def test_json_types_and_times_may_be_declared(hint: Any) -> None:

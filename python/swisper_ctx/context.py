@@ -6,7 +6,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar, Unpack, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, Unpack, dataclass_transform, overload
 
 from swisper_ctx._core import (
     Delta,
@@ -329,8 +329,8 @@ class SwisperContext(ContextBase):
     had loaded the session.
     """
 
-    session_id: str = field(default_factory=new_session_id)
-    user_id: str = ""
+    session_id: Final[str] = field(default_factory=new_session_id)
+    user_id: Final[str] = ""
     current_state: str = "idle"
     conversation_history: RecordList[Message] = field(default_factory=lambda: RecordList(Message))
     product_query: str = ""
@@ -347,9 +347,9 @@ class SwisperContext(ContextBase):
     consent_status: dict[str, bool] = field(default_factory=dict)
     data_retention_policy: str = "session"
     metadata: dict[str, Any] = field(default_factory=dict)
-    created_at: datetime | None = field(default=None, init=False)
-    updated_at: datetime | None = field(default=None, init=False)
-    version: int = field(default=0, init=False)
+    created_at: Final[datetime | None] = field(default=None, init=False)
+    updated_at: Final[datetime | None] = field(default=None, init=False)
+    version: Final[int] = field(default=0, init=False)
 
     @property
     def etag(self) -> Etag | None:

@@ -109,7 +109,7 @@ def declared_types(cls: type[Any]) -> dict[str, Any]:
                 "imported at run time too, and neither in a function nor under TYPE_CHECKING"
             ) from error
         if typing.ClassVar not in (hint, get_origin(hint)):
-            found[name] = hint
+            found[name] = get_args(hint)[0] if get_origin(hint) is typing.Final else hint
     return found
 
 
