@@ -32,10 +32,11 @@ from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
+from swisper_ctx.stores.creating import check_create
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, load, opened
-from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
-from swisper_ctx.stores.saving import NEWEST, ContextSave, check_ids, check_names
+from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
+from swisper_ctx.stores.saving import NEWEST, ContextSave, check_names
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -55,6 +56,8 @@ class SessionStore(ABC):
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
+    _is_clear = False
+    """Known not to hold sealed sessions."""
     shows_copies = False
     """Whether changes and checkpoints come with their `projection`."""
 
@@ -307,8 +310,7 @@ class SessionStore(ABC):
         microseconds the session is kept from now on, where its `data_retention_policy` leaves that open; without it
         such a session expires when it did before.
 
-        Raises StoreUnavailableError or OutcomeUnknownError, EncodeError for a value that JSON cannot hold, and
-        StoreError for a `change_id`, or an id of a new session, that is no str of 1 to 255 bytes of UTF-8 without NUL.
+        Raises StoreUnavailableError, OutcomeUnknownError, EncodeError for what is no JSON, StoreError for a wrong id.
         """
         committer, position = self._committer, context._position
         if asyncio.get_running_loop() is not committer.loop:
@@ -316,8 +318,7 @@ class SessionStore(ABC):
         if change_id is not None:
             check_names(change_id=change_id)
         if position.etag is None:
-            check_ids(position.session_id, position.user_id)
-            check_new(position.session_id)
+            await check_create(self, position.session_id, position.user_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
@@ -466,9 +467,9 @@ class SessionStore(ABC):
         All that was there is kept under the quarantine id that the report names, at most as long as the session; given
         that id, the session goes on from what is kept. Contexts loaded before cannot be saved any more.
 
-        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if it
-        was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where several
-        bodies cannot be opened, or no sealed head.
+        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if
+        it was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where
+        several bodies cannot be opened, or no sealed head.
         """
         return await recovery.recover(self, session_id, dry_run, force)
 

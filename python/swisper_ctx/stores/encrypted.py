@@ -239,6 +239,8 @@ def keyring_of(keys: Keys) -> Callable[[], Keyring]:
     if isinstance(keys, bytes | str | Sequence):
         keyring = Keyring(keys)
         return lambda: keyring
+    if not callable(getattr(keys, "keys", None)):
+        raise ValueError("the encryption key must be bytes or str, several of them, or a KeyProvider")
     return _Provided(keys)
 
 
@@ -272,7 +274,7 @@ def opened(keyring: Keyring, token: Any, place: Place) -> bytes:
     elif not isinstance(token, bytes):
         problem = "a value of the wrong kind is stored"
     elif token[:4] == MAGIC:
-        problem = "plaintext stands where a sealed body is due: swisper-ctx encrypt seals what a store holds"
+        problem = "plaintext stands where a sealed body is due: whoever wrote it had no key"
     else:
         problem = "no key opens it: it is damaged, or sealed under another key"
     # Whoever prints the variables of a traceback must not find content in this frame.

@@ -195,13 +195,6 @@ def settle(future: asyncio.Future[None], error: Exception | None) -> None:
         pass
 
 
-def check_ids(session_id: Any, user_id: Any) -> None:
-    """Raise StoreError for ids of a new session that no store takes; its user may be nobody, ""."""
-    check_names(session_id=session_id)
-    if user_id != "":
-        check_names(user_id=user_id)
-
-
 def check_names(**texts: Any) -> None:
     """Raise StoreError for a name that no store takes: it is a str of 1 to 255 bytes of UTF-8, without NUL."""
     for name, text in texts.items():
