@@ -7,6 +7,7 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,3 +122,12 @@ def test_an_error_survives_copies_and_pickles(error: errors.ContextError, throug
     again = through(error)
     assert type(again) is type(error)
     assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_every_conflict_has_one_of_the_reasons_that_are_told() -> None:
+    told = set(re.findall(r"^        ([a-z_]+(?:, [a-z_]+)*)  +", errors.ConflictError.__doc__ or "", re.MULTILINE))
+    assert {reason for line in told for reason in line.split(", ")} == errors.CONFLICTS.keys()
+    raised = set()
+    for path in Path(errors.__file__).parent.rglob("*.py"):
+        raised |= set(re.findall(r"raise ConflictError\(\s*\"([^\"]*)\"", path.read_text()))
+    assert {"saved", "rewritten"} <= raised <= errors.CONFLICTS.keys()

@@ -716,7 +716,7 @@ class Conflict:
         overlap         both sides changed the same
         test            something that a change departs from has changed
         tool_calls      a call of a tool waits for its answer: nothing may come between
-        barrier         consent, retention or a redaction, which merge with nothing
+        barrier         consent, retention or a recovery, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
         """

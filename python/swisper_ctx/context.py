@@ -367,7 +367,7 @@ class SwisperContext(ContextBase):
             return
         blocks = await position.blocks(position.session_id, missing)
         if len(blocks) < len(missing):
-            raise ConflictError("the history was rewritten meanwhile", expected=position.etag)
+            raise ConflictError("rewritten", expected=position.etag)
         for block in blocks:
             position.snapshot.fill(block.block_id, block.body or b"")
         position.blocks = None

@@ -112,11 +112,13 @@ CONFLICTS = {
     "overlap": "somebody else has changed the same",
     "test": "something that the change departs from has changed",
     "tool_calls": "a call of a tool waits for its answer, and nothing may come between",
-    "barrier": "consent, retention or a redaction lies between, which merge with nothing",
+    "barrier": "consent, retention or a recovery lies between, which merge with nothing",
     "unidentified": "a record was edited that has no id to be known by",
     "too_old": "what was saved since is no longer kept",
     "busy": "it would merge, but others were faster each time",
     "past": "the context shows an old version",
+    "saved": "the session was saved meanwhile",
+    "rewritten": "the history was rewritten meanwhile",
     "gone": "the session is gone",
     "exists": "the session exists already",
     "change_id": "the log holds this change_id already, and the context has other edits",
@@ -133,11 +135,13 @@ class ConflictError(StoreError):
         overlap         somebody else has changed the same
         test            something that the change departs from has changed
         tool_calls      a call of a tool waits for its answer: no other message may come between
-        barrier         consent, retention or a redaction, which merge with nothing
+        barrier         consent, retention or a recovery, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
         busy            it would merge, but somebody else was faster 16 times in a row: save it again
         past            the context is one of `at_version`
+        saved           somebody has saved the session while it was recovered
+        rewritten       the records that `tail=` left in the store are no longer there
         gone, exists    there is no such session, or there is one where it was to be created
         change_id       the log holds this change_id, and the context has edits that are not part of that change
     """
@@ -193,4 +197,4 @@ class DecryptionError(ContextError):
 
 
 class PrivacyError(ContextError):
-    """Consent, retention or redaction forbids what was asked, or could not be carried out."""
+    """A `data_retention_policy` that means nothing."""
