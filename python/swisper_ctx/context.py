@@ -282,6 +282,8 @@ class ContextBase:
                 raise PatchError("it is set by the store", path=f"/{name}")
             if spec is None and position.snapshot.is_empty:
                 position.unknown[name] = value
+            elif spec is None and hasattr(type(self), name):
+                raise PatchError("the class has something else of this name", path=f"/{name}")
             elif spec is None or spec.record_class is not None:
                 context.__dict__[name] = value
             else:
