@@ -192,7 +192,8 @@ class PipelineSessionManager(Generic[C]):
     async def create_session(self, *, user_id: str, session_id: str | None = None, **fields: Any) -> C:
         """A new session, stored. `session_id` is 128 random bits unless it is given; `fields` start its context.
 
-        Raises ConflictError if there is a session of that id.
+        Raises ConflictError if there is a session of that id, StoreError for an id that is no str of 1 to 255 bytes of
+        UTF-8 without NUL.
         """
         context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
         await self.session_store.save_session(context, ttl=self._ttl)
