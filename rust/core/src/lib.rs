@@ -4,6 +4,7 @@
 pub mod align;
 pub mod body;
 pub mod checkpoint;
+mod chunk;
 pub mod compact;
 pub mod compare;
 pub mod delta;
@@ -26,6 +27,7 @@ pub mod operations;
 pub mod patch;
 pub mod pointer;
 pub mod rebase;
+pub mod rows;
 pub mod salvage;
 pub mod segment;
 pub mod segments;

@@ -30,6 +30,12 @@ impl Value {
         Arc::new(Self { text: text.into(), home: Mutex::new(None) })
     }
 
+    /// One that was read from a block.
+    #[must_use]
+    pub fn stored(text: &[u8], home: Home) -> Arc<Self> {
+        Arc::new(Self { text: text.into(), home: Mutex::new(Some(home)) })
+    }
+
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
@@ -94,6 +100,9 @@ impl Field {
     }
 }
 
+/// Names of fields, which states share.
+pub type Names = Arc<Vec<Arc<str>>>;
+
 /// So many fields may differ from those that are shared before they are written to a vector of their own.
 const FEW: usize = 4;
 
@@ -101,7 +110,7 @@ const FEW: usize = 4;
 /// the same few again and again, counts no references to the others.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    names: Arc<Vec<Arc<str>>>,
+    names: Names,
     shared: Arc<Vec<Field>>,
     /// With their places among those that are shared.
     latest: Arc<Vec<(usize, Field)>>,
@@ -120,6 +129,17 @@ pub fn field(text: &[u8], records: bool) -> Result<Field> {
 }
 
 impl State {
+    /// Of fields, each with its name, which all differ.
+    #[must_use]
+    pub fn new(names: Names, fields: Vec<Field>) -> Self {
+        Self { names, shared: Arc::new(fields), latest: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shared.is_empty()
