@@ -8,8 +8,7 @@ use std::arch::x86_64::{
 };
 
 use crate::unescape::MEANING;
-
-const EVEN: u64 = 0x5555_5555_5555_5555;
+use crate::x86::escaped;
 
 /// See `push_unescaped`. A block never starts within an escape.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi2,popcnt")]
@@ -60,7 +59,7 @@ fn read(block: __m512i, lanes: u64) -> Block {
     if backslashes == 0 {
         return Block { content: block, starts: 0, stops: quotes | controls };
     }
-    let escaped = escaped(backslashes);
+    let escaped = escaped(backslashes, &mut false);
     // SAFETY: the table has 128 bytes.
     let (low, high) =
         unsafe { (_mm512_loadu_si512(MEANING.as_ptr().cast()), _mm512_loadu_si512(MEANING.as_ptr().add(64).cast())) };
@@ -71,12 +70,4 @@ fn read(block: __m512i, lanes: u64) -> Block {
         starts: backslashes & !escaped,
         stops: quotes & !escaped | controls | (escaped & lanes & !known) >> 1,
     }
-}
-
-/// The bytes behind backslashes that are not themselves behind one: of a run of them every second one begins an escape.
-fn escaped(backslashes: u64) -> u64 {
-    let follows = backslashes << 1;
-    let odd_starts = backslashes & !EVEN & !follows;
-    let runs_from_even = odd_starts.wrapping_add(backslashes);
-    (EVEN ^ runs_from_even << 1) & follows
 }
