@@ -216,6 +216,13 @@ impl State {
         self.iter().map(|(_, field)| field.size()).sum()
     }
 
+    /// The length of their JSON object, but for names that need escapes and segments that are still sealed.
+    #[must_use]
+    pub fn likely_size(&self) -> usize {
+        // With its quotes, its colon, and a comma or a brace.
+        2 + self.iter().map(|(name, field)| name.len() + 4 + field.size()).sum::<usize>().saturating_sub(1)
+    }
+
     /// Appends the JSON object of all fields.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         self.pieces(&mut |piece| out.extend_from_slice(piece))
@@ -223,7 +230,8 @@ impl State {
 
     /// Gives the JSON object of all fields to `write`, piece by piece, so that it is copied once.
     pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let mut key = b"{".to_vec();
+        let mut key = Vec::with_capacity(128);
+        key.push(b'{');
         for (name, field) in self.iter() {
             write::string(&mut key, name);
             key.push(b':');
@@ -482,6 +490,7 @@ mod tests {
         let names = r#"{"h":,"d":,"s":}"#.len();
         assert_eq!(state(START).size() + names, START.len());
         assert_eq!(State::default().size(), 0);
+        assert_eq!((state(START).likely_size(), State::default().likely_size()), (START.len(), 2));
     }
 
     #[test]

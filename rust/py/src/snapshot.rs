@@ -226,7 +226,7 @@ impl Snapshot {
     }
 
     fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        gathered(py, |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
+        gathered(py, self.state.likely_size(), |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
     }
 
     fn excerpt<'py>(&self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
@@ -319,13 +319,27 @@ fn about(
     Ok(About { session_id: session_id.into(), user_id: user_id.into(), epoch, created_at, version: etag.0, token })
 }
 
-/// Bytes that `write` gives piece by piece, twice the same: to count them, and to copy them.
+/// Bytes that `write` gives piece by piece: where they are not as many as is likely, once more, to count them.
 fn gathered(
     py: Python<'_>,
+    likely: usize,
     mut write: impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
 ) -> PyResult<Bound<'_, PyBytes>> {
+    if let Some(bytes) = gathered_in(py, likely, &mut write)? {
+        return Ok(bytes);
+    }
     let mut size = 0;
     write(&mut |piece| size += piece.len())?;
+    let bytes = gathered_in(py, size, &mut write)?;
+    bytes.ok_or_else(|| PyRuntimeError::new_err("the state changed while it was encoded"))
+}
+
+/// The same, of just so many bytes; None if there are others.
+fn gathered_in<'py>(
+    py: Python<'py>,
+    size: usize,
+    write: &mut impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     // SAFETY: a new bytes object of that size, or null with an exception set.
     let bytes = unsafe {
         Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size.try_into()?))?
@@ -341,11 +355,7 @@ fn gathered(
             at += piece.len();
         }
     })?;
-    if fits && at == size {
-        Ok(bytes.cast_into()?)
-    } else {
-        Err(PyRuntimeError::new_err("the state changed while it was encoded"))
-    }
+    if fits && at == size { Ok(Some(bytes.cast_into()?)) } else { Ok(None) }
 }
 
 /// See `_core.pyi`.
