@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from swisper_ctx import EncodeError, PerformanceCache, PipelineSessionManager, SwisperContext
-from swisper_ctx.stats import MOST_KEYS, MOST_NAMES
+from swisper_ctx.stats import MOST_KEYS, MOST_NAMES, MOST_SESSIONS
 from swisper_ctx.stores.memory import MemorySessionStore
 
 
@@ -279,6 +279,18 @@ async def test_a_result_whose_session_ends_while_it_is_computed_is_not_kept() ->
     computation.ended.set()
     assert await asking == "result"
     assert (len(cache), cache.sessions, cache._computing) == (0, frozenset(), {})
+
+
+def test_a_result_that_everybody_asks_for_does_not_remember_them_all() -> None:
+    cache = PerformanceCache()
+    cache.put("popular", 1)
+    for number in range(MOST_SESSIONS + 10):
+        cache.refer(f"s{number}", ["popular"])
+    assert len(cache.sessions) == MOST_SESSIONS
+    cache.forget(*(f"s{number}" for number in range(MOST_SESSIONS - 1)))
+    assert cache.get("popular") == 1
+    cache.forget(f"s{MOST_SESSIONS - 1}")
+    assert cache.get("popular") is None
 
 
 async def test_a_result_ends_with_the_sessions_that_are_left_when_it_is_computed() -> None:

@@ -623,7 +623,7 @@ class Groups:
         """Queue a write; nothing is awaited."""
 
     def resubmit(self, write: Any) -> None:
-        """Queue a write before all others."""
+        """Release its session, and queue it before all others."""
 
     def schedule(self) -> None:
         """If anything waits, form the next group when those about to run in the event loop have had their say."""
@@ -762,11 +762,12 @@ def salvage(
     head: tuple[int, bytes],
     blocks: tuple[_Block, ...],
     frames: Sequence[tuple[int, bytes]],
-) -> tuple[Snapshot, int, list[bytes], bool, str | None]:
+) -> tuple[Snapshot, int, list[bytes], str | None, bool, str | None]:
     """What can still be read of damaged bytes; arguments as for `Snapshot.open`, and each may be wrong or lacking.
 
     Gives the state, the version that the frames could be followed to, the ids of the blocks that could not be opened,
-    whether the state at the head lacked nothing, and why the frames end before their last one.
+    the user whom the head names, if it can be read, whether the state at the head lacked nothing, and why the frames
+    end before their last one.
     """
 
 @final

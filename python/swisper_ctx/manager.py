@@ -342,9 +342,9 @@ class PipelineSessionManager(Generic[C]):
             context_class=self.context_class,
         )
 
-    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+    async def recover(self, session_id: str, dry_run: bool = False, *, force: bool = False) -> RecoveryReport:
         """Let a damaged session go on from its last good state; see `SessionStore.recover`."""
-        return await self.session_store.recover(session_id, dry_run)
+        return await self.session_store.recover(session_id, dry_run, force=force)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has; whether there was one."""

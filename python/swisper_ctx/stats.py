@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 MOST_NAMES = 256
 MOST_KEYS = 100
+MOST_SESSIONS = 1000
+"""So many are remembered of those that refer to a result. It is forgotten when these have ended: too early at most."""
 MISSING = object()
 
 
@@ -125,7 +127,7 @@ class PerformanceCache:
             computation = self._computation(key, compute, ttl)
             if context is not None:
                 # Already now: if its session ends meanwhile, the result will not be kept.
-                computation.sessions.add(context.session_id)
+                _refer(computation.sessions, context.session_id)
             value = await asyncio.shield(computation.task)
         elif context is not None:
             self.refer(context.session_id, [key])
@@ -154,7 +156,7 @@ class PerformanceCache:
         """A session that was loaded refers to these results; those that are kept here end with it."""
         for key in cache_keys:
             if (result := self._results.peek(key)) is not None:
-                result.sessions.add(session_id)
+                _refer(result.sessions, session_id)
 
     @property
     def sessions(self) -> frozenset[str]:
@@ -190,7 +192,11 @@ class PerformanceCache:
     def _keep(self, key: str, value: Any, ttl: float | None, sessions: set[str]) -> None:
         old = self._results.peek(key)
         expires = self._clock() + (self.ttl if ttl is None else ttl)
-        self._results[key] = _Result(value, expires, sessions if old is None else sessions | old.sessions)
+        if old is not None:
+            for session_id in sessions:
+                _refer(old.sessions, session_id)
+            sessions = old.sessions
+        self._results[key] = _Result(value, expires, sessions)
 
     def _computation(self, key: str, compute: Callable[[], Awaitable[Any]], ttl: float | None) -> _Computation:
         running = (asyncio.get_running_loop(), key)
@@ -229,6 +235,11 @@ class PerformanceCache:
         """Whether the computation that asks has not been given up since it began."""
         computation = self._computing.get(running)
         return computation is not None and computation.task is asyncio.current_task()
+
+
+def _refer(sessions: set[str], session_id: str) -> None:
+    if len(sessions) < MOST_SESSIONS:
+        sessions.add(session_id)
 
 
 def _note(context: Session, key: str) -> None:

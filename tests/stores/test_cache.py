@@ -406,3 +406,12 @@ async def test_as_people_write_it() -> None:
     assert "s" in cache.memory_cache
     cache.invalidate("s")
     assert "s" not in cache.memory_cache
+
+
+async def test_a_cache_between_must_lead_to_the_store_that_is_named() -> None:
+    truth = MemorySessionStore()
+    with pytest.raises(StoreError, match="does not lead to persistent_store"):
+        SessionCache(truth, FaultyStore(MemorySessionStore()))
+    cache = SessionCache(truth, FaultyStore(FaultyStore(truth)))
+    await cache.save_session(SwisperContext(session_id="s", user_id="u"))
+    assert list(await truth.etags(["s"])) == ["s"]

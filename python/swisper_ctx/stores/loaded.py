@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from swisper_ctx._core import Snapshot
 from swisper_ctx.context import FoldMark, Position, SwisperContext
-from swisper_ctx.errors import CorruptSessionError
+from swisper_ctx.errors import CorruptSessionError, NotLoadedError
 from swisper_ctx.log import Etag, StoredSession
 from swisper_ctx.stores.checkpointer import marked
 
@@ -32,6 +32,22 @@ class Loaded(NamedTuple):
         times = created_at, updated_at, expires_at
         position = Position(session_id, user_id, snapshot, etag, epoch, times, mark)
         return context_class._at(position)
+
+
+class Read(Protocol):
+    """`SessionStore.read`."""
+
+    async def __call__(self, session_id: str, *, tail: int | None = None) -> StoredSession | None: ...
+
+
+async def load(read: Read, session_id: str, unopened: Snapshot, tail: int | None) -> Loaded | None:
+    """The newest version, with at least the last `tail` records of each list. Raises CorruptSessionError."""
+    stored = await read(session_id, tail=tail)
+    try:
+        return None if stored is None else open_stored(stored, unopened)
+    except NotLoadedError:  # a frame edits a record that was left in the store
+        stored = await read(session_id)
+    return None if stored is None else open_stored(stored, unopened)
 
 
 def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:

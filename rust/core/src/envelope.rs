@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 pub const MAGIC: [u8; 4] = *b"SWCX";
 pub const FORMAT: u8 = 1;
 const HEADER: usize = 36;
+/// What a Fernet token begins with: its version.
+const SEALED: u8 = 0x80;
 const COMPRESSED: u8 = 1;
 /// Payloads up to here are stored as they are.
 const PLAIN_BLOCK: usize = 512;
@@ -155,7 +157,9 @@ fn read(place: &Place<'_>, bytes: &[u8]) -> std::result::Result<Vec<u8>, String>
     let (magic, fields) = checked.split_at(4);
     let (&[format, kind, flags, id_length], numbers) = fields.split_first_chunk::<4>().ok_or("cut short")?;
     if magic != MAGIC {
-        return Err("these bytes were not written by swisper_ctx".into());
+        let is_sealed = magic.first() == Some(&SEALED);
+        let problem = if is_sealed { "it is sealed, and no key was given" } else { "swisper_ctx has not written it" };
+        return Err(problem.into());
     }
     if format != FORMAT {
         return Err(format!("format {format} is not known, only {FORMAT}: a newer swisper_ctx wrote it"));

@@ -22,6 +22,8 @@ pub struct Salvage {
     pub version: u64,
     /// The blocks that cannot be opened; their content is not in the state.
     pub bad: Vec<BlockId>,
+    /// The user whom the head names, if it can be read.
+    pub owner: Option<String>,
     /// Whether the head is sound, and the state at it lacks nothing.
     pub complete: bool,
     /// Why the frames were not followed to their end.
@@ -39,6 +41,7 @@ pub fn salvage(
     is_records: &dyn Fn(&str) -> bool,
 ) -> Salvage {
     let head = Head::open(&about.session_id, about.epoch, base, head).ok();
+    let owner = head.as_ref().map(|head| head.user_id.clone());
     let head = head.filter(|head| head.user_id == about.user_id);
     let shapes = |name: &str| is_records(name) || head.as_ref().is_some_and(|head| head.is_records(name));
     let (sound, bad): (Vec<_>, Vec<_>) =
@@ -58,7 +61,7 @@ pub fn salvage(
             }
         }
     }
-    Salvage { state, version, bad: bad.iter().map(|block| block.id).collect(), complete, stopped }
+    Salvage { state, version, bad: bad.iter().map(|block| block.id).collect(), owner, complete, stopped }
 }
 
 /// What stands in these blocks, whatever a head says of them.

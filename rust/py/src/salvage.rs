@@ -9,8 +9,8 @@ use swisper_core::checkpoint::About;
 use crate::snapshot::Snapshot;
 use crate::stored_rows::stored_rows;
 
-/// As Python gets it: state, its version, ids of bad blocks, whether it lacks nothing, why it ends.
-type Found<'py> = (Snapshot, u64, Vec<Bound<'py, PyBytes>>, bool, Option<String>);
+/// As Python gets it: state, its version, ids of bad blocks, whose it is, whether it lacks nothing, why it ends.
+type Found<'py> = (Snapshot, u64, Vec<Bound<'py, PyBytes>>, Option<String>, bool, Option<String>);
 
 /// See `_core.pyi`.
 #[pyfunction]
@@ -35,5 +35,5 @@ pub fn salvage<'py>(
     let bad = found.bad.iter().map(|id| PyBytes::new(py, id)).collect();
     let stopped = found.stopped.map(|error| error.to_string());
     let snapshot = empty.of(found.state, about.session_id);
-    Ok((snapshot, found.version, bad, found.complete, stopped))
+    Ok((snapshot, found.version, bad, found.owner, found.complete, stopped))
 }

@@ -37,6 +37,13 @@ async def test_they_are_no_sessions_of_the_store(redis_url: str) -> None:
     await cache.aclose()
 
 
+async def test_no_session_is_saved_where_nothing_keeps_it(redis_url: str) -> None:
+    cache = RedisCache(redis_url)
+    with pytest.raises(StoreError, match="no store behind it"):
+        await cache.save_session(SwisperContext(session_id="s", user_id="u"))
+    await cache.aclose()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"created_at": "x"}'])
 async def test_damage_is_a_miss(redis_url: str, client: redis.Redis, content: bytes) -> None:
     cache = RedisCache(redis_url)

@@ -54,7 +54,7 @@ ReadOptions = tuple[str, Etag | None, int | None]
 
 
 class RedisCache(SessionStore):
-    """A Redis in front of `store`; without one, of a memory store.
+    """A Redis in front of `store`.
 
     `url` is as redis-py takes it: `redis://user:password@host:port/0`, `rediss://` or `unix://`. What Redis has of a
     session expires `ttl` seconds after its last save, and a session of more than `max_bytes` is not kept there. Redis
@@ -65,7 +65,8 @@ class RedisCache(SessionStore):
     raises OutcomeUnknownError if Redis does not confirm that it has forgotten it; a save that is durable raises
     nothing. Keys begin with `prefix`. `counts` tells how it went. Raises ValueError for a `ttl` under a millisecond.
 
-    `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`.
+    `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`, without which
+    a save raises StoreError: Redis may lose what it has.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class RedisCache(SessionStore):
         strict: bool = False,
         prefix: str = "swisper:",
     ) -> None:
+        self._stands_alone = store is None
         self.store = store or MemorySessionStore()
         if self.store.opens_sealed:
             raise StoreError(
@@ -245,6 +247,8 @@ class RedisCache(SessionStore):
         return await future
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        if self._stands_alone:
+            raise StoreError("this RedisCache has no store behind it: RedisCache(url, store)")
         created = [change.session_id for change in changes if change.expected is None]
         if created and self._hashes.may_ask():
             self._start(self._lease_and_commit(created, changes, answered))
