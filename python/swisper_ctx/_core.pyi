@@ -512,10 +512,10 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         head: tuple[int, bytes],
-        blocks: Sequence[_Block],
+        blocks: tuple[_Block, ...],
         frames: Sequence[tuple[int, bytes]],
-    ) -> Snapshot:
-        """The state that stored bytes stand for. Segments are opened when they are touched.
+    ) -> tuple[Snapshot, bytes]:
+        """The state that stored bytes stand for, and the ids of all blocks. Segments are opened when they are touched.
 
         `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). Raises
         CorruptSessionError.
@@ -574,9 +574,9 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         stamp: bytes,
-        stored: Sequence[bytes],
-    ) -> tuple[bytes, list[_NewBlock], list[bytes]]:
-        """Head, new blocks, and those of the `stored` block ids that are no longer used."""
+        stored: bytes,
+    ) -> tuple[bytes, list[_NewBlock], list[bytes], bytes]:
+        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are."""
 
 @final
 class Delta:
@@ -761,7 +761,7 @@ def salvage(
     user_id: str,
     epoch: int,
     head: tuple[int, bytes],
-    blocks: Sequence[_Block],
+    blocks: tuple[_Block, ...],
     frames: Sequence[tuple[int, bytes]],
 ) -> tuple[Snapshot, int, list[bytes], str | None, bool, str | None]:
     """What can still be read of damaged bytes; arguments as for `Snapshot.open`, and each may be wrong or lacking.

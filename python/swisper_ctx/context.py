@@ -57,7 +57,8 @@ class FoldMark:
 
     __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total", "version")
 
-    def __init__(self, stamp: bytes, blocks: list[bytes], base: int) -> None:
+    def __init__(self, stamp: bytes, blocks: bytes, base: int) -> None:
+        """`blocks` are the ids of those in use, one behind the other."""
         self.stamp, self.blocks, self.base, self.version = stamp, blocks, base, base
         self.frames = 0
         """How many there are after the base."""
@@ -84,7 +85,7 @@ class FoldMark:
         """A checkpoint failed: the next one is due when twice as much has come together."""
         self.spread *= 2
 
-    def moved(self, stamp: bytes, blocks: list[bytes], total: int, base: int) -> None:
+    def moved(self, stamp: bytes, blocks: bytes, total: int, base: int) -> None:
         """A checkpoint of version `base` was written; `total` was the sum of bytes at that version."""
         self.frames, self.folded = self.frames - (base - self.base), total
         self.stamp, self.blocks, self.base, self.spread = stamp, blocks, base, spread(stamp)

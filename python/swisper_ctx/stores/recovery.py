@@ -187,10 +187,10 @@ def newest_base(remains: Remains) -> int:
     return max([*used, *dropped], default=0)
 
 
-def used_at(blocks: Iterable[KeptBlock], base: int) -> list[Block]:
+def used_at(blocks: Iterable[KeptBlock], base: int) -> tuple[Block, ...]:
     """The blocks of the head with that base."""
     begun = (kept for kept in blocks if kept.used_from <= base)
-    return [kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base]
+    return tuple(kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base)
 
 
 def as_bytes(body: Any) -> bytes:
@@ -300,7 +300,7 @@ def restoration(remains: Remains, snapshot: Snapshot, version: int) -> Restorati
     """The session written anew, with blocks of its own, one version and one epoch further; to no quarantine id yet."""
     etag, epoch, stamp = Etag(remains.etag.version + 1, token()), remains.epoch + 1, token()
     about = remains.session_id, remains.user_id, epoch, remains.created_at
-    body, added, _ = snapshot.checkpoint(*about, etag, stamp, [])
+    body, added, _, _ = snapshot.checkpoint(*about, etag, stamp, b"")
     messages = snapshot.count("conversation_history")
     blocks = tuple(Block(*block) for block in added)
     head = Head(etag.version, stamp, body)

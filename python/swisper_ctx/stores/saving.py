@@ -99,8 +99,8 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
     """The head that a session is created with: version 0, nothing in it."""
     stamp = token()
     about = position.session_id, position.user_id, position.epoch, created_at
-    body, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, [])
-    position.mark = FoldMark(stamp, [], 0)
+    body, _, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, b"")
+    position.mark = FoldMark(stamp, b"", 0)
     return Head(0, stamp, body)
 
 

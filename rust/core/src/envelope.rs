@@ -28,8 +28,8 @@ const SEALED: u8 = 0x80;
 const COMPRESSED: u8 = 1;
 /// Payloads up to here are stored as they are.
 const PLAIN_BLOCK: usize = 512;
-/// A frame is written within a turn, where compressing it costs more than the bytes it saves.
-const PLAIN_FRAME: usize = 4096;
+/// So are heads, which every load reads, and frames, which are written within a turn, up to here.
+const PLAIN_SMALL: usize = 4096;
 const LEVEL: i32 = 1;
 /// Payloads up to here may be compressed to whatever they come to; larger ones so many times at most.
 const SMALL: usize = 1 << 20;
@@ -106,7 +106,7 @@ pub fn begin(out: &mut Vec<u8>, place: &Place<'_>) {
 /// Compresses the payload of the envelope in this buffer if it is large, and fills in the header.
 pub fn finish(out: &mut Vec<u8>, place: &Place<'_>) {
     let start = HEADER + place.session_id.len();
-    let limit = if place.kind == Kind::Frame { PLAIN_FRAME } else { PLAIN_BLOCK };
+    let limit = if matches!(place.kind, Kind::Frame | Kind::Head) { PLAIN_SMALL } else { PLAIN_BLOCK };
     let payload = out.get(start..).unwrap_or_default();
     let (raw, mut flags) = (payload.len(), 0);
     if let Some(packed) = if raw > limit { compress(payload) } else { None } {

@@ -49,6 +49,7 @@ mod small_int;
 mod snapshot;
 mod stack;
 mod stored;
+mod stored_rows;
 mod text;
 mod time;
 mod types;

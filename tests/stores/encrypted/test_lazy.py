@@ -107,7 +107,7 @@ def sealed_anew(context: SwisperContext) -> int:
     """Every segment under a new id, for which each is opened, without the interpreter lock."""
     position = context._position
     assert position.etag is not None
-    _, added, _ = position.snapshot.checkpoint("s", "u", 0, 0, position.etag, token(), [])
+    _, added, _, _ = position.snapshot.checkpoint("s", "u", 0, 0, position.etag, token(), b"")
     return len(added)
 
 
