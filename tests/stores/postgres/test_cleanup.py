@@ -89,3 +89,36 @@ async def test_an_expired_session_is_replaced_by_one_of_two_creators(
     assert sum(isinstance(answer, ConflictError) for answer in answers[:6]) == 5
     await assert_whole(url)
     await other.aclose()
+
+
+async def test_two_processes_that_each_have_what_the_other_has_set_aside(
+    store: PostgresSessionStore, url: str, clock: ManualClock
+) -> None:
+    other = PostgresSessionStore(url, clock=clock)
+    mine, theirs = ["s", "t~quarantine-1"], ["t", "s~quarantine-1"]
+    for _ in range(20):
+        await store.commit([creation(name, expires_at=clock() + MINUTE) for name in mine + theirs])
+        clock.advance(2 * MINUTE)
+        counted = await asyncio.gather(store.delete(mine, expired=True), other.delete(theirs, expired=True))
+        left = [row[0] for row in await execute(url, "SELECT session_id FROM session_etags ORDER BY session_id")]
+        assert sum(counted) + len(left) == 4
+        # Nothing goes whose session stays.
+        assert all(name.partition("~")[0] in left for name in left)
+        await store.delete(left, expired=True)
+        await assert_whole(url)
+    await other.aclose()
+
+
+async def test_a_session_of_which_something_in_quarantine_is_held_stays_with_all_of_it(
+    store: PostgresSessionStore, url: str, clock: ManualClock
+) -> None:
+    names = ["s", "s~quarantine-1", "s~quarantine-2", "t", "t~quarantine-1"]
+    await store.commit([creation(name, expires_at=clock() + MINUTE) for name in ("s", "t")])
+    await store.commit([creation(name) for name in names if "~" in name])
+    clock.advance(2 * MINUTE)
+    async with transaction(url, LOCK, "s~quarantine-2"):
+        assert await store.cleanup_expired_sessions() == 2
+        left = await execute(url, "SELECT session_id FROM session_etags ORDER BY session_id")
+        assert [row[0] for row in left] == names[:3]
+    assert await store.cleanup_expired_sessions() == 3
+    await assert_whole(url)
