@@ -153,7 +153,10 @@ class SessionStore(ABC):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
-        """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+        """A page of the sessions, newest first: all, those of a user, those expired by the store's clock.
+
+        Those that have expired may come in the order of their expiry, the last ones first.
+        """
 
     async def remains(self, session_id: str) -> Remains | None:
         """All that is kept of a session, sound or not; what cannot be read is told and stops nothing."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
@@ -78,7 +78,14 @@ FRAMES = f"""
 HOLDS = f"SELECT {IS_ALIVE} AND EXISTS (SELECT FROM context_frames WHERE session_id = $1 AND change_id = $3::text)"
 LISTING = """
     SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
-    WHERE {condition} ORDER BY {order} DESC LIMIT $2
+    WHERE number < $1 {condition} ORDER BY number DESC LIMIT $2
+"""
+# In the order of their index, or each page would look at all that have expired; not by `number` alone, in whose order
+# every session would be walked to find them.
+EXPIRED_LISTING = f"""
+    SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
+    WHERE (expires_at, number) < ($3::bigint, $1::bigint) AND expires_at <= coalesce($4::bigint, {MICROS}) {{condition}}
+    ORDER BY expires_at DESC, number DESC LIMIT $2
 """
 EVERYTHING = 2**63 - 1
 MOST_DIGITS = 19
@@ -167,28 +174,35 @@ async def holds(connection: Connection, session_id: str, now: int | None, change
     return bool(await connection.fetchval(HOLDS, session_id, now, change_id))
 
 
-async def list_sessions(
-    connection: Connection, user_id: str | None, expired: bool, now: int | None, cursor: str | None, limit: int
+async def list_sessions(connection: Connection, user_id: str | None, cursor: str | None, limit: int) -> SessionPage:
+    """A page of sessions, newest first: of one user, if given."""
+    of_user, condition = ((), "") if user_id is None else ((user_id,), "AND user_id = $3")
+    (before,) = _keys(cursor, 1)
+    rows = await connection.fetch(LISTING.format(condition=condition), before, limit + 1, *of_user)
+    return _page(rows, limit, lambda last: str(last[0]))
+
+
+async def list_expired(
+    connection: Connection, user_id: str | None, now: int | None, cursor: str | None, limit: int
 ) -> SessionPage:
-    """A page of sessions, newest first: of one user, if given; only those that have expired, if asked."""
-    values: list[object] = [_key(cursor), limit + 1]
-    conditions, order = ["number < $1"], "number"
-    if user_id is not None:
-        values.append(user_id)
-        conditions.append(f"user_id = ${len(values)}")
-    if expired:
-        values.append(now)
-        conditions.append(f"expires_at <= coalesce(${len(values)}::bigint, {MICROS})")
-        # Not by the index of `number`: in its order every session would be walked to find the few that have expired.
-        order = "number + 0"
-    rows = await connection.fetch(LISTING.format(condition=" AND ".join(conditions), order=order), *values)
+    """A page of the sessions that have expired, the last ones first: of one user, if given."""
+    of_user, condition = ((), "") if user_id is None else ((user_id,), "AND user_id = $5")
+    expiry, number = _keys(cursor, 2)
+    statement = EXPIRED_LISTING.format(condition=condition)
+    rows = await connection.fetch(statement, number, limit + 1, expiry, now, *of_user)
+    return _page(rows, limit, lambda last: f"{last[-1]}.{last[0]}")
+
+
+def _page(rows: Sequence[Any], limit: int, cursor_of: Callable[[Any], str]) -> SessionPage:
     found = tuple(SessionInfo(*tuple(row)[1:]) for row in rows[:limit])
-    return SessionPage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
+    return SessionPage(found, cursor_of(rows[limit - 1]) if len(rows) > limit else None)
 
 
-def _key(cursor: str | None) -> int:
+def _keys(cursor: str | None, count: int) -> list[int]:
+    """Where a page ends, as its cursor says; the end of everything without one."""
     if cursor is None:
-        return EVERYTHING
-    if not cursor.isdecimal() or len(cursor) > MOST_DIGITS:
+        return [EVERYTHING] * count
+    keys = cursor.split(".")
+    if len(keys) != count or not all(key.isdecimal() and len(key) <= MOST_DIGITS for key in keys):
         raise StoreError("this cursor comes from elsewhere")
-    return min(int(cursor), EVERYTHING)
+    return [min(int(key), EVERYTHING) for key in keys]

@@ -126,7 +126,9 @@ class PostgresSessionStore(SessionStore):
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
         async with self._reader() as connection:
-            return await read.list_sessions(connection, user_id, expired, self._now(), cursor, limit)
+            if expired:
+                return await read.list_expired(connection, user_id, self._now(), cursor, limit)
+            return await read.list_sessions(connection, user_id, cursor, limit)
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         if not changes:
