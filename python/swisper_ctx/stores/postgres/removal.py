@@ -85,7 +85,7 @@ async def _locked(connection: Connection, ids: Collection[str]) -> list[str]:
 async def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
     """Those of sessions that are locked: until the end of the transaction no checkpoint moves them."""
     before = None
-    # One that was waited for has left a newer head, which the next one may be about to move: until the newest is locked.
+    # One that was waited for has left a newer one, which the next may be about to move, until the newest is locked.
     while (heads := await connection.fetch(LOCK_HEADS, session_ids)) != before:
         if {session_id for session_id, _, is_newest in heads if is_newest}.issuperset(session_ids):
             break
