@@ -45,7 +45,7 @@ VALUES = {
     "text": "'s5000'",
     "bigint": "2",
     "integer": "2",
-    "numeric": "2",
+    "double precision": "2",
     "bytea": r"'\x00'",
     "text[]": f"ARRAY{[f's{number}' for number in MANY]}",
     "bigint[]": f"ARRAY{MANY}",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import Any
 
 from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
@@ -17,29 +18,31 @@ ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
 
 ETAGS = f"SELECT session_id, version, token FROM session_etags WHERE session_id = ANY($1::text[]) AND {ALIVE}"
 
-# Rows of four kinds, in columns that each uses as it needs them.
+# Rows of four kinds, in columns that each uses as it needs them: those of a block are in its own order.
 SESSION = f"""
-    SELECT 0 AS kind, version AS number, epoch AS other, user_id AS name, token AS id, NULL::bytea AS body,
+    SELECT 0 AS kind, token AS id, user_id AS name, version AS number, epoch AS other, NULL::bytea AS body,
         created_at, updated_at, expires_at
     FROM session_etags WHERE session_id = $1 AND {ALIVE}
 """
 HEAD = "SELECT base, stamp, body FROM context_heads WHERE session_id = $1 {condition} ORDER BY base DESC LIMIT 1"
-HEAD_ROW = "SELECT 1, base, NULL, NULL, stamp, body, NULL, NULL, NULL FROM head"
+HEAD_ROW = "SELECT 1, stamp, NULL, base, NULL, body, NULL, NULL, NULL FROM head"
 BLOCK_ROWS = """
-    SELECT 2, position, records, field, block_id, body, NULL, NULL, NULL FROM context_blocks
+    SELECT 2, block_id, field, position, records, body, NULL, NULL, NULL FROM context_blocks
     WHERE session_id = $1 AND {condition}
 """
-# Those that have `tail` records of their list after them come without their bodies, which are not read.
+# Those that have `tail` records of their list after them come without their bodies, which are not read. Counted in
+# floats, as each sum of bigints is a numeric, at three times the cost.
 LAST_BLOCK_ROWS = """
-    SELECT 2, position, records, field, block_id, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
+    SELECT 2, block_id, field, position, records, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
     FROM (
-        SELECT position, records, field, block_id, body,
-            sum(records) OVER (PARTITION BY field ORDER BY position DESC) - records AS behind
+        SELECT block_id, field, position, records, body, sum(records::float8) OVER (
+            PARTITION BY field ORDER BY position DESC ROWS UNBOUNDED PRECEDING
+        ) - records AS behind
         FROM context_blocks WHERE session_id = $1 AND dropped_at IS NULL
     ) AS used
 """
 FRAME_ROWS = """
-    SELECT 3, version, time, change_id, token, body, NULL, NULL, NULL FROM context_frames
+    SELECT 3, token, change_id, version, time, body, NULL, NULL, NULL FROM context_frames
     WHERE session_id = $1 AND {condition}
 """
 BASE = "version > (SELECT base FROM head)"
@@ -87,6 +90,7 @@ EXPIRED_LISTING = f"""
     WHERE (expires_at, number) < ($3::bigint, $1::bigint) AND expires_at <= coalesce($4::bigint, {MICROS}) {{condition}}
     ORDER BY expires_at DESC, number DESC LIMIT $2
 """
+PLACE = attrgetter("field", "position")
 EVERYTHING = 2**63 - 1
 MOST_DIGITS = 19
 
@@ -131,28 +135,26 @@ def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:
     head: Head | None = None
     blocks, frames = list[Block](), list[Frame]()
     for row in rows:
-        kind, number, other, name, id_, body, *_ = row
-        if kind == 3:
-            frames.append(Frame(number, id_, name, other, body))
-        elif kind == 2:
-            blocks.append(Block(id_, name, number, other, body))
+        kind = row[0]
+        if kind == 2:
+            blocks.append(Block._make(row[1:6]))
+        elif kind == 3:
+            _, token, change_id, version, time, body, *_ = row
+            frames.append(Frame(version, token, change_id, time, body))
         elif kind == 1:
-            head = Head(number, id_, body)
+            _, stamp, _, base, _, body, *_ = row
+            head = Head(base, stamp, body)
         else:
             about = row
     if about is None:
         return None
-    _, version, epoch, user_id, token, _, created, updated, expires = about
+    _, token, user_id, version, epoch, _, created, updated, expires = about
     # The branches of a union come one after the other, each in an order of its own choice.
-    blocks.sort(key=_place)
+    blocks.sort(key=PLACE)
     frames.sort()
     etag = Etag(version, token)
     times = created, updated, expires
     return StoredSession(session_id, user_id, etag, epoch, *times, head, tuple(blocks), tuple(frames))
-
-
-def _place(block: Block) -> tuple[str, int]:
-    return block.field, block.position
 
 
 async def read_blocks(
