@@ -134,7 +134,7 @@ class SessionStore(ABC):
         A store whose answer arrives in a callback anyway overrides this: a task of its own for each group is what
         a lone turn would wait for.
         """
-        task = asyncio.ensure_future(self.commit(changes))
+        task = asyncio.get_running_loop().create_task(self.commit(changes))
         task.add_done_callback(partial(answer, answered))
 
     @abstractmethod
