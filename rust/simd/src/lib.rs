@@ -15,6 +15,7 @@ mod prefetch;
 mod scan;
 mod sink;
 mod string;
+mod unescape;
 mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -22,6 +23,8 @@ mod x86;
 mod x86_digits;
 #[cfg(target_arch = "x86_64")]
 mod x86_number;
+#[cfg(target_arch = "x86_64")]
+mod x86_unescape;
 #[cfg(target_arch = "x86_64")]
 mod x86_wide;
 
@@ -35,6 +38,7 @@ pub use prefetch::prefetch;
 pub use scan::{Plain, container_length, plain_prefix};
 pub use sink::Sink;
 pub use string::{Chosen, Kernels, push_string};
+pub use unescape::push_unescaped;
 pub use wide::{Unit, push_units};
 #[cfg(target_arch = "x86_64")]
 pub use x86::Avx512;
