@@ -8,7 +8,7 @@ import pytest
 from tests.stores.postgres.locks import LOCK, assert_whole, transaction
 from tests.stores.postgres.schemas import execute
 
-from swisper_ctx import ConflictError, Message, SwisperContext
+from swisper_ctx import ConflictError, Message, StoreError, SwisperContext
 from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, commit, creation, grow
@@ -122,3 +122,24 @@ async def test_a_session_of_which_something_in_quarantine_is_held_stays_with_all
         assert [row[0] for row in left] == names[:3]
     assert await store.cleanup_expired_sessions() == 3
     await assert_whole(url)
+
+
+async def test_pages_of_what_has_expired_go_from_the_last_expiry_to_the_first(
+    store: PostgresSessionStore, clock: ManualClock
+) -> None:
+    expiries = {"a": 3, "b": 1, "c": 3, "d": 2, "e": 3, "f": 9}
+    await store.commit([creation(name, expires_at=clock() + after) for name, after in expiries.items()])
+    clock.advance(5)
+    first = await store.sessions(expired=True, limit=2)
+    await store.delete(["e", "c"], expired=True)
+    second = await store.sessions(expired=True, limit=2, cursor=first.cursor)
+    last = await store.sessions(expired=True, limit=2, cursor=second.cursor)
+    assert [[line.session_id for line in page.sessions] for page in (first, second, last)] == [
+        ["e", "c"],
+        ["a", "d"],
+        ["b"],
+    ]
+    assert last.cursor is None
+    for cursor in ("5", "5.", "5.x", "1.2.3"):
+        with pytest.raises(StoreError, match="cursor"):
+            await store.sessions(expired=True, cursor=cursor)
