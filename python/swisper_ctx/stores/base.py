@@ -155,10 +155,7 @@ class SessionStore(ABC):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
-        """A page of the sessions, newest first: all, those of a user, those expired by the store's clock.
-
-        Those that have expired may come in the order of their expiry, the last ones first.
-        """
+        """A page of the sessions, newest first: all, or a user's; those expired by the store's clock, in any order."""
 
     async def remains(self, session_id: str) -> Remains | None:
         """All that is kept of a session, sound or not; what cannot be read is told and stops nothing."""
