@@ -28,7 +28,13 @@ pub struct Value {
 impl Value {
     #[must_use]
     pub fn new(text: &[u8]) -> Arc<Self> {
-        Arc::new(Self { text: text.into(), home: Mutex::new(None) })
+        Self::from_box(text.into())
+    }
+
+    /// Of text that need not be copied.
+    #[must_use]
+    pub fn from_box(text: Box<[u8]>) -> Arc<Self> {
+        Arc::new(Self { text, home: Mutex::new(None) })
     }
 
     /// One that was read from a block.

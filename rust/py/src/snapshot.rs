@@ -17,7 +17,7 @@ use swisper_core::list::List;
 use swisper_core::open;
 use swisper_core::state::{Field, State, Value};
 
-use crate::construct::with_scratch;
+use crate::construct::{taken, with_scratch};
 use crate::delta::Delta;
 use crate::error::raise;
 use crate::record::Class;
@@ -111,7 +111,7 @@ impl Snapshot {
                 if is_time { moment(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push((place, Change::Value(name.to_owned(), Value::new(out))));
+                    changes.push((place, Change::Value(name.to_owned(), Value::from_box(taken(out)))));
                 }
                 Ok(())
             })?;
