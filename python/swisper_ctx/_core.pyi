@@ -339,7 +339,8 @@ class RecordList(MutableSequence[_R]):
     def select(self, *names: str) -> list[tuple[Any, ...]]:
         """These fields of every record, decoded; None where a record has none. Raises AttributeError for other names.
 
-        It takes less than reading them one by one: prompts are built so.
+        It takes less than reading them one by one: prompts are built so. Raises DecodeError for a time that is none;
+        its pointer leads through the list.
         """
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -715,7 +716,7 @@ class Conflict:
         overlap         both sides changed the same
         test            something that a change departs from has changed
         tool_calls      a call of a tool waits for its answer: nothing may come between
-        barrier         consent, retention or a redaction, which merge with nothing
+        barrier         consent, retention or a recovery, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
         """

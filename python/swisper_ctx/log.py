@@ -298,3 +298,9 @@ class SessionPage(NamedTuple):
 
     sessions: tuple[SessionInfo, ...]
     cursor: str | None
+
+
+def check_limit(limit: int) -> None:
+    """Raise ValueError for a page of less than one session."""
+    if limit < 1:
+        raise ValueError("limit must be at least 1")

@@ -67,6 +67,8 @@ class PerformanceCache:
 
     A key names everything that its result depends on, the user too if it does on the user. Results are JSON values;
     who asks for one gets a copy of his own. They live in this process and are used from one thread.
+
+    Raises ValueError for a `ttl` below 0, here and where one is given for a result, and for `max_results` below 1.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class PerformanceCache:
         clock: Callable[[], float] = time.monotonic,
         on_event: OnEvent | None = None,
     ) -> None:
-        self.ttl, self.on_event, self._clock = ttl, on_event, clock
+        if max_results < 1:
+            raise ValueError("max_results must be at least 1")
+        self.ttl, self.on_event, self._clock = _checked(ttl), on_event, clock
         self._runs: dict[str, _Runs] = {}
         self._results: LRUCache[str, _Result] = LRUCache(max_entries=max_results)
         self._computing: dict[tuple[asyncio.AbstractEventLoop, str], _Computation] = {}
@@ -110,7 +114,7 @@ class PerformanceCache:
 
     def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Keep a result. Raises EncodeError for one that is no JSON value."""
-        self._keep(key, plain(value), ttl, set())
+        self._keep(key, plain(value), None if ttl is None else _checked(ttl), set())
 
     async def get_or_compute(
         self, key: str, compute: Callable[[], Awaitable[T]], *, ttl: float | None = None, context: Session | None = None
@@ -120,8 +124,9 @@ class PerformanceCache:
         Callers of one key share one computation, in a task of its own: one that is cancelled fails nobody. What it
         raises is raised to all of them, and not kept. With `context`, the key is put into its `cache_keys`.
 
-        Raises EncodeError for a result that is no JSON value.
+        Raises EncodeError for a result that is no JSON value, and RuntimeError if `compute` asks for its own result.
         """
+        ttl = None if ttl is None else _checked(ttl)
         value = self._hit(key)
         if value is MISSING:
             computation = self._computation(key, compute, ttl)
@@ -207,6 +212,8 @@ class PerformanceCache:
             # Its callers raise what it raised; they may all have been cancelled.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             computation = self._computing[running] = _Computation(task, sessions)
+        elif computation.task is asyncio.current_task():
+            raise RuntimeError("a computation asks for its own result")
         return computation
 
     async def _compute(
@@ -235,6 +242,12 @@ class PerformanceCache:
         """Whether the computation that asks has not been given up since it began."""
         computation = self._computing.get(running)
         return computation is not None and computation.task is asyncio.current_task()
+
+
+def _checked(ttl: float) -> float:
+    if not ttl >= 0:  # nor NaN
+        raise ValueError("ttl must not be negative")
+    return ttl
 
 
 def _refer(sessions: set[str], session_id: str) -> None:

@@ -36,7 +36,7 @@ from swisper_ctx.stores.creating import check_create
 from swisper_ctx.stores.history import version_info
 from swisper_ctx.stores.loaded import Loaded, load, opened
 from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
-from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
+from swisper_ctx.stores.saving import NEWEST, ContextSave, check_names
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -310,15 +310,15 @@ class SessionStore(ABC):
         microseconds the session is kept from now on, where its `data_retention_policy` leaves that open; without it
         such a session expires when it did before.
 
-        Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        Raises StoreUnavailableError, OutcomeUnknownError, EncodeError for what is no JSON, StoreError for a wrong id.
         """
         committer, position = self._committer, context._position
         if asyncio.get_running_loop() is not committer.loop:
             committer.enter()
         if change_id is not None:
-            oversized(change_id=change_id)
+            check_names(change_id=change_id)
         if position.etag is None:
-            await check_create(self, position.session_id)
+            await check_create(self, position.session_id, position.user_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:

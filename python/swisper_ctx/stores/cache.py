@@ -119,7 +119,7 @@ class SessionCache(SessionStore):
         """The group whose answer is being told."""
 
     async def get_session(self, session_id: str) -> SwisperContext | None:
-        """The context of a session, None if there is none."""
+        """The context of a session, None if there is none; `load_session` gives one of another class too."""
         return await self.load_session(session_id)
 
     def invalidate(self, session_id: str) -> None:

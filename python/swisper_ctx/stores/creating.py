@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING
 from swisper_ctx.errors import StoreError
 from swisper_ctx.keys import is_token
 from swisper_ctx.stores.recovery import check_new
-from swisper_ctx.stores.saving import oversized
+from swisper_ctx.stores.saving import check_names
 
 if TYPE_CHECKING:
     from swisper_ctx.stores.base import SessionStore
 
 
-async def check_create(store: SessionStore, session_id: str) -> None:
-    """Raise StoreError for an id that no store takes, and where a key was forgotten: see `check_clear`."""
-    oversized(session_id=session_id)
+async def check_create(store: SessionStore, session_id: str, user_id: str) -> None:
+    """Raise StoreError for an id that no store takes, and where a key was forgotten: see `check_clear`.
+
+    The user may be nobody, "".
+    """
+    check_names(session_id=session_id)
+    if user_id != "":
+        check_names(user_id=user_id)
     check_new(session_id)
     if not (store.opens_sealed or store._is_clear):
         await check_clear(store)

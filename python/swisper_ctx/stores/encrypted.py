@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import DecryptionError, StoreError
+from swisper_ctx._core import dumps, loads
+from swisper_ctx.context import SwisperContext, deserialize_context
+from swisper_ctx.errors import ContextError, DecryptionError, StoreError, StoreUnavailableError
 from swisper_ctx.keys import KeyProvider, Keyring, Keys, is_token
 from swisper_ctx.log import (
     Block,
@@ -132,8 +132,7 @@ class EncryptedSessionStore(SessionStore):
 
     def encrypt_context(self, context: SwisperContext) -> bytes:
         """A context as one Fernet token, in base64 as usual."""
-        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + document.encode()))
+        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + dumps(context)))
 
     def decrypt_context(self, token: bytes, legacy: bool = False) -> SwisperContext:
         """The context in such a token; with `legacy`, in one around nothing but JSON. Raises DecryptionError."""
@@ -255,7 +254,12 @@ class _Provided:
         self._keyring: Keyring | None = None
 
     def __call__(self) -> Keyring:
-        keys = tuple(self._provider.keys())
+        try:
+            keys = tuple(self._provider.keys())
+        except ContextError:
+            raise
+        except Exception as error:
+            raise StoreUnavailableError("the key provider failed; see the cause") from error
         if self._keyring is None or self._keys != keys:
             try:
                 self._keyring, self._keys = Keyring(keys), keys
@@ -362,7 +366,7 @@ def _decoded(token: bytes) -> bytes:
 
 def _document(body: bytes) -> dict[str, object] | None:
     try:
-        document = json.loads(body)
+        document = loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

@@ -87,7 +87,7 @@ async def restored(store: SessionStore, report: RecoveryReport, change: Restorat
             return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
         etag = (await store.etags([session_id])).get(session_id)
         if etag != change.expected:
-            raise ConflictError("the session was saved meanwhile", expected=change.expected, actual=etag)
+            raise ConflictError("saved", expected=change.expected, actual=etag)
     raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
 
 

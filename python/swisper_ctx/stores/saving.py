@@ -195,8 +195,15 @@ def settle(future: asyncio.Future[None], error: Exception | None) -> None:
         pass
 
 
-def oversized(**texts: Any) -> None:
-    """Raise StoreError for a name that no store takes: empty, over 255 bytes, or with a NUL."""
+def check_names(**texts: Any) -> None:
+    """Raise StoreError for a name that no store takes: it is a str of 1 to 255 bytes of UTF-8, without NUL."""
     for name, text in texts.items():
-        if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= 255 and "\0" not in text):
-            raise StoreError(f"{name} must be a str of 1 to 255 bytes without NUL")
+        if not _is_name(text):
+            raise StoreError(f"{name} must be a str of 1 to 255 bytes of UTF-8, without NUL")
+
+
+def _is_name(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and 0 < len(text.encode()) <= 255 and "\0" not in text
+    except UnicodeEncodeError:
+        return False

@@ -140,14 +140,14 @@ fn are_written(raw: &[&[u8]], names: &Names) -> bool {
         [b'"', key @ .., b'"'] => *key == *name.as_bytes() && !key.contains(&b'\\'),
         _ => false,
     };
-    raw.len() == names.len() && raw.iter().zip(&**names).all(is_same)
+    raw.len() == names.len() && raw.iter().zip(names.iter()).all(is_same)
 }
 
 fn names(raw: &[&[u8]]) -> Option<Names> {
     let names: Vec<Arc<str>> =
         raw.iter().map(|key| Some((*text::unescape(key).ok()?).into())).collect::<Option<_>>()?;
     let distinct: HashSet<_> = names.iter().collect();
-    (distinct.len() == names.len()).then(|| Arc::new(names))
+    (distinct.len() == names.len()).then(|| Arc::new(names.into_iter().collect()))
 }
 
 /// The digest of blocks, given as each field with the ids of its blocks in their order.
@@ -174,7 +174,7 @@ mod tests {
             stamp: [2; 16],
             user_id: "u\"".into(),
             created_at: 5,
-            names: Arc::new(vec!["conversation_history".into(), "metadata".into()]),
+            names: Arc::new(["conversation_history", "metadata"].map(Arc::from).into_iter().collect()),
             records: vec![Some(2), None],
             digest: digest([("a", [[1; 16]].as_slice())].into_iter()),
         }
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn heads_with_the_same_names_share_them() {
         let names = |text: &str| fields(text.as_bytes()).unwrap().0;
-        assert_eq!(*names(r#"{"a\\u0062":1}"#), [r"a\u0062".into()]);
-        assert_eq!(*names(r#"{"a\u0062":1}"#), ["ab".into()]);
+        assert_eq!(**names(r#"{"a\\u0062":1}"#), [r"a\u0062".into()]);
+        assert_eq!(**names(r#"{"a\u0062":1}"#), ["ab".into()]);
         let plain = names(r#"{"a":1,"b":null}"#);
         assert!(Arc::ptr_eq(&plain, &names(r#"{"a":null,"b":2}"#)));
         for other in [r#"{"a":1}"#, r#"{"b":1,"a":null}"#, r#"{"a":1,"b":null,"c":null}"#] {

@@ -20,6 +20,7 @@ pub mod hex;
 pub mod json;
 pub mod list;
 pub mod lru;
+mod names;
 mod nearest;
 pub mod number;
 pub mod open;

@@ -6,6 +6,7 @@ use crate::envelope::BlockId;
 use crate::error::{Error, Result};
 use crate::json::{elements, members, slice};
 use crate::list::List;
+use crate::names::FieldNames;
 use crate::patch::{self, Copied, Operation, Verb};
 use crate::segment::lock;
 use crate::{equal, json, pointer, text, write};
@@ -101,7 +102,7 @@ impl Field {
 }
 
 /// Names of fields, which states share.
-pub type Names = Arc<Vec<Arc<str>>>;
+pub type Names = Arc<FieldNames>;
 
 /// So many fields may differ from those that are shared before they are written to a vector of their own.
 const FEW: usize = 4;
@@ -164,7 +165,7 @@ impl State {
     }
 
     fn place(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|own| &**own == name)
+        self.names.place(name)
     }
 
     #[must_use]
@@ -183,7 +184,7 @@ impl State {
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
         let Some(place) = self.place(name) else {
-            Arc::make_mut(&mut self.names).push(name.into());
+            Arc::make_mut(&mut self.names).push(name);
             Arc::make_mut(&mut self.shared).push(field);
             return;
         };

@@ -10,7 +10,7 @@ const NONE: i64 = -1;
 
 static OWNER: AtomicI64 = AtomicI64::new(NONE);
 
-/// Raises ImportError in any interpreter but the first.
+/// Raises `ImportError` in any interpreter but the first.
 pub fn claim(py: Python<'_>) -> PyResult<()> {
     // SAFETY: `py` shows that this thread is attached to an interpreter; both calls have no other condition.
     let this = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };

@@ -17,7 +17,7 @@ use swisper_core::{equal, text};
 
 use crate::construct;
 use crate::decode;
-use crate::error::{decode_error, raise};
+use crate::error::{decode_error, misplaced, raise};
 use crate::places::{Key, Places};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, MESSAGE, PRODUCT, Schema};
 use crate::{pydantic, slots, time};
@@ -188,7 +188,7 @@ pub fn decoded<'py>(py: Python<'py>, src: &[u8], range: Range<usize>, spec: &Fie
     if let (true, Ok(text)) = (spec.is_time(), value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
         return moment.map_or_else(
-            || Err(decode_error(py, "a time that is not RFC 3339", raw, 0)),
+            || Err(misplaced(py, "a time that is not RFC 3339, with its offset from UTC", spec.name)),
             |moment| Ok(moment.into_any()),
         );
     }

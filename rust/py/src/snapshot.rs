@@ -106,9 +106,9 @@ impl Snapshot {
             if !is_wanted(name) || value.is_exact_instance_of::<RecordList>() && self.is_records(name) {
                 continue;
             }
-            let is_time = value.is_exact_instance_of::<PyDateTime>() && self.fields.times.iter().any(|own| own == name);
+            let is_time = self.fields.times.iter().any(|own| own == name);
             with_scratch(py, |out| {
-                if is_time { top_level(out, &value) } else { encode::value(out, &value) }
+                if is_time { moment(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 let own = self.state.entry(name);
                 if !matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
@@ -127,6 +127,15 @@ fn top_level(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
     match value.cast_exact::<PyDateTime>() {
         Ok(moment) => time::datetime(out, moment),
         Err(_) => encode::value(out, value),
+    }
+}
+
+/// The value of a field that is read back as a time.
+fn moment(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
+    if value.is_none() || value.is_exact_instance_of::<PyDateTime>() {
+        top_level(out, value)
+    } else {
+        Err(encode::Refusal::new("a datetime or None was expected"))
     }
 }
 

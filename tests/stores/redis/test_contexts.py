@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from swisper_ctx import Message, SwisperContext, serialize_context
+from swisper_ctx import Message, SwisperContext, field, serialize_context
 from swisper_ctx.errors import StoreError
 from swisper_ctx.stores.redis import RedisCache
 
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.servers
 async def test_what_is_set_can_be_got_until_it_expires(redis_url: str, client: redis.Redis) -> None:
     cache = RedisCache(redis_url)
     context = SwisperContext(session_id="s", user_id="u", metadata={"one": 1, "float": 1.0, "nested": ["é", None]})
+    context.metadata["large"] = 10**5000
     context.conversation_history.append(Message("user", "hello\0"))
     assert await cache.get("s") is None
     await cache.set("s", context)
@@ -24,6 +25,19 @@ async def test_what_is_set_can_be_got_until_it_expires(redis_url: str, client: r
     assert 3_500 < client.ttl("swisper:{s}:context") <= 3_600
     await cache.set("s", context, ttl=0.05)
     assert 0 < client.pttl("swisper:{s}:context") <= 50
+    await cache.aclose()
+
+
+class ShopContext(SwisperContext):
+    cart: list[str] = field(default_factory=list)
+
+
+async def test_what_is_got_is_of_the_class_that_is_asked_for(redis_url: str) -> None:
+    cache = RedisCache(redis_url)
+    await cache.set("s", ShopContext(session_id="s", user_id="u", cart=["fridge"]))
+    found = await cache.get("s", ShopContext)
+    assert found is not None
+    assert found.cart == ["fridge"]
     await cache.aclose()
 
 
