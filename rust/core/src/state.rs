@@ -210,7 +210,7 @@ impl State {
                 shrinks |= self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
                 latest.push((place, field));
             } else {
-                Arc::make_mut(&mut next.names).push(Arc::clone(name));
+                Arc::make_mut(&mut next.names).push(name);
                 Arc::make_mut(&mut next.shared).push(field);
             }
         }
