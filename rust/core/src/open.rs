@@ -62,8 +62,7 @@ fn open_head_values<'a>(
     let mut values = vec![None; head.names.len()];
     for block in runs.filter(|(field, _)| !head.is_records(field)).flat_map(|(_, run)| rows.blocks(run.clone())) {
         open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-            let at = head.names.iter().position(|own| **own == *name);
-            if let Some(place) = at.and_then(|at| values.get_mut(at)) {
+            if let Some(place) = head.names.place(name).and_then(|at| values.get_mut(at)) {
                 *place = Some(value);
             }
         })?;

@@ -244,7 +244,7 @@ mod tests {
         let mut changes = Vec::new();
         for (name, value) in target.as_object().unwrap().iter().filter(|(name, _)| *name != HISTORY) {
             if json_of(base)[name] != *value {
-                changes.push(Change::Value(name.clone(), Value::new(value.to_string().as_bytes())));
+                changes.push(Change::Value(name.as_str().into(), Value::new(value.to_string().as_bytes())));
             }
         }
         let mut tracked = Tracked::new(list_of(base), "message_id");

@@ -176,8 +176,15 @@ impl State {
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Field> {
+        self.entry(name).map(|(_, field)| field)
+    }
+
+    /// A field with its name as it is shared.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<(&Arc<str>, &Field)> {
         let place = self.place(name)?;
-        self.latest_at(place).or_else(|| self.shared.get(place))
+        let field = self.latest_at(place).or_else(|| self.shared.get(place))?;
+        self.names.get(place).map(|name| (name, field))
     }
 
     /// Puts a field in its place, or behind the others if it is new.
@@ -197,6 +204,33 @@ impl State {
         if shrinks || self.latest.len() > FEW {
             self.settle();
         }
+    }
+
+    /// The state in which these fields, each given once, are others. Those that were set last are not copied first.
+    #[must_use]
+    pub fn with<'a>(&self, fields: impl Iterator<Item = (&'a Arc<str>, Field)>) -> Self {
+        let (mut next, mut shrinks) = (self.clone(), false);
+        let mut latest = Vec::with_capacity(FEW);
+        for (name, field) in fields {
+            if let Some(place) = next.place(name) {
+                shrinks |= self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
+                latest.push((place, field));
+            } else {
+                Arc::make_mut(&mut next.names).push(name);
+                Arc::make_mut(&mut next.shared).push(field);
+            }
+        }
+        let given = latest.len();
+        for (at, field) in self.latest.iter() {
+            if !latest.iter().take(given).any(|(place, _)| place == at) {
+                latest.push((*at, field.clone()));
+            }
+        }
+        next.latest = Arc::new(latest);
+        if shrinks || next.latest.len() > FEW {
+            next.settle();
+        }
+        next
     }
 
     /// Puts the latest fields into their places.
@@ -453,6 +487,31 @@ mod tests {
     }
 
     /// A list of records takes the same patches as the text of the same document.
+    #[test]
+    fn fields_set_together_are_those_set_one_by_one() {
+        let mut seed = 5_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % below
+        };
+        let names: Vec<Arc<str>> = (0..12).map(|n| format!("field {n}").into()).collect();
+        let (mut together, mut single) = (State::default(), State::default());
+        for _ in 0..3000 {
+            let before = (together.clone(), encoded(&together));
+            let first = random(names.len());
+            let chosen = names.iter().cycle().skip(first).take(1 + random(7));
+            let fields: Vec<_> =
+                chosen.map(|name| (name, Field::Value(Value::new("1".repeat(1 + random(9)).as_bytes())))).collect();
+            together = together.with(fields.iter().map(|(name, field)| (*name, field.clone())));
+            for (name, field) in fields {
+                single.set(name, field);
+            }
+            assert_eq!((encoded(&together), together.size()), (encoded(&single), single.size()));
+            assert!(together.latest.len() <= FEW);
+            assert_eq!(encoded(&before.0), before.1);
+        }
+    }
+
     #[test]
     fn applies_like_the_text_of_the_document() {
         assert_eq!(encoded(&state(START)), START);

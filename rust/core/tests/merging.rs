@@ -75,7 +75,7 @@ fn random_change(base: &State, random: &mut Random, fresh: &mut usize) -> Delta 
     let mut changes = Vec::new();
     for (name, value) in document.as_object().unwrap().iter().filter(|(name, _)| *name != HISTORY) {
         if json_of(base)[name] != *value {
-            changes.push(Change::Value(name.clone(), Value::new(value.to_string().as_bytes())));
+            changes.push(Change::Value(name.as_str().into(), Value::new(value.to_string().as_bytes())));
         }
     }
     if tracked.is_changed() {

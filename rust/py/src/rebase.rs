@@ -95,7 +95,7 @@ fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyR
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
         if (is_barrier || theirs.touch(name.to_str()?)) && list.is_changed() {
-            changes.push(Change::Records(name.to_string(), list.unsaved(), list.class().schema().id_key));
+            changes.push(Change::Records(name.to_string().into(), list.unsaved(), list.class().schema().id_key));
         }
     }
     Ok((!changes.is_empty()).then(|| delta::Delta::new(last.state.clone(), changes)))

@@ -110,8 +110,10 @@ impl Snapshot {
             with_scratch(py, |out| {
                 if is_time { moment(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
-                if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push((place, Change::Value(name.to_owned(), Value::from_box(taken(out)))));
+                let own = self.state.entry(name);
+                if !matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
+                    let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+                    changes.push((place, Change::Value(name, Value::from_box(taken(out)))));
                 }
                 Ok(())
             })?;
@@ -249,9 +251,11 @@ impl Snapshot {
             let Ok(list) = value.cast_exact::<RecordList>() else { continue };
             let name = key.cast::<PyString>()?.to_str()?;
             let mut list = list.borrow_mut();
-            if list.is_changed() || self.state.get(name).is_none() {
+            let own = self.state.entry(name);
+            if list.is_changed() || own.is_none() {
                 let id_key = list.class().schema().id_key;
-                changes.push((place, Change::Records(name.to_owned(), list.freeze(), id_key)));
+                let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+                changes.push((place, Change::Records(name, list.freeze(), id_key)));
             }
         }
         if changes.is_empty() {
@@ -268,7 +272,7 @@ impl Snapshot {
         let id_key = class.schema().id_key;
         let mut tracked = Tracked::new(self.list(name), id_key);
         tracked.push(record.get(py));
-        Ok(self.delta(vec![Change::Records(name.to_owned(), tracked.freeze(), id_key)]))
+        Ok(self.delta(vec![Change::Records(name.into(), tracked.freeze(), id_key)]))
     }
 
     #[allow(clippy::too_many_arguments)]
