@@ -17,7 +17,6 @@ mod kernels;
 mod layouts;
 mod loads;
 mod lru;
-mod lru_get;
 mod named;
 mod number;
 mod objects;
@@ -74,7 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(loads::loads, module)?)?;
     module.add_function(wrap_pyfunction!(kernels::choose_kernels, module)?)?;
     module.add_function(wrap_pyfunction!(layouts::read_directly, module)?)?;
-    lru_get::install(module)?;
+    lru::calls::install(module)?;
     module.add_class::<rebase::Conflict>()?;
     module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;
     module.add_function(wrap_pyfunction!(rebase::reset, module)?)?;
