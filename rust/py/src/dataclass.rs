@@ -36,7 +36,7 @@ pub struct Dataclass {
     fields: Vec<Field>,
     /// The same in the order of their names.
     sorted: Vec<Field>,
-    /// None where every field has a slot, or only `getattr` knows.
+    /// None where every field has a slot, or only `getattr` may be asked.
     places: Option<Places>,
 }
 
@@ -59,8 +59,8 @@ impl Dataclass {
             fields.push(Field::new(&name, fields.len(), slot)?);
         }
         let mut sorted: Vec<_> = fields.iter().map(|field| field.another(py)).collect();
-        sorted.sort_by(|a, b| a.shown(py).cmp(&b.shown(py)));
-        let needs_places = is_plain && fields.iter().any(|field| field.slot.is_none());
+        sorted.sort_by_key(|field| field.shown(py));
+        let needs_places = is_plain && Places::can_be_read(py) && fields.iter().any(|field| field.slot.is_none());
         let places = needs_places.then(|| Places::new(fields.len()));
         Ok(Self { fields, sorted, places })
     }
