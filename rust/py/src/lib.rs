@@ -41,6 +41,7 @@ mod sealed;
 mod sealing;
 mod select;
 mod shapes;
+mod short_text;
 mod slots;
 mod small_int;
 mod snapshot;
@@ -61,7 +62,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layouts::probe(module.py())?;
-    text::install(module.py())?;
+    short_text::install(module.py())?;
     record::install(module)?;
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
