@@ -13,7 +13,7 @@ from tests.jsonpatch_cases import SMALL
 
 DATA = Path(__file__).parent / "data"
 RECORDS = [b'{"message_id":"%d","content":"\xc3\xa9"}' % n for n in range(3)]
-FIELDS = b'[{"name":"h","shape":"records","total":3},{"name":"d","shape":"value","total":1}]'
+FIELDS = b'{"h":3,"d":null}'
 PATCHES = [
     b'[{"op":"test","path":"/h/1/message_id","value":"1"},{"op":"replace","path":"/h/1/content","value":[1.0]}]',
     b'[{"op":"add","path":"/h/-","value":{}},{"op":"remove","path":"/h/0"},{"op":"add","path":"/n","value":"x"}]',

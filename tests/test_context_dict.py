@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.replay import Follower
 from tests.values import identical, keys, objects, values
 
-from swisper_ctx import Message, RecordList, SwisperContext, deserialize_context, field, serialize_context
+from swisper_ctx import Message, Product, RecordList, SwisperContext, deserialize_context, field, serialize_context
 from swisper_ctx.context import METADATA
 from swisper_ctx.errors import DecodeError, EncodeError
 
@@ -140,3 +140,40 @@ def test_what_json_cannot_hold_is_refused() -> None:
     for source in ({"metadata": {"a": {1}}}, {"unknown": {"a": {1}}}, {"conversation_history": [{"a": {1}}]}):
         with pytest.raises(EncodeError, match="/a"):
             deserialize_context(source)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "at"),
+    [
+        *(({name: wrong}, f"/{name}") for name in ("session_id", "user_id") for wrong in (None, 5, b"s", ["s"])),
+        *(({"version": wrong}, "/version") for wrong in (None, "3", 1.0, True)),
+        *(({name: 1.7e9}, f"/{name}") for name in ("created_at", "updated_at", "seen_at")),
+        *(({"asides": wrong}, "/asides") for wrong in (None, 5, "text", {"a": 1}, [5], [Product("p")])),
+    ],
+)
+def test_what_is_of_another_type_is_refused(wrong: dict[str, Any], at: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        deserialize_context(wrong, Visit)
+    assert caught.value.pointer == at
+
+
+@pytest.mark.parametrize(
+    ("wrong", "at"),
+    [
+        ({"metadata": {"a": [0, {1}]}}, "/metadata/a/1"),
+        ({"metadata": ("a",)}, "/metadata"),
+        ({"un/known~": {"a": b""}}, "/un~1known~0/a"),
+        ({"asides": [{"role": "user"}, {"metadata": {"a": {1}}}]}, "/asides/1/metadata/a"),
+        *(({name: datetime(2024, 2, 29)}, f"/{name}") for name in ("created_at", "seen_at")),  # noqa: DTZ001
+        ({1: 2}, ""),
+    ],
+)
+def test_what_json_cannot_hold_is_found_by_its_pointer(wrong: dict[str, Any], at: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        deserialize_context(wrong, Visit)
+    assert caught.value.pointer == at
+
+
+def test_aware_times_are_taken_as_datetimes_too() -> None:
+    context = deserialize_context({"created_at": NOON, "seen_at": NOON}, Visit)
+    assert identical([context.created_at, context.seen_at], [NOON, NOON])

@@ -184,6 +184,10 @@ def test_fields_that_one_of_them_lacks() -> None:
         ({"op": "replace", "path": "/conversation_history", "value": 5}, "stays one"),
         ({"op": "add", "path": "/conversation_history/-", "value": 5}, "stays an object"),
         ({"op": "add", "path": "/session_id", "value": "other"}, "set by the store"),
+        *(
+            ({"op": "add", "path": f"/{name}", "value": {}}, "something else")
+            for name in ("chat", "_fields", "__class__")
+        ),
         ({"op": "replace", "path": "", "value": 5}, "stays an object"),
         ({"op": "add", "path": "/conversation_history/3", "value": {}}, "no such place"),
     ],

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +94,40 @@ def test_a_conflict_names_both_versions_but_no_token() -> None:
     error = errors.ConflictError("x", expected=Etag(2, b"secret-1"), actual=Etag(3, b"secret-2"), paths=["/a"])
     assert str(error) == "not written: x; expected version 2; actual version 3"
     assert error.paths == ("/a",)
+
+
+MADE: list[errors.ContextError] = [
+    errors.EncodeError("a set", pointer="/a/0"),
+    errors.DecodeError("no value", index=3, line=1, column=4),
+    errors.PatchError("no path", operation=2, path="/a"),
+    errors.NotLoadedError("not here"),
+    errors.InvalidTransitionError("a", "b", {"d", "c"}),
+    errors.OutcomeUnknownError("lost"),
+    errors.ConflictError("overlap", expected=Etag(2, b"1"), actual=Etag(3, b"2"), paths=["/a"]),
+    errors.SessionNotFoundError("no session"),
+    errors.VersionUnavailableError(3, 7, 9),
+    errors.CorruptSessionError("bad", session_id="s", block="head"),
+    errors.DecryptionError("bad", session_id="s", keys=2),
+    errors.PrivacyError("forbidden"),
+]
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "through",
+    [copy.copy, copy.deepcopy, *(lambda error, n=n: pickle.loads(pickle.dumps(error, n)) for n in (0, 2, 5))],
+)
+def test_an_error_survives_copies_and_pickles(error: errors.ContextError, through: Callable[[Any], Any]) -> None:
+    error.add_note("a note")
+    again = through(error)
+    assert type(again) is type(error)
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_every_conflict_has_one_of_the_reasons_that_are_told() -> None:
+    told = set(re.findall(r"^        ([a-z_]+(?:, [a-z_]+)*)  +", errors.ConflictError.__doc__ or "", re.MULTILINE))
+    assert {reason for line in told for reason in line.split(", ")} == errors.CONFLICTS.keys()
+    raised = set()
+    for path in Path(errors.__file__).parent.rglob("*.py"):
+        raised |= set(re.findall(r"raise ConflictError\(\s*\"([^\"]*)\"", path.read_text()))
+    assert {"saved", "rewritten"} <= raised <= errors.CONFLICTS.keys()

@@ -111,6 +111,8 @@ async def test_what_does_not_fit_is_answered_with_422(client: httpx.AsyncClient)
         assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, place)
     answer = await client.post("/import", json={"cart": [1]})
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "cart", 0])
+    answer = await client.post("/import", json={"data_retention_policy": "7y"})
+    assert (answer.status_code, "data_retention_policy" in answer.json()["detail"][0]["msg"]) == (422, True)
 
 
 async def test_the_openapi_document_shows_the_fields(client: httpx.AsyncClient) -> None:

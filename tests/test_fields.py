@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
-from typing import Any, ClassVar, Literal, NewType, Optional, TypedDict, Union
+from typing import Any, ClassVar, Final, Literal, NewType, Optional, TypedDict, Union
 
 import pytest
+from pydantic import TypeAdapter
 from tests.replay import Follower
 from tests.values import identical
 
 from swisper_ctx import MemorySessionStore, Message, Product, RecordList, SwisperContext, field, serialize_context
+from swisper_ctx.context import METADATA
 from swisper_ctx.errors import DecodeError, EncodeError
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -87,6 +90,7 @@ async def loaded(context: SwisperContext, context_class: type[Any]) -> Any:
         Any,
         datetime,
         datetime | None,
+        Final[int],
     ],
 )
 async def test_json_types_and_times_may_be_declared(hint: Any) -> None:
@@ -166,6 +170,108 @@ def test_the_problem_names_class_and_field() -> None:
         declare(bytes)
 
 
+@pytest.mark.parametrize("name", ["etag", "chat", "transition_to", "user_id", "version", "_position", "_fields", "_at"])
+def test_names_that_a_context_has_for_something_else_are_refused(name: str) -> None:
+    body = {"__annotations__": {name: str}, "__module__": __name__, name: "mine"}
+    with pytest.raises(TypeError, match=rf"Own\.{name}: a context has something else"):
+        type("Own", (SwisperContext,), body)
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_what_the_store_sets_has_no_other_default(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"Own\.{name} is set by the store"):
+        type("Own", (SwisperContext,), {name: "mine"})
+
+
+@pytest.mark.parametrize("member", [property(lambda _: "p"), lambda _: "p", classmethod(lambda _: "p")])
+def test_a_field_does_not_become_a_method(member: Any) -> None:
+    for hints in ({}, {"current_state": str}):
+        with pytest.raises(TypeError, match=r"Own\.current_state is a field"):
+            type("Own", (SwisperContext,), {"__annotations__": hints, "current_state": member})
+
+
+class Cached:
+    @functools.cached_property
+    def client(self) -> object:
+        return object()
+
+
+@pytest.mark.parametrize("bases", [(SwisperContext,), (Cached, SwisperContext)])
+def test_what_would_be_saved_without_being_a_field_is_refused(bases: tuple[type[Any], ...]) -> None:
+    body = {} if Cached in bases else {"client": vars(Cached)["client"]}
+    with pytest.raises(TypeError, match=r"Own\.client: .*cached_property"):
+        type("Own", bases, body)
+
+
+def test_a_method_that_would_not_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Own\.__post_init__ would not be called"):
+        type("Own", (SwisperContext,), {"__post_init__": lambda _: None})
+
+
+class Told(SwisperContext):
+    """Has what is set and not saved."""
+
+    __slots__ = ("client",)
+
+    @property
+    def topic(self) -> str:
+        return self.product_query
+
+    @topic.setter
+    def topic(self, topic: str) -> None:
+        self.product_query = topic
+
+    @property
+    def size(self) -> int:
+        return len(self.product_query)
+
+
+async def test_properties_and_slots_are_set_and_only_what_they_set_is_saved() -> None:
+    context: Any = Told(product_query="oven")
+    context.topic, context.client = "fridge", object()
+    assert (context.topic, context.product_query) == ("fridge", "fridge")
+    for name in ("size", "etag", "chat", "anything"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(context, name, 1)
+    found = await loaded(context, Told)
+    assert found.topic == "fridge"
+    assert serialize_context(found).keys() == serialize_context(SwisperContext()).keys()
+    assert not hasattr(found, "client")
+
+
+@pytest.mark.parametrize(
+    ("hint", "unknown"),
+    [
+        ("Absent", "Absent"),
+        ("list[Absent] | None", "Absent"),
+        (list["Absent"], "Absent"),  # type: ignore[name-defined]  # noqa: F821
+        ("ClassVarious[str]", "ClassVarious"),
+    ],
+)
+def test_a_type_that_is_not_known_at_run_time_is_named(hint: Any, unknown: str) -> None:
+    with pytest.raises(TypeError, match=rf"Declared\.it: {unknown} is not known .* TYPE_CHECKING"):
+        declare(hint)
+
+
+@pytest.mark.parametrize("hint", ["ClassVar[Absent]", "typing.ClassVar[Absent | None]"])
+def test_what_a_class_variable_holds_need_not_be_known(hint: str) -> None:
+    context_class: Any = declare(hint, 5)
+    assert context_class.it == 5
+    assert "it" not in context_class._fields
+    assert "it" not in TypeAdapter(context_class).json_schema()["properties"]
+
+
+class Mixin:
+    of_the_mixin: Absent | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_what_a_base_annotates_that_is_no_context_need_not_be_known() -> None:
+    class Mixed(Mixin, SwisperContext):
+        own: int = 1
+
+    assert list(Mixed._fields)[-1] == "own"
+
+
 # -- values
 
 
@@ -237,7 +343,10 @@ async def test_times_come_back_as_times_in_utc() -> None:
     assert found._freeze() is not None
 
 
-@pytest.mark.parametrize("wrong", [NOON.replace(tzinfo=None), date(2024, 1, 1), NOON.time(), timedelta(1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [NOON.replace(tzinfo=None), date(2024, 1, 1), NOON.time(), timedelta(1), "2024-01-01T00:00:00Z", "soon", 5, []],
+)
 def test_what_is_no_time_in_utc_is_refused(wrong: Any) -> None:
     context = Shop()
     follower = Follower(context)
@@ -309,12 +418,13 @@ async def test_new_fields_of_an_old_session_have_their_default() -> None:
 
 async def test_a_text_that_is_no_time_is_an_error_where_it_is_read() -> None:
     class Text(SwisperContext):
-        opened_at: str = "soon"
+        opened_at: Any = None
 
-    found = await loaded(Text(product_query="fridge"), Shop)
-    assert found.product_query == "fridge"
-    with pytest.raises(DecodeError, match="/opened_at"):
-        _ = found.opened_at
+    for value in ("soon", 5):
+        found = await loaded(Text(product_query="fridge", opened_at=value), Shop)
+        assert found.product_query == "fridge"
+        with pytest.raises(DecodeError, match="/opened_at"):
+            _ = found.opened_at
 
 
 class Moment(datetime):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from swisper_ctx import EncryptedSessionStore, Keyring, StoreError, SwisperContext
+from swisper_ctx import EncryptedSessionStore, Keyring, StoreError, StoreUnavailableError, SwisperContext
 from swisper_ctx.keys import KeyFile, Keys, named_keys, new_key
 
 WRONG = [b"", "", "x", b"\xff" * 44, "ü" * 44, base64.urlsafe_b64encode(bytes(31)), "A" * 42 + "=!", 7, None]
@@ -92,6 +92,39 @@ async def test_a_provider_without_a_key_fails_the_save_and_nothing_was_written()
     assert (await store.etags(["s"]))["s"] == context.etag
 
 
+class BrokenVault:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.key, self.error = new_key(), error
+
+    def keys(self) -> list[str]:
+        if self.error is not None:
+            raise self.error
+        return [self.key]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ConnectionError("vault"), StoreUnavailableError), (StoreError("sealed"), StoreError)]
+)
+async def test_a_provider_that_fails_fails_what_asked_it_and_nothing_was_written(
+    error: Exception, kind: type[StoreError]
+) -> None:
+    vault = BrokenVault()
+    store = EncryptedSessionStore(vault)
+    context = SwisperContext(session_id="s", user_id="u")
+    await store.save_session(context)
+    context.metadata["now"] = 1
+    vault.error = error
+    for failing in (store.save_session(context), store.load_session("s")):
+        with pytest.raises(StoreError) as caught:
+            await failing
+        assert type(caught.value) is kind
+        assert error in (caught.value, caught.value.__cause__)
+    assert (await store.etags(["s"]))["s"].version == 1
+    vault.error = None
+    await store.save_session(context)
+    assert context.version == 2
+
+
 def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     first, second = new_key(), new_key()
@@ -120,6 +153,59 @@ def test_a_key_file_may_have_comments_and_is_read_again_when_it_changes(tmp_path
     assert file.keys() == (key,)
     path.write_text(f"{new_key()}\n{key}\n")
     assert len(file.keys()) == 2
+
+
+def test_a_key_is_put_first_and_the_rest_of_the_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, link, old, new = tmp_path / "real" / "keys", tmp_path / "keys", new_key(), new_key()
+    real.parent.mkdir()
+    real.touch(0o600)
+    real.write_text(f"# of ops, until March\n{old}\n")
+    link.symlink_to(real)
+    synced = list[bool]()
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.path.sameopenfile(descriptor, directory))
+        fsync(descriptor)
+
+    directory = os.open(real.parent, os.O_RDONLY)
+    monkeypatch.setattr(os, "fsync", spy)
+    KeyFile(link).put_first(new)
+    os.close(directory)
+    assert synced == [False, True]
+    assert link.is_symlink()
+    assert real.read_text() == f"{new}\n# of ops, until March\n{old}\n"
+    assert KeyFile(link).keys() == (new, old)
+
+
+def test_a_key_is_put_into_an_empty_file(tmp_path: Path) -> None:
+    path, key = tmp_path / "keys", new_key()
+    path.touch(0o600)
+    KeyFile(path).put_first(key)
+    assert KeyFile(path).keys() == (key,)
+
+
+def test_a_key_that_cannot_be_written_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, key = tmp_path / "keys", new_key()
+    KeyFile(path).put_first(key)
+    beside = tmp_path / "keys.new"
+    beside.touch()
+    with pytest.raises(StoreError, match=r"keys\.new is in the way"):
+        KeyFile(path).put_first(new_key())
+    beside.unlink()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot be written: .*No space"):
+        KeyFile(path).put_first(new_key())
+    assert [found.name for found in tmp_path.iterdir()] == ["keys"]
+    assert KeyFile(path).keys() == (key,)
+    with pytest.raises(StoreError, match="cannot be written"):
+        KeyFile(tmp_path / "missing" / "keys").put_first(new_key())
 
 
 @pytest.mark.parametrize("value", ["{0}", "{0},{1}", " {0} , {1} "])

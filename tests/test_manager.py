@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,26 @@ async def test_a_failed_pipeline_with_details_that_are_no_json_raises_its_own_er
     assert (sessions.performance.stats()["search"].runs, sessions.performance.stats()["search"].failures) == (1, 1)
 
 
+@pytest.mark.parametrize(("name", "input"), [(None, None), ("\ud800", None), ("search", {"when": object()})])
+async def test_a_pipeline_that_could_not_be_recorded_does_not_begin(sessions: Sessions, name: Any, input: Any) -> None:
+    context = await sessions.create_session(user_id="u")
+    began = False
+    with pytest.raises(EncodeError):
+        async with sessions.pipeline(context, name, input):
+            began = True
+    assert not began
+    assert context.pipeline_executions == []
+
+
+async def test_a_pipeline_is_recorded_with_the_input_that_it_was_given(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    query = {"q": ["fridge"]}
+    async with sessions.pipeline(context, "search", query) as run:
+        query["q"].append("quiet")
+    assert run.input == {"q": ["fridge"]}
+    assert context.pipeline_executions[0].input == {"q": ["fridge"]}
+
+
 async def test_a_failed_pipeline_raises_its_own_error_whatever_becomes_of_its_record() -> None:
     store = FaultyStore(MemorySessionStore())
     sessions = PipelineSessionManager(store)
@@ -261,6 +282,29 @@ async def test_an_execution_is_recorded_by_session_id(sessions: Sessions) -> Non
         await sessions.save_pipeline_execution("none", "search", {})
     with pytest.raises(EncodeError):
         await sessions.save_pipeline_execution(context.session_id, "search", {"result": {1, 2}})
+
+
+async def test_an_execution_without_an_id_is_given_one(sessions: Sessions) -> None:
+    context = await sessions.create_session(user_id="u")
+    execution_id = await sessions.save_pipeline_execution(context.session_id, "search", {"execution_id": None})
+    (execution,) = (await loaded(sessions, context.session_id)).pipeline_executions
+    assert execution.execution_id == execution_id
+    assert len(execution_id) == 36
+
+
+async def test_the_session_of_another_user_is_absent(sessions: Sessions) -> None:
+    session_id = (await sessions.create_session(user_id="ann")).session_id
+    with pytest.raises(SessionNotFoundError):
+        await sessions.save_pipeline_execution(session_id, "search", {}, user_id="bob")
+    with pytest.raises(SessionNotFoundError):
+        await sessions.recover(session_id, user_id="bob")
+    assert not await sessions.delete_session(session_id, user_id="bob")
+    assert not await sessions.delete_session("none", user_id="ann")
+    assert (await loaded(sessions, session_id)).version == 1
+    await sessions.save_pipeline_execution(session_id, "search", {}, user_id="ann")
+    assert (await sessions.recover(session_id, user_id="ann")).newest == 2
+    assert await sessions.delete_session(session_id, user_id="ann")
+    assert await sessions.load_session_context(session_id) is None
 
 
 async def test_a_transition_holds_only_from_the_state_it_left(sessions: Sessions) -> None:

@@ -207,6 +207,9 @@ def test_a_context_is_checked_by_its_own_declarations() -> None:
         {"conversation_history": [{"content": "no role"}]},
         {"consent_status": {"a": 1}},
         {"own": {1}},
+        {"data_retention_policy": "7y"},
+        {"data_retention_policy": None},
+        {"created_at": "0001-01-01T00:00:00+14:00"},
     ],
 )
 def test_and_refused_for_what_they_do_not_allow(wrong: dict[str, Any]) -> None:

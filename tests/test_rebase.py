@@ -410,6 +410,37 @@ def test_one_list_in_two_places_becomes_two() -> None:
     assert (ours.soft_preferences["one"], ours.soft_preferences["two"]) == ([1, 2], [1])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_one_dict_in_two_fields_becomes_two(nested: bool) -> None:
+    base = start()
+    ours = at(base)
+    shared = {"a": 1}
+    ours.metadata = {"it": [shared]} if nested else shared
+    ours.soft_preferences = ours.buffer_store = shared
+    mine = saved(ours)
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    ours.hard_constraints = cyclic
+    theirs = saved(at(mine.snapshot), ("wish", "b", 2))
+    assert merged(mine.snapshot, [theirs], [], ours) == []
+    assert ours.soft_preferences == {"a": 1, "b": 2}
+    assert shared == {"a": 1}
+    assert ours.metadata == ({"it": [shared]} if nested else shared)
+    assert ours.buffer_store is shared
+
+
+def test_one_dict_in_two_fields_that_others_have_changed_becomes_two() -> None:
+    base = start()
+    ours = at(base)
+    ours.metadata = ours.soft_preferences = shared = {"a": 1}
+    mine = saved(ours)
+    other = at(mine.snapshot)
+    other.metadata["b"], other.soft_preferences["c"] = 2, 3
+    assert merged(mine.snapshot, [saved(other)], [], ours) == []
+    assert (ours.metadata, ours.soft_preferences) == ({"a": 1, "b": 2}, {"a": 1, "c": 3})
+    assert ours.metadata is shared or ours.soft_preferences is shared
+
+
 def test_a_value_that_json_cannot_hold_stops_it_and_changes_nothing() -> None:
     base = start()
     ours = at(base)

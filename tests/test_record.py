@@ -280,8 +280,9 @@ def test_times_written_by_others_are_read(text: str, expected: datetime) -> None
 def test_text_that_is_no_time_is_an_error_where_it_is_read(text: str) -> None:
     record = Message.from_dict({"role": "user", "timestamp": text})
     assert record.role == "user"
-    with pytest.raises(DecodeError, match="RFC 3339"):
+    with pytest.raises(DecodeError, match="RFC 3339") as caught:
         _ = record.timestamp
+    assert caught.value.pointer == "/timestamp"
 
 
 # -- from_dict, to_dict, replace

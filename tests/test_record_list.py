@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from swisper_ctx import EncodeError, MemorySessionStore, Message, Product, RecordList, SwisperContext
+from swisper_ctx import DecodeError, EncodeError, MemorySessionStore, Message, Product, RecordList, SwisperContext
 
 
 def two() -> RecordList[Message]:
@@ -275,3 +275,15 @@ def test_lists_with_the_same_records_are_equal() -> None:
     assert records != tuple(records)
     assert RecordList(Message, [{"a": 1}]) != RecordList(Message, [{"a": 1.0}])
     assert RecordList(Message, [{"a": 1}]) != RecordList(Product, [{"a": 1}])
+
+
+def test_the_error_of_a_record_leads_through_its_list() -> None:
+    messages = RecordList(Message, [{"role": "user"}, {"role": "tool", "timestamp": "2024-01-01T00:00:00"}])
+    with pytest.raises(DecodeError) as of_time:
+        messages.select("role", "timestamp")
+    assert (of_time.value.pointer, messages.select("role")) == ("/1/timestamp", [("user",), ("tool",)])
+    for take in (messages.extend, lambda records: RecordList(Message, records)):
+        with pytest.raises(EncodeError) as caught:
+            take([{"role": "user"}, {"metadata": {"a": {1}}}])
+        assert caught.value.pointer == "/1/metadata/a"
+    assert len(messages) == 2

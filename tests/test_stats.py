@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from swisper_ctx import EncodeError, PerformanceCache, PipelineSessionManager, SwisperContext
-from swisper_ctx.stats import MOST_KEYS, MOST_NAMES
+from swisper_ctx.stats import MOST_KEYS, MOST_NAMES, MOST_SESSIONS
 from swisper_ctx.stores.memory import MemorySessionStore
 
 
@@ -178,6 +178,42 @@ async def test_an_error_that_nobody_waits_for_is_not_complained_about(caplog: py
     assert (caplog.text, len(cache)) == ("", 0)
 
 
+async def test_a_computation_that_asks_for_its_own_result_is_told() -> None:
+    cache = PerformanceCache()
+
+    async def compute() -> int:
+        return await cache.get_or_compute("k", compute)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="its own result"):
+            await cache.get_or_compute("k", compute)
+
+
+@pytest.mark.parametrize("ttl", [-1, float("nan")])
+async def test_a_time_to_live_is_a_time(ttl: float) -> None:
+    cache = PerformanceCache()
+    began = False
+
+    async def compute() -> int:
+        nonlocal began
+        began = True
+        return 1
+
+    with pytest.raises(ValueError, match="ttl"):
+        PerformanceCache(ttl=ttl)
+    with pytest.raises(ValueError, match="ttl"):
+        cache.put("k", 1, ttl=ttl)
+    with pytest.raises(ValueError, match="ttl"):
+        await cache.get_or_compute("k", compute, ttl=ttl)
+    assert not began
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_cache_holds_at_least_one_result(most: int) -> None:
+    with pytest.raises(ValueError, match="max_results"):
+        PerformanceCache(max_results=most)
+
+
 async def test_what_is_no_json_is_refused() -> None:
     cache = PerformanceCache()
     with pytest.raises(EncodeError):
@@ -279,6 +315,18 @@ async def test_a_result_whose_session_ends_while_it_is_computed_is_not_kept() ->
     computation.ended.set()
     assert await asking == "result"
     assert (len(cache), cache.sessions, cache._computing) == (0, frozenset(), {})
+
+
+def test_a_result_that_everybody_asks_for_does_not_remember_them_all() -> None:
+    cache = PerformanceCache()
+    cache.put("popular", 1)
+    for number in range(MOST_SESSIONS + 10):
+        cache.refer(f"s{number}", ["popular"])
+    assert len(cache.sessions) == MOST_SESSIONS
+    cache.forget(*(f"s{number}" for number in range(MOST_SESSIONS - 1)))
+    assert cache.get("popular") == 1
+    cache.forget(f"s{MOST_SESSIONS - 1}")
+    assert cache.get("popular") is None
 
 
 async def test_a_result_ends_with_the_sessions_that_are_left_when_it_is_computed() -> None:

@@ -339,7 +339,8 @@ class RecordList(MutableSequence[_R]):
     def select(self, *names: str) -> list[tuple[Any, ...]]:
         """These fields of every record, decoded; None where a record has none. Raises AttributeError for other names.
 
-        It takes less than reading them one by one: prompts are built so.
+        It takes less than reading them one by one: prompts are built so. Raises DecodeError for a time that is none;
+        its pointer leads through the list.
         """
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -511,10 +512,10 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         head: tuple[int, bytes],
-        blocks: Sequence[_Block],
+        blocks: tuple[_Block, ...],
         frames: Sequence[tuple[int, bytes]],
-    ) -> Snapshot:
-        """The state that stored bytes stand for. Segments are opened when they are touched.
+    ) -> tuple[Snapshot, bytes]:
+        """The state that stored bytes stand for, and the ids of all blocks. Segments are opened when they are touched.
 
         `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). Raises
         CorruptSessionError.
@@ -573,9 +574,9 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         stamp: bytes,
-        stored: Sequence[bytes],
-    ) -> tuple[bytes, list[_NewBlock], list[bytes]]:
-        """Head, new blocks, and those of the `stored` block ids that are no longer used."""
+        stored: bytes,
+    ) -> tuple[bytes, list[_NewBlock], list[bytes], bytes]:
+        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are."""
 
 @final
 class Delta:
@@ -623,7 +624,7 @@ class Groups:
         """Queue a write; nothing is awaited."""
 
     def resubmit(self, write: Any) -> None:
-        """Queue a write before all others."""
+        """Release its session, and queue it before all others."""
 
     def schedule(self) -> None:
         """If anything waits, form the next group when those about to run in the event loop have had their say."""
@@ -715,7 +716,7 @@ class Conflict:
         overlap         both sides changed the same
         test            something that a change departs from has changed
         tool_calls      a call of a tool waits for its answer: nothing may come between
-        barrier         consent, retention or a redaction, which merge with nothing
+        barrier         consent, retention or a recovery, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
         """
@@ -760,13 +761,14 @@ def salvage(
     user_id: str,
     epoch: int,
     head: tuple[int, bytes],
-    blocks: Sequence[_Block],
+    blocks: tuple[_Block, ...],
     frames: Sequence[tuple[int, bytes]],
-) -> tuple[Snapshot, int, list[bytes], bool, str | None]:
+) -> tuple[Snapshot, int, list[bytes], str | None, bool, str | None]:
     """What can still be read of damaged bytes; arguments as for `Snapshot.open`, and each may be wrong or lacking.
 
     Gives the state, the version that the frames could be followed to, the ids of the blocks that could not be opened,
-    whether the state at the head lacked nothing, and why the frames end before their last one.
+    the user whom the head names, if it can be read, whether the state at the head lacked nothing, and why the frames
+    end before their last one.
     """
 
 @final

@@ -6,13 +6,32 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, Unpack, dataclass_transform, overload
 
-from swisper_ctx._core import Delta, Message, PIIEntity, PipelineExecution, Product, RecordList, Snapshot, plain
+from swisper_ctx._core import (
+    Delta,
+    Message,
+    Patch,
+    PIIEntity,
+    PipelineExecution,
+    Product,
+    RecordList,
+    Snapshot,
+    apply_patch,
+    plain,
+)
 from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
-from swisper_ctx.errors import ConflictError, ContextError, InvalidTransitionError, PatchError
-from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, field
+from swisper_ctx.errors import (
+    CodecError,
+    ConflictError,
+    ContextError,
+    DecodeError,
+    EncodeError,
+    InvalidTransitionError,
+    PatchError,
+)
+from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, declared_types, field
 from swisper_ctx.log import RETRY_WINDOW, Block, Etag
 from swisper_ctx.retention import POLICY, retention
 
@@ -38,7 +57,8 @@ class FoldMark:
 
     __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total", "version")
 
-    def __init__(self, stamp: bytes, blocks: list[bytes], base: int) -> None:
+    def __init__(self, stamp: bytes, blocks: bytes, base: int) -> None:
+        """`blocks` are the ids of those in use, one behind the other."""
         self.stamp, self.blocks, self.base, self.version = stamp, blocks, base, base
         self.frames = 0
         """How many there are after the base."""
@@ -65,7 +85,7 @@ class FoldMark:
         """A checkpoint failed: the next one is due when twice as much has come together."""
         self.spread *= 2
 
-    def moved(self, stamp: bytes, blocks: list[bytes], total: int, base: int) -> None:
+    def moved(self, stamp: bytes, blocks: bytes, total: int, base: int) -> None:
         """A checkpoint of version `base` was written; `total` was the sum of bytes at that version."""
         self.frames, self.folded = self.frames - (base - self.base), total
         self.stamp, self.blocks, self.base, self.spread = stamp, blocks, base, spread(stamp)
@@ -162,14 +182,19 @@ class ContextBase:
         inherited: dict[str, FieldSpec] = {}
         for base in reversed(cls.__mro__[1:]):
             inherited |= base.__dict__.get("_fields", {})
-        own = {name: spec for name, spec in declared_fields(cls, inherited).items() if name not in METADATA}
+        taken = {name for base in cls.__mro__[1:] if issubclass(base, ContextBase) for name in vars(base)}
+        declared = declared_fields(cls, inherited, taken - inherited.keys())
+        own = {name: spec for name, spec in declared.items() if name not in METADATA}
         if POLICY in own:
             retention(own[POLICY].initial())
         cls._fields = {**inherited, **own}
         for name, spec in own.items():
             setattr(cls, name, FieldDescriptor(spec))
         for name in METADATA:
-            setattr(cls, name, _metadata(name))
+            if name not in taken:
+                setattr(cls, name, _metadata(name))
+            elif name in vars(cls):
+                raise TypeError(f"{cls.__name__}.{name} is set by the store")
         records = [(spec.name, spec.record_class) for spec in cls._fields.values() if spec.record_class]
         cls._unopened = Snapshot(records, [spec.name for spec in cls._fields.values() if spec.is_time])
 
@@ -192,14 +217,22 @@ class ContextBase:
         def __setattr__(self, name: str, value: Any) -> None:
             spec = self._fields.get(name)
             if spec is None:
-                what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
-                raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
-            if spec.record_class is None:
+                self._set_other(name, value)
+            elif spec.record_class is None:
                 if name == POLICY:
                     retention(value)
                 self.__dict__[name] = value
             elif value is not getattr(self, name):
                 getattr(self, name)[:] = value
+
+    def _set_other(self, name: str, value: Any) -> None:
+        """Set a property or slot of a subclass. Anything else would not be saved."""
+        is_own = name not in METADATA and name not in vars(ContextBase)
+        if is_own and hasattr(getattr(type(self), name, None), "__set__"):
+            object.__setattr__(self, name, value)
+            return
+        what = "is set by the store" if name in METADATA else "is not a field; declare it in a subclass"
+        raise AttributeError(f"{type(self).__name__}.{name} {what}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         problem = f"{type(self).__name__}.{name} cannot be deleted; give it another value"
@@ -209,11 +242,29 @@ class ContextBase:
         position = self._position
         return f"<{type(self).__name__} {position.session_id} version {position.version}>"
 
+    def __copy__(self) -> Self:
+        """A context at the same place of the log, with the same unsaved edits, which are its own from now on.
+
+        Nothing in it is shared: it is a deep copy too. Both can be saved, as contexts that two processes have loaded.
+        Raises ContextError while a save is on its way, EncodeError for a value that JSON cannot hold.
+        """
+        return apply_patch(self, Patch())
+
+    def __deepcopy__(self, _memo: Any) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(f"{name} cannot be pickled: load the session where it is needed, or take serialize_context")
+
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
         from swisper_ctx.pydantic_schema import context_schema
 
-        return context_schema(cls, handler, METADATA, deserialize_context, serialize_context)
+        bases = [base for base in reversed(cls.__mro__) if issubclass(base, ContextBase)]
+        declared = {name: hint for base in bases for name, hint in declared_types(base).items()}
+        types = {name: declared[name] for name in (*METADATA, *cls._fields)}
+        return context_schema(cls, handler, types, deserialize_context, serialize_context)
 
     def _touched(self) -> dict[str, Any]:
         """The fields of a first version, which has them all, so that any JSON Patch tool can follow from there."""
@@ -225,11 +276,16 @@ class ContextBase:
     def _patched(self, changed: dict[str, Any]) -> Self:
         """A context that stands where this one does, with these fields as its unsaved changes."""
         context = self._at(self._position.copy())
+        position = context._position
         for name, value in changed.items():
             spec = self._fields.get(name)
             if name in METADATA:
                 raise PatchError("it is set by the store", path=f"/{name}")
-            if spec is None or spec.record_class is not None:
+            if spec is None and position.snapshot.is_empty:
+                position.unknown[name] = value
+            elif spec is None and hasattr(type(self), name):
+                raise PatchError("the class has something else of this name", path=f"/{name}")
+            elif spec is None or spec.record_class is not None:
                 context.__dict__[name] = value
             else:
                 setattr(context, name, spec.decode(value))
@@ -245,7 +301,8 @@ class ContextBase:
             name: touched[name] if name in touched else snapshot.stored(name) if name in snapshot else spec.initial()
             for name, spec in self._fields.items()
         }
-        unknown = {name: snapshot.stored(name) for name in snapshot.names if name not in body} | position.unknown
+        unknown = {name: snapshot.stored(name) for name in snapshot.names if name not in body}
+        unknown |= position.unknown if snapshot.is_empty else {}
         unknown |= {name: value for name, value in touched.items() if name not in body}
         owner = {"session_id": position.session_id, "user_id": position.user_id}
         times = {name: moment(getattr(position, name)) for name in ("created_at", "updated_at")}
@@ -270,11 +327,13 @@ class SwisperContext(ContextBase):
     """The context of one session: plain attributes, lists and dicts, of which a save writes what changed.
 
     Fields hold exact JSON types (str, int, float, bool, None, list, dict with str keys), times, and lists of records.
-    Subclass it to declare fields of your own; each needs a default.
+    Subclass it to declare fields of your own; each needs a default. Properties and `__slots__` are not saved.
+    A copy stands at the same place of the log and has the same unsaved edits: both can be saved, as if two processes
+    had loaded the session.
     """
 
-    session_id: str = field(default_factory=new_session_id)
-    user_id: str = ""
+    session_id: Final[str] = field(default_factory=new_session_id)
+    user_id: Final[str] = ""
     current_state: str = "idle"
     conversation_history: RecordList[Message] = field(default_factory=lambda: RecordList(Message))
     product_query: str = ""
@@ -291,9 +350,9 @@ class SwisperContext(ContextBase):
     consent_status: dict[str, bool] = field(default_factory=dict)
     data_retention_policy: str = "session"
     metadata: dict[str, Any] = field(default_factory=dict)
-    created_at: datetime | None = field(default=None, init=False)
-    updated_at: datetime | None = field(default=None, init=False)
-    version: int = field(default=0, init=False)
+    created_at: Final[datetime | None] = field(default=None, init=False)
+    updated_at: Final[datetime | None] = field(default=None, init=False)
+    version: Final[int] = field(default=0, init=False)
 
     @property
     def etag(self) -> Etag | None:
@@ -311,7 +370,7 @@ class SwisperContext(ContextBase):
             return
         blocks = await position.blocks(position.session_id, missing)
         if len(blocks) < len(missing):
-            raise ConflictError("the history was rewritten meanwhile", expected=position.etag)
+            raise ConflictError("rewritten", expected=position.etag)
         for block in blocks:
             position.snapshot.fill(block.block_id, block.body or b"")
         position.blocks = None
@@ -368,27 +427,52 @@ def deserialize_context(source: Mapping[str, Any], context_class: type[C]) -> C:
 def deserialize_context(source: Mapping[str, Any], context_class: type[Any] = SwisperContext) -> Any:
     """The context that `serialize_context` gave; it belongs to no store until it is saved as a new session.
 
-    Keys that are not declared are kept. Raises EncodeError for a value that JSON cannot hold, DecodeError for a
-    time that is none.
+    Keys that are not declared are kept, and records are taken as they are, whatever their fields hold. Raises
+    EncodeError for a value that JSON cannot hold, PrivacyError for a `data_retention_policy` that means nothing,
+    DecodeError for a time, list of records, id or version that is none; `pointer` leads to it.
     """
-    context = context_class(session_id=source.get("session_id"), user_id=source.get("user_id", ""))
+    owner = {name: _member(source, name, "") for name in ("session_id", "user_id")}
+    context = context_class(**owner)
     position = context._position
-    position.version = source.get("version", 0)
+    position.version = _member(source, "version", 0)
     position.created_at, position.updated_at = (_micros(source, name) for name in ("created_at", "updated_at"))
     for name, value in source.items():
-        if name in METADATA:
-            continue
-        spec = context_class._fields.get(name)
-        if spec is None:
-            position.unknown[name] = plain(value)
-        else:
-            setattr(context, name, value if spec.record_class else spec.decode(plain(value)))
+        if name not in METADATA:
+            _take(context, name, value)
     return context
 
 
+def _take(context: SwisperContext, name: str, value: Any) -> None:
+    spec = context._fields.get(name)
+    if spec is None:
+        if type(name) is not str:
+            raise EncodeError("a key that is not a str")
+        context._position.unknown[name] = _plain(name, value)
+    elif spec.record_class is None:
+        setattr(context, name, spec.decode(_plain(name, value)))
+    else:
+        try:
+            setattr(context, name, value)
+        except CodecError as error:
+            raise error._within(name) from None
+        except TypeError as error:
+            raise DecodeError("a list of records was expected", pointer=f"/{name}") from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except CodecError as error:
+        raise error._within(name) from None
+
+
+def _member(source: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = source.get(name, default)
+    if type(value) is not type(default):
+        raise DecodeError(f"{type(default).__name__} was expected", pointer=f"/{name}")
+    return value
+
+
 def _micros(source: Mapping[str, Any], name: str) -> int | None:
-    text = source.get(name)
-    if text is None:
-        return None
-    time: datetime = FieldSpec(name, str, is_time=True).decode(text)
-    return (time - EPOCH) // timedelta(microseconds=1)
+    time = FieldSpec(name, str, is_time=True).decode(_plain(name, source.get(name)))
+    return None if time is None else (time - EPOCH) // timedelta(microseconds=1)

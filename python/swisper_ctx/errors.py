@@ -22,8 +22,9 @@ No message holds content, keys or personal data: only names, places, sizes and v
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from swisper_ctx.log import Etag
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 class ContextError(Exception):
     """The base of every error of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class, which makes the text from other arguments.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class CodecError(ContextError, ValueError):
@@ -53,6 +58,12 @@ class CodecError(ContextError, ValueError):
         place = f" at byte {index}" if index is not None else ""
         place += f" (line {line}, column {column})" if line is not None else ""
         super().__init__(f"{kind}{place}" + (f" (at {pointer})" if pointer else ""))
+
+    def _within(self, name: str | int) -> Self:
+        """The same error, told of the container that has this value under a name."""
+        token = str(name).replace("~", "~0").replace("/", "~1")
+        place = {"index": self.index, "line": self.line, "column": self.column}
+        return type(self)(self.kind, **place, pointer=f"/{token}{self.pointer}")
 
 
 class EncodeError(CodecError):
@@ -101,11 +112,13 @@ CONFLICTS = {
     "overlap": "somebody else has changed the same",
     "test": "something that the change departs from has changed",
     "tool_calls": "a call of a tool waits for its answer, and nothing may come between",
-    "barrier": "consent, retention or a redaction lies between, which merge with nothing",
+    "barrier": "consent, retention or a recovery lies between, which merge with nothing",
     "unidentified": "a record was edited that has no id to be known by",
     "too_old": "what was saved since is no longer kept",
     "busy": "it would merge, but others were faster each time",
     "past": "the context shows an old version",
+    "saved": "the session was saved meanwhile",
+    "rewritten": "the history was rewritten meanwhile",
     "gone": "the session is gone",
     "exists": "the session exists already",
     "change_id": "the log holds this change_id already, and the context has other edits",
@@ -122,11 +135,13 @@ class ConflictError(StoreError):
         overlap         somebody else has changed the same
         test            something that the change departs from has changed
         tool_calls      a call of a tool waits for its answer: no other message may come between
-        barrier         consent, retention or a redaction, which merge with nothing
+        barrier         consent, retention or a recovery, which merge with nothing
         unidentified    a record was edited that has no id to be known by
         too_old         the log does not lead from that state to the present one any more
         busy            it would merge, but somebody else was faster 16 times in a row: save it again
         past            the context is one of `at_version`
+        saved           somebody has saved the session while it was recovered
+        rewritten       the records that `tail=` left in the store are no longer there
         gone, exists    there is no such session, or there is one where it was to be created
         change_id       the log holds this change_id, and the context has edits that are not part of that change
     """
@@ -182,4 +197,4 @@ class DecryptionError(ContextError):
 
 
 class PrivacyError(ContextError):
-    """Consent, retention or redaction forbids what was asked, or could not be carried out."""
+    """A `data_retention_policy` that means nothing."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from swisper_ctx._core import RecordList
@@ -17,8 +19,9 @@ from swisper_ctx.errors import DecodeError
 if TYPE_CHECKING:
     from swisper_ctx.context import SwisperContext
 
-__all__ = ["FieldSpec", "declared_fields", "field"]
+__all__ = ["FieldSpec", "declared_fields", "declared_types", "field"]
 
+CLASS_VARIABLE = re.compile(r"(\w+\.)?ClassVar\b")
 JSON_SCALARS = (str, int, float, bool, type(None))
 
 
@@ -32,14 +35,14 @@ class FieldSpec(NamedTuple):
     is_time: bool = False
 
     def decode(self, value: Any) -> Any:
-        """The Python value of a stored one."""
-        if not self.is_time or not isinstance(value, str):
+        """The Python value of a stored one. Raises DecodeError for one of another class, which is no time."""
+        if not self.is_time or value is None:
             return value
         try:
             found = datetime.fromisoformat(value)
             if found.utcoffset() is not None:
                 return found.astimezone(UTC)
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             pass
         raise DecodeError("a time with its offset from UTC was expected", pointer=f"/{self.name}")
 
@@ -69,20 +72,58 @@ class FieldDescriptor:
         return value
 
 
-def declared_fields(cls: type[Any], inherited: Mapping[str, FieldSpec]) -> dict[str, FieldSpec]:
+def declared_fields(
+    cls: type[Any], inherited: Mapping[str, FieldSpec], taken: Collection[str] = ()
+) -> dict[str, FieldSpec]:
     """The fields that a class body declares, in order; one it only gives another default keeps its type.
 
-    Raises TypeError for a type that a context cannot hold.
+    `taken` are the names of what else every context has. Raises TypeError for one of those, for a type that a context
+    cannot hold, and for what works in a dataclass and not here.
     """
-    hints = typing.get_type_hints(cls)
+    _check_members(cls)
     specs = {}
-    for name in inspect.get_annotations(cls):
-        if typing.ClassVar not in (hints[name], get_origin(hints[name])):
-            specs[name] = _spec(cls, name, hints[name])
+    for name, hint in declared_types(cls).items():
+        if name in taken:
+            raise TypeError(f"{cls.__name__}.{name}: a context has something else of this name")
+        specs[name] = _spec(cls, name, hint)
     for name in cls.__dict__:
         if name in inherited and name not in specs:
             specs[name] = inherited[name]._replace(default=_default(cls, name))
     return specs
+
+
+def declared_types(cls: type[Any]) -> dict[str, Any]:
+    """The types that a class body gives to its fields, in order: all it annotates but class variables.
+
+    Raises TypeError for one that is not known where the class is made.
+    """
+    found = {}
+    for name, annotation in inspect.get_annotations(cls).items():
+        try:
+            hint = _resolved(cls, annotation)
+        except NameError as error:
+            if CLASS_VARIABLE.match(str(annotation)):
+                continue
+            raise TypeError(
+                f"{cls.__name__}.{name}: {error.name} is not known when the class is made; it must be in the module, "
+                "imported at run time too, and neither in a function nor under TYPE_CHECKING"
+            ) from error
+        if typing.ClassVar not in (hint, get_origin(hint)):
+            found[name] = get_args(hint)[0] if get_origin(hint) is typing.Final else hint
+    return found
+
+
+def _resolved(cls: type[Any], annotation: Any) -> Any:
+    alone = type("alone", (), {"__annotations__": {"it": annotation}, "__module__": cls.__module__})
+    return typing.get_type_hints(alone, localns=dict(vars(cls)))["it"]
+
+
+def _check_members(cls: type[Any]) -> None:
+    for name, member in (found for base in cls.__mro__ for found in vars(base).items()):
+        if isinstance(member, cached_property):
+            raise TypeError(f"{cls.__name__}.{name}: what a cached_property keeps would be saved; make it a property")
+        if name == "__post_init__":
+            raise TypeError(f"{cls.__name__}.{name} would not be called: contexts are made by loading too")
 
 
 def _spec(cls: type[Any], name: str, hint: Any) -> FieldSpec:
@@ -117,6 +158,8 @@ def _default(cls: type[Any], name: str) -> Callable[[], Any]:
         declared = declared.default
     if declared is dataclasses.MISSING:
         raise TypeError(f"{cls.__name__}.{name} needs a default: a stored session may not have it yet")
+    if hasattr(declared, "__get__"):
+        raise TypeError(f"{cls.__name__}.{name} is a field and has a value, which a {type(declared).__name__} is not")
     if isinstance(declared, list | dict):
         raise TypeError(f"{cls.__name__}.{name}: use field(default_factory={type(declared).__name__})")
     return lambda: declared

@@ -27,7 +27,10 @@ class KeyProvider(Protocol):
     """Knows the keys of the moment, from a vault or a file that changes."""
 
     def keys(self) -> Sequence[Key]:
-        """The keys: the first encrypts, all decrypt. Called for each load and each group of saves; must not block."""
+        """The keys: the first encrypts, all decrypt. Called for each load and each group of saves; must not block.
+
+        What it raises fails those as StoreUnavailableError, unless it is an error of this package.
+        """
 
 
 Keys: TypeAlias = Key | Sequence[Key] | KeyProvider
@@ -96,6 +99,11 @@ def decoded_key(key: object) -> bytes | None:
     return decoded if len(decoded) == KEY_SIZE else None
 
 
+def is_token(body: object) -> bool:
+    """Whether a body has the form of a Fernet token without base64: version, time, vector, whole blocks, MAC."""
+    return isinstance(body, bytes) and body[:1] == b"\x80" and len(body) >= 73 and len(body) % 16 == 9
+
+
 def new_key() -> str:
     """A new Fernet key, from the random numbers of the operating system."""
     return base64.urlsafe_b64encode(os.urandom(KEY_SIZE)).decode()
@@ -118,9 +126,7 @@ class KeyFile:
     def keys(self) -> tuple[str, ...]:
         """The keys. Raises StoreError for a file that cannot be read, or that others may read."""
         try:
-            about = self._path.stat()
-            if about.st_mode & OTHERS:
-                raise StoreError(f"{self._path} may be read or written by others: chmod 600 {self._path}")
+            about = self._look()
             seen = about.st_ino, about.st_mtime_ns, about.st_size
             if seen != self._seen:
                 self._keys, self._seen = key_lines(self._path.read_bytes()), seen
@@ -131,15 +137,46 @@ class KeyFile:
         return self._keys
 
     def put_first(self, key: str) -> None:
-        """Write a key above the others; the file is replaced whole, and made if need be."""
-        before = b"".join(line.encode() + b"\n" for line in self.keys()) if self._path.exists() else b""
-        beside = self._path.with_name(f"{self._path.name}.new")
+        """Write a key above everything else in the file, which is replaced whole, and made if need be.
+
+        When this returns the key survives a power cut. Raises StoreError.
+        """
+        try:
+            path = self._path.resolve()  # a link goes on leading there
+            before = path.read_bytes() if path.exists() and self._look() else b""
+            _replace(path, key.encode() + b"\n" + before)
+        except OSError as error:
+            raise StoreError(f"the key file cannot be written: {error}") from None
+
+    def _look(self) -> os.stat_result:
+        about = self._path.stat()
+        if about.st_mode & OTHERS:
+            raise StoreError(f"{self._path} may be read or written by others: chmod 600 {self._path}")
+        return about
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f"{path.name}.new")
+    try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        # Written over it, the key that somebody else is adding would be lost.
+        problem = f"{beside} is in the way: it belongs to a keygen that is running, or remove it"
+        raise StoreError(problem) from None
+    try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(key.encode() + b"\n" + before)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._path)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def key_lines(content: bytes) -> tuple[str, ...]:

@@ -223,7 +223,10 @@ class KeptBlock(NamedTuple):
 
 
 class Remains(NamedTuple):
-    """All that is kept of a session, sound or not, in the order of bases and versions; `problems` is what is not."""
+    """All that is kept of a session, sound or not, in the order of bases and versions; `problems` is what is not.
+
+    `unopened` says how many bodies have the form of sealed ones, and no key here has opened them.
+    """
 
     session_id: str
     user_id: str
@@ -234,6 +237,7 @@ class Remains(NamedTuple):
     blocks: tuple[KeptBlock, ...]
     frames: tuple[Frame, ...]
     problems: tuple[str, ...]
+    unopened: int = 0
 
 
 class Restoration(NamedTuple):
@@ -294,3 +298,9 @@ class SessionPage(NamedTuple):
 
     sessions: tuple[SessionInfo, ...]
     cursor: str | None
+
+
+def check_limit(limit: int) -> None:
+    """Raise ValueError for a page of less than one session."""
+    if limit < 1:
+        raise ValueError("limit must be at least 1")

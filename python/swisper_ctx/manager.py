@@ -24,6 +24,7 @@ from swisper_ctx.stores.cache import SessionCache
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.recovery import RecoveryReport
 from swisper_ctx.stores.registry import open_cache, open_store
+from swisper_ctx.stores.saving import NEWEST
 
 log = logging.getLogger("swisper_ctx.manager")
 
@@ -45,7 +46,8 @@ class PipelineRun:
     """A pipeline while it runs: set `result` and `metrics`, JSON values that are recorded with it."""
 
     def __init__(self, name: str, input: Any) -> None:
-        self.name, self.input = name, input
+        # A copy, of what can be recorded: at the end an error would take the place of the application's own.
+        self.name, self.input = name, PipelineExecution(pipeline_name=name, input=input).input
         self.result: Any = None
         self.metrics: dict[str, Any] = {}
         self.started_at = datetime.now(UTC)
@@ -113,7 +115,8 @@ class PipelineSessionManager(Generic[C]):
     ) -> None:
         """`expires_in`, a timedelta or seconds, is how long a session is kept after its last save; None is for ever.
 
-        `on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`.
+        `on_event` is told what happens here, in the store and in `performance`; see `swisper_ctx.events`. A store, and
+        a cache, tells one only: that of the manager which was made last.
         """
         self.session_store = session_store
         self.context_class: type[C] = context_class
@@ -189,7 +192,8 @@ class PipelineSessionManager(Generic[C]):
     async def create_session(self, *, user_id: str, session_id: str | None = None, **fields: Any) -> C:
         """A new session, stored. `session_id` is 128 random bits unless it is given; `fields` start its context.
 
-        Raises ConflictError if there is a session of that id.
+        Raises ConflictError if there is a session of that id, StoreError for an id that is no str of 1 to 255 bytes of
+        UTF-8 without NUL.
         """
         context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
         await self.session_store.save_session(context, ttl=self._ttl)
@@ -266,7 +270,8 @@ class PipelineSessionManager(Generic[C]):
         The record of one that succeeds is saved with the context; that of one that raises is saved at once and
         alone, and the exception goes on; where the body was cancelled or closed, nobody waits for that save.
 
-        Raises EncodeError at the end for an input, result or metrics that JSON cannot hold.
+        `input` is recorded as it is now. Raises EncodeError for a name or an input that JSON cannot hold, and at the
+        end for such a result or metrics.
         """
         run = PipelineRun(name, input)
         try:
@@ -298,16 +303,23 @@ class PipelineSessionManager(Generic[C]):
         except ContextError as error:
             log.warning("a failed pipeline run stays unsaved in its context: %s", type(error).__name__)
 
-    async def save_pipeline_execution(self, session_id: str, pipeline_name: str, execution_data: dict[str, Any]) -> str:
+    async def save_pipeline_execution(
+        self, session_id: str, pipeline_name: str, execution_data: dict[str, Any], *, user_id: str | None = None
+    ) -> str:
         """Record a run of a pipeline in a session that need not be loaded; the execution_id.
 
         As with a save, the session is kept for `expires_in` from now on, or as its `data_retention_policy` says.
 
         Fields of PipelineExecution are taken from `execution_data`; its other keys are kept beside them. Raises
-        SessionNotFoundError, CorruptSessionError, and EncodeError for a value that JSON cannot hold.
+        SessionNotFoundError, also if `user_id` is given and it is another user's, CorruptSessionError, and EncodeError
+        for a value that JSON cannot hold.
         """
         made = PipelineExecution(pipeline_name=pipeline_name)
-        execution = PipelineExecution.from_dict({**made.to_dict(), **execution_data, "pipeline_name": pipeline_name})
+        about = {**made.to_dict(), **execution_data, "pipeline_name": pipeline_name}
+        if about["execution_id"] is None:
+            about["execution_id"] = made.execution_id
+        execution = PipelineExecution.from_dict(about)
+        await self._check_user(session_id, user_id)
         await self.session_store.append_record(
             session_id, "pipeline_executions", execution, ttl=self._ttl, context_class=self.context_class
         )
@@ -342,15 +354,29 @@ class PipelineSessionManager(Generic[C]):
             context_class=self.context_class,
         )
 
-    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+    async def recover(
+        self, session_id: str, dry_run: bool = False, *, user_id: str | None = None, force: bool = False
+    ) -> RecoveryReport:
         """Let a damaged session go on from its last good state; see `SessionStore.recover`."""
-        return await self.session_store.recover(session_id, dry_run)
+        await self._check_user(session_id, user_id)
+        return await self.session_store.recover(session_id, dry_run, force=force)
 
-    async def delete_session(self, session_id: str) -> bool:
-        """Delete a session with everything it has; whether there was one."""
+    async def delete_session(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Delete a session with everything it has; whether there was one, of this user if `user_id` is given."""
+        try:
+            await self._check_user(session_id, user_id)
+        except SessionNotFoundError:
+            return False
         deleted = await self.session_store.delete_session(session_id)
         self.performance.forget(session_id)
         return deleted
+
+    async def _check_user(self, session_id: str, user_id: str | None) -> None:
+        """Raise SessionNotFoundError if a user is given and has no such session."""
+        if user_id is not None:
+            stored = await self.session_store.read(session_id, after=NEWEST)
+            if stored is None or stored.user_id != user_id:
+                raise SessionNotFoundError(f"no session {session_id}")
 
     async def cleanup_expired_sessions(self) -> int:
         """Delete the sessions that have expired; how many. See `SessionStore.cleanup_expired_sessions`.
@@ -366,7 +392,10 @@ class PipelineSessionManager(Generic[C]):
         return deleted
 
     async def sessions(self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
-        """A page of the sessions, newest first; `page.cursor` asks for the next one."""
+        """A page of the sessions, newest first; `page.cursor` asks for the next one.
+
+        Raises ValueError for a `limit` below 1.
+        """
         return await self.session_store.sessions(user_id=user_id, limit=limit, cursor=cursor)
 
 

@@ -8,7 +8,7 @@ if it is told to: `Annotated[Message, Body()]`.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from swisper_ctx._core import RecordList
+from swisper_ctx.errors import PrivacyError
 
 
 def _parsed(value: Any) -> Any:
@@ -103,20 +104,18 @@ def list_schema(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
 def context_schema(
     cls: type[Any],
     handler: GetCoreSchemaHandler,
-    metadata: Collection[str],
+    types: Mapping[str, Any],
     deserialize: Callable[[Mapping[str, Any], type[Any]], Any],
     serialize: Callable[[Any], dict[str, Any]],
 ) -> CoreSchema:
-    """The schema of a context class, with the fields that it declares."""
-    hints = typing.get_type_hints(cls)
-    times = {name for name, hint in hints.items() if name.endswith("_at") and name in metadata}
-    times |= {spec.name for spec in cls._fields.values() if spec.is_time}
+    """The schema of a context class, whose fields have these `types`."""
+    times = {name for name, hint in types.items() if datetime in (hint, *typing.get_args(hint))}
     rebuilt = {spec.name for spec in cls._fields.values() if spec.record_class}
 
     def member(name: str) -> core_schema.TypedDictField:
         if name not in times:
-            return core_schema.typed_dict_field(handler.generate_schema(hints[name]), required=False)
-        optional = type(None) in typing.get_args(hints[name])
+            return core_schema.typed_dict_field(handler.generate_schema(types[name]), required=False)
+        optional = type(None) in typing.get_args(types[name])
         schema = core_schema.nullable_schema(_moment()) if optional else _moment()
         return core_schema.typed_dict_field(schema, required=False)
 
@@ -127,9 +126,14 @@ def context_schema(
         # What was only checked is taken as it came: a check may turn 1 into 1.0.
         as_given = {name: value for name, value in source.items() if name not in rebuilt | times}
         moments = {name: members[name] and members[name].isoformat() for name in times & members.keys()}
-        return deserialize({**as_given, **moments, **{name: members[name] for name in rebuilt & members.keys()}}, cls)
+        records = {name: members[name] for name in rebuilt & members.keys()}
+        try:
+            return deserialize({**as_given, **moments, **records}, cls)
+        except PrivacyError as error:
+            # To pydantic only a ValueError is a fault of what it validates.
+            raise ValueError(str(error)) from error
 
-    members = _members({name: member(name) for name in (*metadata, *cls._fields)})
+    members = _members({name: member(name) for name in types})
     serialization = core_schema.plain_serializer_function_ser_schema(serialize)
     return core_schema.no_info_wrap_validator_function(made, members, serialization=serialization, ref=_ref(cls))
 

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 MOST_NAMES = 256
 MOST_KEYS = 100
+MOST_SESSIONS = 1000
+"""So many are remembered of those that refer to a result. It is forgotten when these have ended: too early at most."""
 MISSING = object()
 
 
@@ -65,6 +67,8 @@ class PerformanceCache:
 
     A key names everything that its result depends on, the user too if it does on the user. Results are JSON values;
     who asks for one gets a copy of his own. They live in this process and are used from one thread.
+
+    Raises ValueError for a `ttl` below 0, here and where one is given for a result, and for `max_results` below 1.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class PerformanceCache:
         clock: Callable[[], float] = time.monotonic,
         on_event: OnEvent | None = None,
     ) -> None:
-        self.ttl, self.on_event, self._clock = ttl, on_event, clock
+        if max_results < 1:
+            raise ValueError("max_results must be at least 1")
+        self.ttl, self.on_event, self._clock = _checked(ttl), on_event, clock
         self._runs: dict[str, _Runs] = {}
         self._results: LRUCache[str, _Result] = LRUCache(max_entries=max_results)
         self._computing: dict[tuple[asyncio.AbstractEventLoop, str], _Computation] = {}
@@ -108,7 +114,7 @@ class PerformanceCache:
 
     def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Keep a result. Raises EncodeError for one that is no JSON value."""
-        self._keep(key, plain(value), ttl, set())
+        self._keep(key, plain(value), None if ttl is None else _checked(ttl), set())
 
     async def get_or_compute(
         self, key: str, compute: Callable[[], Awaitable[T]], *, ttl: float | None = None, context: Session | None = None
@@ -118,14 +124,15 @@ class PerformanceCache:
         Callers of one key share one computation, in a task of its own: one that is cancelled fails nobody. What it
         raises is raised to all of them, and not kept. With `context`, the key is put into its `cache_keys`.
 
-        Raises EncodeError for a result that is no JSON value.
+        Raises EncodeError for a result that is no JSON value, and RuntimeError if `compute` asks for its own result.
         """
+        ttl = None if ttl is None else _checked(ttl)
         value = self._hit(key)
         if value is MISSING:
             computation = self._computation(key, compute, ttl)
             if context is not None:
                 # Already now: if its session ends meanwhile, the result will not be kept.
-                computation.sessions.add(context.session_id)
+                _refer(computation.sessions, context.session_id)
             value = await asyncio.shield(computation.task)
         elif context is not None:
             self.refer(context.session_id, [key])
@@ -154,7 +161,7 @@ class PerformanceCache:
         """A session that was loaded refers to these results; those that are kept here end with it."""
         for key in cache_keys:
             if (result := self._results.peek(key)) is not None:
-                result.sessions.add(session_id)
+                _refer(result.sessions, session_id)
 
     @property
     def sessions(self) -> frozenset[str]:
@@ -190,7 +197,11 @@ class PerformanceCache:
     def _keep(self, key: str, value: Any, ttl: float | None, sessions: set[str]) -> None:
         old = self._results.peek(key)
         expires = self._clock() + (self.ttl if ttl is None else ttl)
-        self._results[key] = _Result(value, expires, sessions if old is None else sessions | old.sessions)
+        if old is not None:
+            for session_id in sessions:
+                _refer(old.sessions, session_id)
+            sessions = old.sessions
+        self._results[key] = _Result(value, expires, sessions)
 
     def _computation(self, key: str, compute: Callable[[], Awaitable[Any]], ttl: float | None) -> _Computation:
         running = (asyncio.get_running_loop(), key)
@@ -201,6 +212,8 @@ class PerformanceCache:
             # Its callers raise what it raised; they may all have been cancelled.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             computation = self._computing[running] = _Computation(task, sessions)
+        elif computation.task is asyncio.current_task():
+            raise RuntimeError("a computation asks for its own result")
         return computation
 
     async def _compute(
@@ -229,6 +242,17 @@ class PerformanceCache:
         """Whether the computation that asks has not been given up since it began."""
         computation = self._computing.get(running)
         return computation is not None and computation.task is asyncio.current_task()
+
+
+def _checked(ttl: float) -> float:
+    if not ttl >= 0:  # nor NaN
+        raise ValueError("ttl must not be negative")
+    return ttl
+
+
+def _refer(sessions: set[str], session_id: str) -> None:
+    if len(sessions) < MOST_SESSIONS:
+        sessions.add(session_id)
 
 
 def _note(context: Session, key: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,20 @@ def test_a_store_is_encrypted_read_and_rotated(store: Path, keys: Path) -> None:
     left = objects(lost)[0]["left"]
     assert (left["key 1"], left["no key"] > told["left"]["key 1"]) == (0, True)
     assert not any(key in lost.output + rotated.output + sealed.output for key in (new, old))
+
+
+def test_what_was_written_without_a_key_is_not_made_genuine(store: Path, keys: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before.db"
+    shutil.copy(store, before)
+    assert run(store, "encrypt").exit_code == 0
+    with closing(sqlite3.connect(store)) as file, file:
+        file.execute("ATTACH ? AS before", (str(before),))
+        file.execute("UPDATE frames SET body = (SELECT body FROM before.frames AS old WHERE old.id = frames.id)")
+    refused = run(store, "encrypt")
+    assert (refused.exit_code, "in the clear beside" in refused.stderr) == (1, True)
+    assert "plaintext stands" in run(store, "show", "short").stderr
+    assert run(store, "encrypt", "--resume").exit_code == 0
+    assert run(store, "show", "short").exit_code == 0
 
 
 def test_rotation_leaves_plaintext_and_tells(store: Path, keys: Path) -> None:

@@ -105,11 +105,13 @@ def test_delete_takes_what_is_in_quarantine_along(store: Path) -> None:
 def test_a_healthy_store_needs_nothing(store: Path) -> None:
     result = run(store, "doctor")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.endswith("nothing to do\n")
+    assert result.stdout.endswith("nothing to do; whether the content is sound, swisper-ctx verify tells\n")
     (health,) = objects(run(store, "doctor", "--json"))
     assert (health["store"], health["schema"], health["sessions"], health["to_do"]) == ("SQLiteSessionStore", 1, 2, [])
     assert health["file_bytes"] == store.stat().st_size
     assert health["oldest_frame"].endswith("Z")
+    change(store, "PRAGMA user_version = 0")
+    assert objects(run(store, "doctor", "--json"))[0]["schema"] == 0
 
 
 def test_the_doctor_says_what_to_do(store: Path) -> None:

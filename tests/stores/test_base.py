@@ -16,6 +16,7 @@ from swisper_ctx import (
     Message,
     OutcomeUnknownError,
     PipelineExecution,
+    PipelineSessionManager,
     RecordList,
     SessionNotFoundError,
     StoreError,
@@ -192,13 +193,23 @@ async def test_one_record_is_appended_without_loading_also_beside_other_writers(
 
 
 async def test_names_that_no_store_takes_are_refused(store: SessionStore) -> None:
-    for session_id in ("x" * 256, "a\0b"):
+    sessions: PipelineSessionManager[SwisperContext] = PipelineSessionManager(store)
+    wrong: list[Any] = ["x" * 256, "é" * 128, "a\0b", "\ud800", 5, b"s"]
+    for name in wrong:
         with pytest.raises(StoreError, match="session_id"):
-            await new_context(store, session_id=session_id)
+            await sessions.create_session(user_id="u", session_id=name)
+        with pytest.raises(StoreError, match="user_id"):
+            await sessions.create_session(user_id=name)
+    with pytest.raises(StoreError, match="user_id"):
+        await sessions.create_session(user_id=None)  # type: ignore[arg-type]
     context = await new_context(store)
     say(context, "x")
-    with pytest.raises(StoreError, match="change_id"):
-        await store.save_session(context, change_id="")
+    for name in ("", *wrong):
+        with pytest.raises(StoreError, match="change_id"):
+            await store.save_session(context, change_id=name)
+    for kind in ("é" * 127, "x" * 255):
+        await sessions.create_session(user_id=kind, session_id=kind)
+        assert await sessions.load_session_context(kind, user_id=kind) is not None
     await store.save_session(context, change_id="job-7")
     say(context, "y")
     with pytest.raises(ConflictError, match="change_id"):

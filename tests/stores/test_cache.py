@@ -101,7 +101,7 @@ def texts(context: SwisperContext) -> list[str]:
 
 async def test_what_was_saved_or_loaded_is_trusted_for_a_while(cache: SessionCache, watched: Watched) -> None:
     await saved(cache, 3)
-    assert watched.taken() == ["commit"] * 3
+    assert watched.taken() == ["sessions"] + ["commit"] * 3, "whether a key was forgotten is asked once"
     first, second = await load(cache), await load(cache)
     assert texts(first) == texts(second) == ["text 0", "text 1", "text 2"]
     assert watched.taken() == []
@@ -406,3 +406,12 @@ async def test_as_people_write_it() -> None:
     assert "s" in cache.memory_cache
     cache.invalidate("s")
     assert "s" not in cache.memory_cache
+
+
+async def test_a_cache_between_must_lead_to_the_store_that_is_named() -> None:
+    truth = MemorySessionStore()
+    with pytest.raises(StoreError, match="does not lead to persistent_store"):
+        SessionCache(truth, FaultyStore(MemorySessionStore()))
+    cache = SessionCache(truth, FaultyStore(FaultyStore(truth)))
+    await cache.save_session(SwisperContext(session_id="s", user_id="u"))
+    assert list(await truth.etags(["s"])) == ["s"]

@@ -29,8 +29,14 @@ class Entry:
     """A write that notes what becomes of it."""
 
     def __init__(self, session_id: str) -> None:
-        self.session_id, self.done = session_id, False
+        self._session_id, self.done = session_id, False
         self.outcome: int | Exception | None = None
+        self.looks = 0
+
+    @property
+    def session_id(self) -> str:
+        self.looks += 1
+        return self._session_id
 
     def change(self) -> Change:
         if self.session_id == "bad":
@@ -49,6 +55,8 @@ class Desk:
 
     def __init__(self, *, in_flight: int = 1) -> None:
         self.groups: list[tuple[list[str], Answered]] = []
+        self.refused_once: set[Entry] = set()
+        """Nobody has written in the way of these: they are to be tried again."""
         self.committer = Committer(self.begin, self.refused, in_flight=in_flight)
         self.committer.enter()
 
@@ -57,6 +65,9 @@ class Desk:
 
     async def refused(self, write: Entry, change: Change) -> int | None:
         await asyncio.sleep(0)
+        if write in self.refused_once:
+            self.refused_once.remove(write)
+            return None
         raise ConflictError("somebody else")
 
     def submit(self, names: str) -> list[Entry]:
@@ -128,6 +139,35 @@ async def test_two_in_flight_never_hold_the_same_session() -> None:
     desk.answer()
     await passes()
     assert desk.names == [["c"], ["a", "d"]]
+
+
+async def test_those_of_one_session_are_written_in_order_whatever_becomes_of_them() -> None:
+    """One that is tried again goes before those behind it; one that was settled meanwhile holds up nobody."""
+    desk = Desk()
+    again, settled, last = desk.submit("a a a")
+    desk.refused_once = {again}
+    await passes()
+    settled.done = True
+    desk.answer([CommitResult(None)])
+    while not desk.groups:
+        await passes()
+    desk.answer()
+    assert (again.outcome, last.outcome) == (7, None)
+    await passes()
+    desk.answer()
+    assert (settled.outcome, last.outcome) == (None, 7)
+    await asyncio.wait_for(desk.committer.drain(), 1)
+
+
+async def test_many_of_one_session_are_not_looked_at_again_for_each_that_is_written() -> None:
+    many = 200
+    desk = Desk()
+    entries = desk.submit("a " * many)
+    for _ in entries:
+        await passes()
+        desk.answer()
+    assert all(entry.outcome == 7 for entry in entries)
+    assert max(entry.looks for entry in entries) <= 6
 
 
 @pytest.mark.parametrize("results", [[], [WRITTEN], [WRITTEN] * 3])

@@ -8,7 +8,15 @@ from random import Random
 
 import pytest
 
-from swisper_ctx import ConflictError, Message, NotLoadedError, RecordList, SwisperContext, serialize_context
+from swisper_ctx import (
+    ConflictError,
+    Message,
+    NotLoadedError,
+    PipelineExecution,
+    RecordList,
+    SwisperContext,
+    serialize_context,
+)
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.shelve import ShelveSessionStore
@@ -62,6 +70,17 @@ async def test_the_last_records_are_there_and_the_length_is_exact(store: Session
     assert context.conversation_history[-20:] == whole.conversation_history[-20:]
     assert context.conversation_history[-1].content == whole.conversation_history[LENGTH].content
     assert context.product_query == "fridge"
+
+
+async def test_all_is_loaded_where_a_frame_edits_an_early_record(store: SessionStore) -> None:
+    whole = await long_session(store)
+    history = whole.conversation_history
+    history[0] = history[0].replace(content="corrected")
+    await store.save_session(whole)
+    context = await tail_of(store, whole, 20)
+    assert context.conversation_history == history
+    await store.append_record(whole.session_id, "pipeline_executions", PipelineExecution(pipeline_name="search"))
+    assert [each.pipeline_name for each in (await tail_of(store, whole, 1)).pipeline_executions] == ["search"]
 
 
 NEEDS_ALL: list[Callable[[RecordList[Message]], object]] = [

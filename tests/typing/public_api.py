@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, assert_type
 
 from swisper_ctx import EventName, Message, PipelineSessionManager, PipelineStats, SwisperContext, field
@@ -74,6 +75,16 @@ def listening(told: list[EventName]) -> None:
         told.append(name)
 
     assert_type(PipelineSessionManager.open("memory://", on_event=on_event), PipelineSessionManager[SwisperContext])
+
+
+def set_by_the_store(context: ShopContext) -> None:
+    assert_type(context.session_id, str)
+    assert_type(context.created_at, datetime | None)
+    context.session_id = "s"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    context.user_id = "u"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    context.created_at = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    context.updated_at = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    context.version = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def fields_by_keyword() -> ShopContext:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -17,7 +19,6 @@ from swisper_ctx.context import moment
 from swisper_ctx.errors import ContextError
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.recovery import is_quarantine
-from swisper_ctx.stores.sqlite import schema
 
 LARGE_WAL = 64 * 1024 * 1024
 SKEW = 5_000_000
@@ -68,7 +69,7 @@ async def show_health(store: SessionStore, output: Output, url: str) -> bool:
     for each in todo:
         output.line(f"to do: {each}", "yellow")
     if not todo:
-        output.line("nothing to do", "green")
+        output.line("nothing to do; whether the content is sound, swisper-ctx verify tells", "green")
     return not todo
 
 
@@ -99,8 +100,17 @@ def place(store: SessionStore, url: str) -> tuple[str, int | None, int | None, i
     scheme, _, rest = url.partition("://")
     name = unquote(rest.partition("/")[2])
     sizes = [size for suffix in FILES.get(scheme, ()) if (size := size_of(name + suffix)) is not None]
-    version, wal = (schema.VERSION, size_of(f"{name}-wal") or 0) if scheme == "sqlite" else (None, None)
+    version, wal = (schema_of(name), size_of(f"{name}-wal") or 0) if scheme == "sqlite" else (None, None)
     return type(store).__name__, version, sum(sizes) if sizes else None, wal
+
+
+def schema_of(name: str) -> int | None:
+    """The version that stands in an SQLite file, None if it cannot be read."""
+    uri = f"{Path(name).absolute().as_uri()}?mode=ro"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as file:
+        version: int = file.execute("PRAGMA user_version").fetchone()[0]
+        return version
+    return None
 
 
 def size_of(name: str) -> int | None:

@@ -18,20 +18,23 @@ from swisper_ctx.stores.recovery import RecoveryReport
 @store_option
 @cache_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--force", is_flag=True, help="Go on where much cannot be opened, or no head be read: keys may be missing."
+)
 @json_option
-def recover(session: str, store: str, cache: str | None, dry_run: bool, as_json: bool) -> None:
+def recover(session: str, store: str, cache: str | None, dry_run: bool, force: bool, as_json: bool) -> None:
     """Find what is damaged in SESSION, and let it go on from its last good state.
 
     Nothing is deleted: what was there is kept as another session, whose id is printed, until SESSION is deleted or
-    expires. The exit code is 1 if anything was lost, or would be.
+    expires; given that id, the session goes on from what is kept. The exit code is 1 if anything was lost, or would be.
     """
     output = Output(as_json)
-    perform(store, lambda opened: recover_session(opened, output, session, dry_run), cache)
+    perform(store, lambda opened: recover_session(opened, output, session, dry_run, force), cache)
 
 
-async def recover_session(store: SessionStore, output: Output, session_id: str, dry_run: bool) -> bool:
+async def recover_session(store: SessionStore, output: Output, session_id: str, dry_run: bool, force: bool) -> bool:
     """Recover it and print the report; whether nothing was lost."""
-    report = await store.recover(session_id, dry_run)
+    report = await store.recover(session_id, dry_run, force=force)
     if output.as_json:
         output.object(as_object(report))
     else:

@@ -40,7 +40,7 @@ async def verify_sessions(store: SessionStore, output: Output, session_id: str |
     found: dict[str, list[str]] = {}
     with output.working("sessions", len(ids)) as advance:
         for each in ids:
-            # Found once, it may be that a redaction came between two reads; damage is found again.
+            # Found once, it may be that a recovery came between two reads; damage is found again.
             problems = await problems_of(store, each) and await problems_of(store, each)
             if problems is not None:
                 found[each] = problems

@@ -10,11 +10,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import LRUCache, PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import (
-    CorruptSessionError,
-    SessionNotFoundError,
-    StoreError,
-)
+from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -36,10 +32,11 @@ from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
+from swisper_ctx.stores.creating import check_create
 from swisper_ctx.stores.history import version_info
-from swisper_ctx.stores.loaded import Loaded, open_stored, opened
-from swisper_ctx.stores.recovery import RecoveryReport, check_new, quarantine_ids
-from swisper_ctx.stores.saving import NEWEST, ContextSave, oversized
+from swisper_ctx.stores.loaded import Loaded, load, opened
+from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
+from swisper_ctx.stores.saving import NEWEST, ContextSave, check_names
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -54,9 +51,13 @@ class SessionStore(ABC):
     """
 
     on_event: OnEvent | None = None
+    _next: SessionStore | None = None
+    """The store that this one stands before."""
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
 
+    _is_clear = False
+    """Known not to hold sealed sessions."""
     shows_copies = False
     """Whether changes and checkpoints come with their `projection`."""
 
@@ -78,6 +79,7 @@ class SessionStore(ABC):
 
     def _stand_before(self, store: SessionStore) -> None:
         """Be as the store is that this one hands everything on to."""
+        self._next = store
         self.groups_in_flight, self.shows_copies = store.groups_in_flight, store.shows_copies
         self.opens_sealed = self.opens_sealed or store.opens_sealed
         self._set_up()
@@ -220,9 +222,10 @@ class SessionStore(ABC):
     ) -> Any:
         """The context of a session; None if there is none, or `user_id` is given and it is another user's.
 
-        With `tail`, at least so many of the last records of each list are loaded; what needs an earlier one raises
-        NotLoadedError until `await context.load_history()` has fetched them. With `strict`, a cache asks the truth
-        first, however short ago it did.
+        With `tail`, at least so many of the last records of each list are loaded, all where an earlier one was edited
+        since the last checkpoint; what needs one that is not raises NotLoadedError until
+        `await context.load_history()` has fetched them. With `strict`, a cache asks the truth first, however short ago
+        it did.
 
         Raises CorruptSessionError for bytes that are damaged or foreign.
         """
@@ -240,14 +243,12 @@ class SessionStore(ABC):
 
     async def _loaded(self, session_id: str, declared: Snapshot, tail: int | None, strict: bool) -> Loaded | None:
         """The newest version of a session, its fields as `declared` has them. Caches have it from elsewhere."""
-        stored = await self.read(session_id, tail=tail)
         try:
-            return None if stored is None else open_stored(stored, declared)
+            return await load(self.read, session_id, declared, tail)
         except CorruptSessionError:
             if not await self._doubted(session_id):
                 raise
-        stored = await self.read(session_id, tail=tail)
-        return None if stored is None else open_stored(stored, declared)
+        return await load(self.read, session_id, declared, tail)
 
     _committed: Callable[[ContextBase, Position, Snapshot], None] | None = None
     """Told when a save of a context was acknowledged, and what it saved: by caches."""
@@ -309,16 +310,15 @@ class SessionStore(ABC):
         microseconds the session is kept from now on, where its `data_retention_policy` leaves that open; without it
         such a session expires when it did before.
 
-        Raises StoreUnavailableError or OutcomeUnknownError, and EncodeError for a value that JSON cannot hold.
+        Raises StoreUnavailableError, OutcomeUnknownError, EncodeError for what is no JSON, StoreError for a wrong id.
         """
         committer, position = self._committer, context._position
         if asyncio.get_running_loop() is not committer.loop:
             committer.enter()
         if change_id is not None:
-            oversized(change_id=change_id)
+            check_names(change_id=change_id)
         if position.etag is None:
-            oversized(session_id=position.session_id)
-            check_new(position.session_id)
+            await check_create(self, position.session_id, position.user_id)
         # Kept here: one that fails at once is in `saves` no more.
         last: ContextSave | None = position.saves[-1] if position.saves else None
         if position.limbo is not None:
@@ -455,21 +455,23 @@ class SessionStore(ABC):
         """A new session of the same user with the content that a session has, or had at a version; its context.
 
         Nothing is shared: ids and blocks are new, its history begins with it, and its retention counts from now. In
-        the field `forked_from` it says where it comes from. If the session is deleted or redacted meanwhile, or this is
-        cancelled, there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
+        the field `forked_from` it says where it comes from. If the session is deleted meanwhile, or this is cancelled,
+        there is no fork either. Raises SessionNotFoundError, also if `user_id` is given and it is another
         user's, VersionUnavailableError, CorruptSessionError, and ConflictError if there is a session of the new id.
         """
         return await forking.fork(self, session_id, version, new_session_id, user_id, ttl, context_class)
 
-    async def recover(self, session_id: str, dry_run: bool = False) -> RecoveryReport:
+    async def recover(self, session_id: str, dry_run: bool = False, *, force: bool = False) -> RecoveryReport:
         """Let a damaged session go on from its last good state; nothing if all of it is sound, or with `dry_run`.
 
-        All that was there is kept under the quarantine id that the report names; it expires as the session would
-        have, and is deleted with the session at the latest. Contexts loaded before cannot be saved any more.
-        Raises SessionNotFoundError, CorruptSessionError if not even the session's own row can be read, ConflictError
-        if it was saved meanwhile, and StoreError if it was recovered 8 times already.
+        All that was there is kept under the quarantine id that the report names, at most as long as the session; given
+        that id, the session goes on from what is kept. Contexts loaded before cannot be saved any more.
+
+        Raises SessionNotFoundError; DecryptionError where keys are missing rather than bytes damaged; ConflictError if
+        it was saved meanwhile; CorruptSessionError and StoreError where it cannot be done. `force` goes on where
+        several bodies cannot be opened, or no sealed head.
         """
-        return await recovery.recover(self, session_id, dry_run)
+        return await recovery.recover(self, session_id, dry_run, force)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session with everything it has, also in quarantine; whether there was one."""

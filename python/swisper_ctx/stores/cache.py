@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from swisper_ctx._core import Conflict, LRUCache, Snapshot, rebase
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import ContextError, StoreUnavailableError
+from swisper_ctx.errors import ContextError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
     Block,
     Change,
@@ -82,9 +82,9 @@ class Sent:
 class SessionCache(SessionStore):
     """Snapshots in memory in front of `persistent_store`, which may be any store; without one, of a memory store.
 
-    `redis_cache` is a cache that stands between the two and already leads to the store behind it. Loads are served
-    from memory for `max_staleness` seconds after an entry was last validated, and validated by etag after that; a
-    strict load always is. With `stale_if_error`, entries validated so many seconds ago at most still serve loads that
+    `redis_cache` is a cache that stands between the two, made around that store: else this raises StoreError. Loads are
+    served from memory for `max_staleness` seconds after an entry was last validated, and validated by etag after that;
+    a strict load always is. With `stale_if_error`, entries validated so many seconds ago at most still serve loads that
     are not strict while the store is unavailable.
 
     At most `max_bytes` of raw session bytes are kept. That bounds content, not memory: an entry takes about 5 kB beside
@@ -102,6 +102,8 @@ class SessionCache(SessionStore):
         stale_if_error: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        if redis_cache is not None and persistent_store is not None and not leads_to(redis_cache, persistent_store):
+            raise StoreError("redis_cache does not lead to persistent_store: RedisCache(url, persistent_store)")
         behind = redis_cache or persistent_store or MemorySessionStore()
         super().__init__(clock=behind._clock, failpoint=behind._failpoint)
         self._stand_before(behind)
@@ -117,7 +119,7 @@ class SessionCache(SessionStore):
         """The group whose answer is being told."""
 
     async def get_session(self, session_id: str) -> SwisperContext | None:
-        """The context of a session, None if there is none."""
+        """The context of a session, None if there is none; `load_session` gives one of another class too."""
         return await self.load_session(session_id)
 
     def invalidate(self, session_id: str) -> None:
@@ -324,6 +326,14 @@ class SessionCache(SessionStore):
     async def _close(self) -> None:
         self.memory_cache.clear()
         await self._behind.aclose()
+
+
+def leads_to(cache: SessionStore, store: SessionStore) -> bool:
+    """Whether what is given to a cache ends up in this store."""
+    reached: SessionStore | None = cache
+    while reached is not store and reached is not None:
+        reached = reached._next
+    return reached is not None
 
 
 def follow(known: Loaded, stored: StoredSession) -> Loaded | None:

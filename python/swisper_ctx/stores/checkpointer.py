@@ -129,22 +129,21 @@ class Checkpointer:
         if mark is None or job.etag.version < mark.base:
             return False
         # Of one moment: another checkpoint may move the mark while the parts are made.
-        stamp, expected, used = token(), mark.stamp, list(mark.blocks)
+        stamp, expected, before = token(), mark.stamp, mark.blocks
         loop = asyncio.get_running_loop()
-        body, added, dropped = await loop.run_in_executor(None, parts, job, stamp, used)
+        body, added, dropped, used = await loop.run_in_executor(None, parts, job, stamp, before)
         blocks = tuple(Block(*block) for block in added)
         head = Head(job.etag.version, stamp, body)
         copy = Projection(session_copy(position.user_id, job.snapshot)) if self._shows_copies else None
         checkpoint = Checkpoint(position.session_id, expected, head, blocks, tuple(dropped), copy)
         written = await self._write(checkpoint)
         if written:
-            gone = set(dropped)
-            kept = [block for block in used if block not in gone]
-            mark.moved(stamp, [*kept, *(block.block_id for block in blocks)], job.total, job.etag.version)
+            mark.moved(stamp, used, job.total, job.etag.version)
         else:
             stored = await self._read(position.session_id)
             # Only where this context stands in that log: the id may belong to another session by now.
-            found = marked(stored) if stored is not None and leads_past(stored, position.etag) else None
+            is_ours = stored is not None and leads_past(stored, position.etag)
+            found = marked(stored, block_ids(stored)) if stored is not None and is_ours else None
             if found is None:
                 position.mark = None
             else:
@@ -153,8 +152,8 @@ class Checkpointer:
 
 
 def parts(
-    job: Job, stamp: bytes, blocks: list[bytes]
-) -> tuple[bytes, list[tuple[bytes, str, int, int, bytes]], list[bytes]]:
+    job: Job, stamp: bytes, blocks: bytes
+) -> tuple[bytes, list[tuple[bytes, str, int, int, bytes]], list[bytes], bytes]:
     """What the checkpoint writes. Compresses for about 0.1 ms each 64 kB, without the interpreter lock."""
     position = job.position
     return job.snapshot.checkpoint(
@@ -174,11 +173,16 @@ def leads_past(stored: StoredSession, etag: Etag | None) -> bool:
     return stored.etag == etag or any(frame == etag for frame in passed)
 
 
-def marked(stored: StoredSession) -> FoldMark | None:
-    """Where the newest head of a session stands, from a whole read."""
+def block_ids(stored: StoredSession) -> bytes:
+    """The ids of all its blocks, one behind the other."""
+    return b"".join(block.block_id for block in stored.blocks)
+
+
+def marked(stored: StoredSession, blocks: bytes) -> FoldMark | None:
+    """Where the newest head of a session stands, from a whole read with these blocks."""
     if stored.head is None:
         return None
-    mark = FoldMark(stored.head.stamp, [block.block_id for block in stored.blocks], stored.head.base)
+    mark = FoldMark(stored.head.stamp, blocks, stored.head.base)
     for frame in stored.frames:
         mark.grew(frame.version, len(frame.body or b""))
     return mark

@@ -135,10 +135,10 @@ class Committer(Groups):
             self.fail([write], error)
             raise
         else:
-            self.release(write.session_id)
             if time is None:
                 self.resubmit(write)
             else:
+                self.release(write.session_id)
                 write.committed(time)
         self.schedule()
 

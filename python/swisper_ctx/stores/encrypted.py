@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
-from swisper_ctx.errors import DecryptionError, StoreError
-from swisper_ctx.keys import KeyProvider, Keyring, Keys
+from swisper_ctx._core import dumps, loads
+from swisper_ctx.context import SwisperContext, deserialize_context
+from swisper_ctx.errors import ContextError, DecryptionError, StoreError, StoreUnavailableError
+from swisper_ctx.keys import KeyProvider, Keyring, Keys, is_token
 from swisper_ctx.log import (
     Block,
     Change,
@@ -132,8 +132,7 @@ class EncryptedSessionStore(SessionStore):
 
     def encrypt_context(self, context: SwisperContext) -> bytes:
         """A context as one Fernet token, in base64 as usual."""
-        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + document.encode()))
+        return base64.urlsafe_b64encode(self.keyring().seal(CONTEXT + dumps(context)))
 
     def decrypt_context(self, token: bytes, legacy: bool = False) -> SwisperContext:
         """The context in such a token; with `legacy`, in one around nothing but JSON. Raises DecryptionError."""
@@ -239,6 +238,8 @@ def keyring_of(keys: Keys) -> Callable[[], Keyring]:
     if isinstance(keys, bytes | str | Sequence):
         keyring = Keyring(keys)
         return lambda: keyring
+    if not callable(getattr(keys, "keys", None)):
+        raise ValueError("the encryption key must be bytes or str, several of them, or a KeyProvider")
     return _Provided(keys)
 
 
@@ -253,7 +254,12 @@ class _Provided:
         self._keyring: Keyring | None = None
 
     def __call__(self) -> Keyring:
-        keys = tuple(self._provider.keys())
+        try:
+            keys = tuple(self._provider.keys())
+        except ContextError:
+            raise
+        except Exception as error:
+            raise StoreUnavailableError("the key provider failed; see the cause") from error
         if self._keyring is None or self._keys != keys:
             try:
                 self._keyring, self._keys = Keyring(keys), keys
@@ -272,7 +278,7 @@ def opened(keyring: Keyring, token: Any, place: Place) -> bytes:
     elif not isinstance(token, bytes):
         problem = "a value of the wrong kind is stored"
     elif token[:4] == MAGIC:
-        problem = "plaintext stands where a sealed body is due: swisper-ctx encrypt seals what a store holds"
+        problem = "plaintext stands where a sealed body is due: whoever wrote it had no key"
     else:
         problem = "no key opens it: it is damaged, or sealed under another key"
     # Whoever prints the variables of a traceback must not find content in this frame.
@@ -320,12 +326,13 @@ def opened_remains(keyring: Keyring, remains: Remains) -> Remains:
 
     Where each belongs is for who looks at them: in quarantine they stand under another id.
     """
-    found = failed = 0
+    found = failed = unopened = 0
 
     def body(token: Any) -> bytes:
-        nonlocal found, failed
+        nonlocal found, failed, unopened
         content = keyring.open(token) if isinstance(token, bytes) else None
         found, failed = found + (content is not None), failed + (content is None)
+        unopened += content is None and is_token(token)
         return content or b""
 
     heads = tuple(head._replace(body=body(head.body)) for head in remains.heads)
@@ -334,7 +341,7 @@ def opened_remains(keyring: Keyring, remains: Remains) -> Remains:
     if failed and not found:
         problem = "no key opens anything of it: are these the keys of this store?"
         raise DecryptionError(problem, session_id=remains.session_id, block="everything", keys=len(keyring))
-    return remains._replace(heads=heads, blocks=blocks, frames=frames)
+    return remains._replace(heads=heads, blocks=blocks, frames=frames, unopened=unopened)
 
 
 def sealed_change(seal: Callable[[bytes], bytes], change: Change) -> Change:
@@ -359,7 +366,7 @@ def _decoded(token: bytes) -> bytes:
 
 def _document(body: bytes) -> dict[str, object] | None:
     try:
-        document = json.loads(body)
+        document = loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

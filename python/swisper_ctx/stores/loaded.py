@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from swisper_ctx._core import Snapshot
 from swisper_ctx.context import FoldMark, Position, SwisperContext
-from swisper_ctx.errors import CorruptSessionError
+from swisper_ctx.errors import CorruptSessionError, NotLoadedError
 from swisper_ctx.log import Etag, StoredSession
 from swisper_ctx.stores.checkpointer import marked
 
@@ -34,25 +34,34 @@ class Loaded(NamedTuple):
         return context_class._at(position)
 
 
+class Read(Protocol):
+    """`SessionStore.read`."""
+
+    async def __call__(self, session_id: str, *, tail: int | None = None) -> StoredSession | None: ...
+
+
+async def load(read: Read, session_id: str, unopened: Snapshot, tail: int | None) -> Loaded | None:
+    """The newest version, with at least the last `tail` records of each list. Raises CorruptSessionError."""
+    stored = await read(session_id, tail=tail)
+    try:
+        return None if stored is None else open_stored(stored, unopened)
+    except NotLoadedError:  # a frame edits a record that was left in the store
+        stored = await read(session_id)
+    return None if stored is None else open_stored(stored, unopened)
+
+
 def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:
     """What a whole read stands for, its fields as `unopened` declares them. Raises CorruptSessionError."""
-    head = stored.head
+    session_id, user_id, etag, epoch, created_at, updated_at, expires_at, head, blocks, frames = stored
+    bodies = [(frame.version, frame.body or b"") for frame in frames]
+    checkpoint = (head.base, head.body) if head else (0, b"")
     try:
-        snapshot = unopened.open(
-            stored.session_id,
-            stored.user_id,
-            stored.epoch,
-            stored.created_at,
-            stored.etag,
-            (head.base, head.body) if head else (0, b""),
-            stored.blocks,
-            [(frame.version, frame.body or b"") for frame in stored.frames],
-        )
+        snapshot, ids = unopened.open(session_id, user_id, epoch, created_at, etag, checkpoint, blocks, bodies)
     except (TypeError, ValueError, OverflowError) as error:
         # A row with a value of another type or size than was written.
-        raise CorruptSessionError("a value of the wrong kind is stored", session_id=stored.session_id) from error
-    times = stored.created_at, stored.updated_at, stored.expires_at
-    return Loaded(stored.session_id, stored.user_id, stored.etag, stored.epoch, *times, snapshot, marked(stored))
+        raise CorruptSessionError("a value of the wrong kind is stored", session_id=session_id) from error
+    mark = marked(stored, ids)
+    return Loaded(session_id, user_id, etag, epoch, created_at, updated_at, expires_at, snapshot, mark)
 
 
 def opened(stored: StoredSession, context_class: type[C]) -> C:

@@ -31,9 +31,11 @@ class Mailboxes:
         loop = asyncio.get_running_loop()
         mailbox = self._of.get(loop)
         if mailbox is None:
+            if not hasattr(os, "eventfd"):
+                return partial(_post_slowly, loop)
             try:
                 mailbox = self._of[loop] = Mailbox(loop)
-            except (AttributeError, NotImplementedError):  # not a system with eventfd, or not a loop that reads one
+            except NotImplementedError:  # not a loop that watches descriptors
                 return partial(_post_slowly, loop)
         return mailbox.post
 

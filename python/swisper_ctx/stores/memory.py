@@ -25,6 +25,7 @@ from swisper_ctx.log import (
     SessionPage,
     StoredBody,
     StoredSession,
+    check_limit,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
@@ -237,6 +238,7 @@ class MemorySessionStore(SessionStore):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
+        check_limit(limit)
         self._check_open()
         time, before = self._clock(), _key(cursor)
         found = [

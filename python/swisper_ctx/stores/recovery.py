@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swisper_ctx._core import Snapshot, check_block, salvage, token
 from swisper_ctx.context import SwisperContext
-from swisper_ctx.errors import ConflictError, ContextError, SessionNotFoundError, StoreError
+from swisper_ctx.errors import (
+    ConflictError,
+    ContextError,
+    CorruptSessionError,
+    DecryptionError,
+    SessionNotFoundError,
+    StoreError,
+)
+from swisper_ctx.keys import is_token
 from swisper_ctx.log import Block, Etag, Frame, Head, KeptBlock, Remains, Restoration
 from swisper_ctx.stores.history import patch_text
 
@@ -49,32 +57,74 @@ class RecoveryReport(NamedTuple):
     """The version under which the session goes on."""
 
 
-async def recover(store: SessionStore, session_id: str, dry_run: bool) -> RecoveryReport:
+async def recover(store: SessionStore, session_id: str, dry_run: bool, force: bool) -> RecoveryReport:
     """See `SessionStore.recover`."""
-    if is_quarantine(session_id):
-        raise StoreError(f"{session_id} is what a recovery has set aside: recover the session itself")
     remains = await store.remains(session_id)
     if remains is None:
         raise SessionNotFoundError(f"no session {session_id}")
-    report, snapshot = await asyncio.to_thread(examined, remains, SwisperContext._unopened)
-    if dry_run or not report.bad_blocks:
+    check_keys(remains, force)
+    origin = origin_of(session_id)
+    report, snapshot, owners = await asyncio.to_thread(
+        examined, remains._replace(session_id=origin), SwisperContext._unopened
+    )
+    check_owner(remains, owners, is_taken=force or not store.opens_sealed)
+    if dry_run or not (report.bad_blocks or is_quarantine(session_id)):
         return report
-    change = await asyncio.to_thread(restoration, remains, snapshot, report.version)
+    # What is taken out of quarantine replaces the session as it is now.
+    now = await store.remains(origin) if is_quarantine(session_id) else remains
+    if now is None or now.user_id != remains.user_id:
+        raise SessionNotFoundError(f"no session {origin}")
+    change = await asyncio.to_thread(restoration, now, snapshot, report.version)
+    return await restored(store, report, change)
+
+
+async def restored(store: SessionStore, report: RecoveryReport, change: Restoration) -> RecoveryReport:
+    """Write the session anew, and what it has been under the first quarantine id that is free."""
+    session_id = change.session_id
     for quarantine_id in quarantine_ids(session_id):
         if await store.restore(change._replace(quarantine_id=quarantine_id)):
             await store._deleted([session_id])
             return report._replace(quarantine_id=quarantine_id, restored=change.etag.version)
-        now = (await store.etags([session_id])).get(session_id)
-        if now != remains.etag:
-            raise ConflictError("the session was saved meanwhile", expected=remains.etag, actual=now)
+        etag = (await store.etags([session_id])).get(session_id)
+        if etag != change.expected:
+            raise ConflictError("saved", expected=change.expected, actual=etag)
     raise StoreError(f"session {session_id} was recovered too often: delete it, or what is in quarantine")
 
 
+def check_keys(remains: Remains, force: bool) -> None:
+    """Raise DecryptionError where it is keys that are missing, as far as that can be told."""
+    sealed = sum(map(is_token, (head.body for head in remains.heads)))
+    sealed += sum(is_token(kept.block.body) for kept in remains.blocks)
+    sealed += sum(map(is_token, (frame.body for frame in remains.frames)))
+    if sealed:
+        problem = "it is sealed: open the store with its keys"
+    elif remains.unopened > 1 and not force:
+        problem = f"no key opens {remains.unopened} bodies: give all keys of the store, or force=True if it is damage"
+    else:
+        return
+    raise DecryptionError(problem, session_id=remains.session_id, block="everything")
+
+
+def check_owner(remains: Remains, owners: frozenset[str], is_taken: bool) -> None:
+    """Raise CorruptSessionError if the heads name another user than the row, which nothing authenticates.
+
+    Where no head can be read, what the row says `is_taken`, or not.
+    """
+    if owners - {remains.user_id}:
+        problem = "its row names another user than its heads: put that right in the store first"
+    elif not owners and not is_taken:
+        problem = "no head tells whose it is: force=True gives it to the user whom its row names"
+    else:
+        return
+    raise CorruptSessionError(problem, session_id=remains.session_id)
+
+
 class Finding(NamedTuple):
-    """The report, and the state it speaks of."""
+    """The report, the state it speaks of, and the users whom the heads name that can be read."""
 
     report: RecoveryReport
     snapshot: Snapshot
+    owners: frozenset[str]
 
 
 class Candidate(NamedTuple):
@@ -84,6 +134,8 @@ class Candidate(NamedTuple):
     complete: bool
     lost_records: int
     snapshot: Snapshot
+    owner: str | None
+    """The user whom the head names, if it can be read."""
     stopped: str | None
     """Why it leads no further."""
 
@@ -96,6 +148,11 @@ def quarantine_ids(session_id: str) -> list[str]:
 def is_quarantine(session_id: str) -> bool:
     """Whether it is the id of damaged bytes that a recovery has set aside."""
     return MARK.search(session_id) is not None
+
+
+def origin_of(session_id: str) -> str:
+    """The session that a quarantine id belongs to, or else the session itself."""
+    return MARK.sub("", session_id)
 
 
 def check_new(session_id: str) -> None:
@@ -114,7 +171,8 @@ def examined(remains: Remains, empty: Snapshot) -> Finding:
     newest = remains.etag.version
     lost = range(best.version + 1, newest + 1)
     about = remains.session_id, newest, best.version, lost, best.lost_records, best.complete
-    return Finding(RecoveryReport(*about, tuple(dict.fromkeys(problems))), best.snapshot)
+    owners = frozenset(each.owner for each in found.values() if each.owner is not None)
+    return Finding(RecoveryReport(*about, tuple(dict.fromkeys(problems))), best.snapshot, owners)
 
 
 def bases(remains: Remains) -> list[int]:
@@ -129,10 +187,10 @@ def newest_base(remains: Remains) -> int:
     return max([*used, *dropped], default=0)
 
 
-def used_at(blocks: Iterable[KeptBlock], base: int) -> list[Block]:
+def used_at(blocks: Iterable[KeptBlock], base: int) -> tuple[Block, ...]:
     """The blocks of the head with that base."""
     begun = (kept for kept in blocks if kept.used_from <= base)
-    return [kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base]
+    return tuple(kept.block for kept in begun if kept.dropped_at is None or kept.dropped_at > base)
 
 
 def as_bytes(body: Any) -> bytes:
@@ -143,7 +201,7 @@ def as_bytes(body: Any) -> bytes:
 def candidate(remains: Remains, empty: Snapshot, base: int, head: Head | None, blocks: list[KeptBlock]) -> Candidate:
     """What that head leads to."""
     used = used_at(blocks, base)
-    snapshot, version, bad, complete, stopped = salvage(
+    snapshot, version, bad, owner, complete, stopped = salvage(
         empty,
         remains.session_id,
         remains.user_id,
@@ -154,7 +212,7 @@ def candidate(remains: Remains, empty: Snapshot, base: int, head: Head | None, b
     )
     read = {block.block_id for block in used}.difference(bad)
     lost = sum(block.records for block in used_at(remains.blocks, base) if block.block_id not in read)
-    return Candidate(version, complete, lost, snapshot, stopped)
+    return Candidate(version, complete, lost, snapshot, owner, stopped)
 
 
 def frames_after(remains: Remains, base: int) -> Iterator[tuple[int, bytes]]:
@@ -242,7 +300,7 @@ def restoration(remains: Remains, snapshot: Snapshot, version: int) -> Restorati
     """The session written anew, with blocks of its own, one version and one epoch further; to no quarantine id yet."""
     etag, epoch, stamp = Etag(remains.etag.version + 1, token()), remains.epoch + 1, token()
     about = remains.session_id, remains.user_id, epoch, remains.created_at
-    body, added, _ = snapshot.checkpoint(*about, etag, stamp, [])
+    body, added, _, _ = snapshot.checkpoint(*about, etag, stamp, b"")
     messages = snapshot.count("conversation_history")
     blocks = tuple(Block(*block) for block in added)
     head = Head(etag.version, stamp, body)

@@ -99,8 +99,8 @@ def first_head(position: Position, empty: Snapshot, created_at: int) -> Head:
     """The head that a session is created with: version 0, nothing in it."""
     stamp = token()
     about = position.session_id, position.user_id, position.epoch, created_at
-    body, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, [])
-    position.mark = FoldMark(stamp, [], 0)
+    body, _, _, _ = empty.checkpoint(*about, (0, NO_TOKEN), stamp, b"")
+    position.mark = FoldMark(stamp, b"", 0)
     return Head(0, stamp, body)
 
 
@@ -195,8 +195,15 @@ def settle(future: asyncio.Future[None], error: Exception | None) -> None:
         pass
 
 
-def oversized(**texts: Any) -> None:
-    """Raise StoreError for a name that no store takes: empty, over 255 bytes, or with a NUL."""
+def check_names(**texts: Any) -> None:
+    """Raise StoreError for a name that no store takes: it is a str of 1 to 255 bytes of UTF-8, without NUL."""
     for name, text in texts.items():
-        if text is not None and not (isinstance(text, str) and 0 < len(text.encode()) <= 255 and "\0" not in text):
-            raise StoreError(f"{name} must be a str of 1 to 255 bytes without NUL")
+        if not _is_name(text):
+            raise StoreError(f"{name} must be a str of 1 to 255 bytes of UTF-8, without NUL")
+
+
+def _is_name(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and 0 < len(text.encode()) <= 255 and "\0" not in text
+    except UnicodeEncodeError:
+        return False

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::envelope;
-use crate::error::Result;
+use crate::envelope::{self, Place};
+use crate::error::{Error, Result};
 
 /// Opens one sealed body.
 pub trait Opener: Send + Sync {
@@ -24,6 +24,7 @@ pub struct Body(Owner);
 enum Owner {
     Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
     Sealed(Arc<dyn Opener>),
+    Wrong,
 }
 
 impl Body {
@@ -35,11 +36,26 @@ impl Body {
         Self(Owner::Sealed(Arc::new(opener)))
     }
 
+    /// What stands in its place is no body.
+    #[must_use]
+    pub fn wrong() -> Self {
+        Self(Owner::Wrong)
+    }
+
+    /// The payload, if it belongs to `place`.
+    pub fn open(&self, place: &Place<'_>) -> Result<Vec<u8>> {
+        if matches!(self.0, Owner::Wrong) {
+            return Err(Error::corrupt(place.name(), "a value of the wrong kind is stored"));
+        }
+        envelope::open(place, &self.bytes()?)
+    }
+
     /// The envelope, opened if it is sealed.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match &self.0 {
             Owner::Bytes(bytes) => Ok(Cow::Borrowed((**bytes).as_ref())),
             Owner::Sealed(opener) => opener.open().map(Cow::Owned),
+            Owner::Wrong => Ok(Cow::default()),
         }
     }
 
@@ -49,6 +65,7 @@ impl Body {
         match &self.0 {
             Owner::Bytes(bytes) => envelope::raw_length((**bytes).as_ref()),
             Owner::Sealed(opener) => opener.size(),
+            Owner::Wrong => 0,
         }
     }
 }
@@ -58,6 +75,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Owner::Bytes(bytes) => write!(to, "{} bytes", (**bytes).as_ref().len()),
             Owner::Sealed(opener) => write!(to, "{} bytes, sealed", opener.size()),
+            Owner::Wrong => to.write_str("no bytes"),
         }
     }
 }

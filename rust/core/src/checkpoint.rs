@@ -7,8 +7,7 @@ use crate::body::Body;
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::Result;
 use crate::frame::Token;
-use crate::head::{FieldInfo, Head, Shape, digest};
-use crate::hex;
+use crate::head::{Head, digest};
 use crate::list::List;
 use crate::segment::{Segment, Spot};
 use crate::state::{Field, Home, State, Value};
@@ -46,6 +45,8 @@ pub struct Parts {
     pub head: Vec<u8>,
     pub added: Vec<Block>,
     pub dropped: Vec<BlockId>,
+    /// All that the head uses.
+    pub used: Vec<BlockId>,
 }
 
 struct Builder<'a> {
@@ -53,7 +54,8 @@ struct Builder<'a> {
     stored: HashSet<BlockId>,
     fresh: &'a mut dyn FnMut() -> BlockId,
     added: Vec<Block>,
-    order: Vec<(Arc<str>, BlockId)>,
+    /// The ids of all blocks in the order of the digest, field by field.
+    order: Vec<(Arc<str>, Vec<BlockId>)>,
 }
 
 /// The parts of a checkpoint of `state`, given the ids of the blocks in use; what has not changed is not written.
@@ -66,33 +68,34 @@ pub fn parts(
 ) -> Result<Parts> {
     let stored_set = stored.iter().copied().collect();
     let mut builder = Builder { about, stored: stored_set, fresh, added: Vec::new(), order: Vec::new() };
-    let mut fields = Vec::new();
+    let mut records = Vec::new();
     builder.small_values(state)?;
     for (name, field) in state.iter() {
-        let (shape, total) = match field {
+        records.push(match field {
             Field::Value(value) => {
                 builder.large_value(name, value)?;
-                (Shape::Value, 1)
+                None
             }
             Field::Records(list) => {
                 builder.records(name, list)?;
-                (Shape::Records, list.len())
+                Some(list.len())
             }
-        };
-        fields.push(FieldInfo { name: name.into(), shape, total });
+        });
     }
     let head = Head {
         version: about.version,
-        token: hex::encode(&about.token),
-        stamp: hex::encode(&stamp),
+        token: about.token,
+        stamp,
         user_id: about.user_id.clone(),
         created_at: about.created_at,
-        fields,
-        digest: digest(builder.order.iter().map(|(field, id)| (&**field, *id))),
+        names: Arc::clone(state.names()),
+        records,
+        digest: digest(builder.order.iter().map(|(field, ids)| (&**field, ids.as_slice()))),
     };
-    let used: HashSet<_> = builder.order.iter().map(|(_, id)| *id).collect();
-    let dropped = stored.iter().copied().filter(|id| !used.contains(id)).collect();
-    Ok(Parts { head: head.seal(&about.session_id, about.epoch)?, added: builder.added, dropped })
+    let used = builder.order.into_iter().flat_map(|(_, ids)| ids).collect::<Vec<_>>();
+    let is_used: HashSet<_> = used.iter().collect();
+    let dropped = stored.iter().copied().filter(|id| !is_used.contains(id)).collect();
+    Ok(Parts { head: head.seal(&about.session_id, about.epoch), added: builder.added, dropped, used })
 }
 
 /// The bytes of the values that a checkpoint would write: those that have changed since they were last in a block.
@@ -143,7 +146,7 @@ impl Builder<'_> {
             all_here && home.members == values.len() && self.stored.contains(&home.id)
         });
         if let Some(home) = kept {
-            self.order.push((field.into(), home.id));
+            self.put(field, home.id);
             return Ok(());
         }
         let mut only = State::default();
@@ -178,7 +181,7 @@ impl Builder<'_> {
         }
         for (segment, spot) in segments.iter().zip(spots) {
             if self.stored.contains(&spot.id) {
-                self.order.push((name.into(), spot.id));
+                self.put(name, spot.id);
                 continue;
             }
             let body = Some(Body::new(segment.seal(&self.about.session_id, self.about.epoch, spot.id)?));
@@ -213,19 +216,29 @@ impl Builder<'_> {
     }
 
     fn add(&mut self, block: Block) {
-        self.order.push((block.field.clone(), block.id));
+        self.put(&block.field, block.id);
         self.added.push(block);
+    }
+
+    fn put(&mut self, field: &str, id: BlockId) {
+        match self.order.last_mut().filter(|(last, _)| **last == *field) {
+            Some((_, ids)) => ids.push(id),
+            None => self.order.push((field.into(), vec![id])),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::delta::{Change, Delta};
     use crate::edits::Tracked;
     use crate::error::Error;
     use crate::frame::Frame;
     use crate::open::{check, fill, missing, open};
+    use crate::rows::{Bodies, Rows};
 
     fn about(version: u64) -> About {
         let token = [u8::try_from(version).unwrap(); 16];
@@ -286,21 +299,21 @@ mod tests {
         );
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         assert_eq!(one.added.len(), 2 + 4, "small values, the large one, four segments");
-        let reopened = open(&about(1), 1, &one.head, used.clone(), &[], &records).unwrap();
+        let reopened = open(&about(1), 1, &one.head, used.clone().into(), &[], &records).unwrap();
         assert_eq!(encoded(&reopened), encoded(first.next()));
 
         let second = Delta::new(first.next().clone(), vec![history(&mut tracked, 400..402), value("refs", "[1]")]);
         let patch = second.patch().unwrap();
         let frame = Frame { version: 2, parent: [1; 16], token: [2; 16], change_id: "", time: 0, patch: &patch };
         let frames = [(2, frame.seal("s", 0))];
-        let replayed = open(&about(2), 1, &one.head, used.clone(), &frames, &records).unwrap();
+        let replayed = open(&about(2), 1, &one.head, used.clone().into(), &frames, &records).unwrap();
         assert_eq!(encoded(&replayed), encoded(second.next()));
 
         for state in [second.next(), &replayed] {
             let (two, used) = checkpoint(state, 2, &used, &mut ids);
             assert_eq!(two.added.len(), 2, "the small values and the last, short segment");
             assert_eq!(two.dropped.len(), 2);
-            let reopened = open(&about(2), 2, &two.head, used.clone(), &[], &records).unwrap();
+            let reopened = open(&about(2), 2, &two.head, used.clone().into(), &[], &records).unwrap();
             assert_eq!(encoded(&reopened), encoded(second.next()));
             let (three, _) = checkpoint(&reopened, 2, &used, &mut ids);
             assert_eq!((three.added.len(), three.dropped.len()), (0, 0), "nothing has changed");
@@ -319,7 +332,7 @@ mod tests {
         let (two, used) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.dropped.len(), 2, "the edited segment, and the short one of the tail");
         assert_eq!(two.added.len(), 4, "one segment became three between its neighbours");
-        let reopened = open(&about(2), 2, &two.head, used, &[], &records).unwrap();
+        let reopened = open(&about(2), 2, &two.head, used.into(), &[], &records).unwrap();
         assert_eq!(encoded(&reopened), encoded(second.next()));
     }
 
@@ -329,7 +342,7 @@ mod tests {
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400), value("query", "\"x\"")]);
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let refused = |about: &About, blocks: Vec<Block>, frames: &[(u64, Vec<u8>)]| {
-            assert!(matches!(open(about, 1, &one.head, blocks, frames, &records), Err(Error::Corrupt { .. })));
+            assert!(matches!(open(about, 1, &one.head, blocks.into(), frames, &records), Err(Error::Corrupt { .. })));
         };
         let mut swapped = used.clone();
         let (a, b) = (swapped[1].position, swapped[2].position);
@@ -344,7 +357,7 @@ mod tests {
         };
         refused(&about(2), used.clone(), &[frame([7; 16], 2)]);
         refused(&about(2), used.clone(), &[frame([1; 16], 3)]);
-        open(&about(2), 1, &one.head, used, &[frame([1; 16], 2)], &records).unwrap();
+        open(&about(2), 1, &one.head, used.into(), &[frame([1; 16], 2)], &records).unwrap();
     }
 
     #[test]
@@ -354,7 +367,7 @@ mod tests {
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let mut some = used.clone();
         some[0].body = None;
-        let state = open(&about(1), 1, &one.head, some, &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, some.into(), &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert_eq!((list.len(), list.get(0).err()), (400, Some(Error::NotLoaded)));
         let mut longer = Tracked::new(list.clone(), "message_id");
@@ -384,6 +397,43 @@ mod tests {
         }
     }
 
+    struct Counted(Arc<Mutex<Vec<usize>>>, Vec<Block>);
+
+    impl Bodies for Counted {
+        fn body(&self, row: usize) -> Option<Body> {
+            self.0.lock().unwrap().push(row);
+            self.1[row].body.clone()
+        }
+    }
+
+    #[test]
+    fn bodies_of_segments_are_asked_for_when_one_near_them_is_touched() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        for n in 0..150 {
+            tracked.push(format!(r#"{{"message_id":"{n}","content":"{}"}}"#, "x".repeat(70_000)).as_bytes());
+        }
+        let all = Change::Records("history".into(), tracked.freeze(), "message_id");
+        let first = Delta::new(State::default(), vec![all, value("query", "\"x\"")]);
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let asked = Arc::default();
+        let mut rows = Rows::with_capacity(used.len(), Counted(Arc::clone(&asked), used.clone()));
+        for block in &used {
+            let field = rows.field(&block.field);
+            rows.push(field, block.id, block.position, block.records);
+        }
+        let state = open(&about(1), 1, &one.head, rows.in_order(), &[], &records).unwrap();
+        let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
+        assert_eq!((list.len(), &*asked.lock().unwrap()), (150, &vec![0]), "only the values");
+        for (index, rows) in [(70, 1 + 64), (100, 1 + 64), (0, 1 + 64 + 64), (149, 151), (3, 151)] {
+            assert!(list.get(index).unwrap().text().starts_with(format!(r#"{{"message_id":"{index}","#).as_bytes()));
+            assert_eq!(asked.lock().unwrap().len(), rows, "{index}");
+        }
+        let mut longer = list.clone();
+        longer.push(&vec![b'1'; 70_000]);
+        assert_eq!((longer.len(), list.len(), longer.encoded_size() - list.encoded_size()), (151, 150, 70_001));
+        assert_eq!(encoded(&state), encoded(first.next()));
+    }
+
     #[test]
     fn a_damaged_segment_is_found_when_it_is_touched() {
         let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
@@ -392,7 +442,7 @@ mod tests {
         let mut body = used[1].body.as_ref().unwrap().bytes().unwrap().to_vec();
         *body.last_mut().unwrap() ^= 1;
         used[1].body = Some(Body::new(body));
-        let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, used.into(), &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert!(list.get(0).is_ok());
         assert!(matches!(list.get(140), Err(Error::Corrupt { .. })));

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use memchr::memchr2;
+use swisper_simd::plain_prefix;
+
 use crate::diff;
 use crate::edits::Edits;
 use crate::error::Result;
@@ -155,7 +158,8 @@ impl Delta {
 
 /// Appends the pointer to a field, as JSON text without quotes.
 fn push_name(path: &mut Vec<u8>, name: &str) {
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    let bytes = name.as_bytes();
+    if plain_prefix(bytes).length == bytes.len() && memchr2(b'/', b'~', bytes).is_none() {
         path.push(b'/');
         path.extend_from_slice(name.as_bytes());
         return;

@@ -23,11 +23,13 @@ use crate::error::{Error, Result};
 pub const MAGIC: [u8; 4] = *b"SWCX";
 pub const FORMAT: u8 = 1;
 const HEADER: usize = 36;
+/// What a Fernet token begins with: its version.
+const SEALED: u8 = 0x80;
 const COMPRESSED: u8 = 1;
 /// Payloads up to here are stored as they are.
 const PLAIN_BLOCK: usize = 512;
-/// A frame is written within a turn, where compressing it costs more than the bytes it saves.
-const PLAIN_FRAME: usize = 4096;
+/// So are heads, which every load reads, and frames, which are written within a turn, up to here.
+const PLAIN_SMALL: usize = 4096;
 const LEVEL: i32 = 1;
 /// Payloads up to here may be compressed to whatever they come to; larger ones so many times at most.
 const SMALL: usize = 1 << 20;
@@ -104,7 +106,7 @@ pub fn begin(out: &mut Vec<u8>, place: &Place<'_>) {
 /// Compresses the payload of the envelope in this buffer if it is large, and fills in the header.
 pub fn finish(out: &mut Vec<u8>, place: &Place<'_>) {
     let start = HEADER + place.session_id.len();
-    let limit = if place.kind == Kind::Frame { PLAIN_FRAME } else { PLAIN_BLOCK };
+    let limit = if matches!(place.kind, Kind::Frame | Kind::Head) { PLAIN_SMALL } else { PLAIN_BLOCK };
     let payload = out.get(start..).unwrap_or_default();
     let (raw, mut flags) = (payload.len(), 0);
     if let Some(packed) = if raw > limit { compress(payload) } else { None } {
@@ -155,7 +157,9 @@ fn read(place: &Place<'_>, bytes: &[u8]) -> std::result::Result<Vec<u8>, String>
     let (magic, fields) = checked.split_at(4);
     let (&[format, kind, flags, id_length], numbers) = fields.split_first_chunk::<4>().ok_or("cut short")?;
     if magic != MAGIC {
-        return Err("these bytes were not written by swisper_ctx".into());
+        let is_sealed = magic.first() == Some(&SEALED);
+        let problem = if is_sealed { "it is sealed, and no key was given" } else { "swisper_ctx has not written it" };
+        return Err(problem.into());
     }
     if format != FORMAT {
         return Err(format!("format {format} is not known, only {FORMAT}: a newer swisper_ctx wrote it"));

@@ -1,78 +1,166 @@
 //! The description of a checkpoint: what the blocks beside it are, and for which state they stand.
+//!
+//! Payload: a JSON object that a person can read, its bytes in hexadecimal. `fields` has the number of records of each
+//! list, and null for a value.
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::{Error, Result};
 use crate::frame::Token;
-use crate::hex;
+use crate::json::members;
+use crate::state::Names;
+use crate::{hex, text, write};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Shape {
-    Value,
-    Records,
+pub type Digest = [u8; 32];
+
+thread_local! {
+    /// Those of the head that was read last: most heads have the same, which then are there once.
+    static LAST: RefCell<Names> = RefCell::default();
 }
 
-/// One field of the state; `total` is its number of records (1 for a value).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FieldInfo {
-    pub name: String,
-    pub shape: Shape,
-    pub total: usize,
-}
-
-/// See the module. Bytes are hexadecimal, so that the payload is JSON that a person can read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub version: u64,
-    pub token: String,
-    pub stamp: String,
+    pub token: Token,
+    pub stamp: [u8; 16],
     pub user_id: String,
     pub created_at: i64,
-    pub fields: Vec<FieldInfo>,
-    /// SHA-256 over field and id of the blocks, in their order.
-    pub digest: String,
+    /// The fields of the state.
+    pub names: Names,
+    /// How many records each of them has; None of a value.
+    pub records: Vec<Option<usize>>,
+    /// SHA-256 over the fields that have blocks and the ids of those, in their order.
+    pub digest: Digest,
 }
 
 impl Head {
     /// The head in its envelope.
-    pub fn seal(&self, session_id: &str, epoch: u32) -> Result<Vec<u8>> {
+    #[must_use]
+    pub fn seal(&self, session_id: &str, epoch: u32) -> Vec<u8> {
         let place = Place::version(session_id, epoch, Kind::Head, self.version);
-        let payload = serde_json::to_vec(self).map_err(|_| Error::corrupt(place.name(), "cannot be written"))?;
-        Ok(envelope::seal(&place, &payload))
+        envelope::seal(&place, &self.payload())
     }
 
     /// The head in a stored envelope.
     pub fn open(session_id: &str, epoch: u32, version: u64, bytes: &[u8]) -> Result<Self> {
         let place = Place::version(session_id, epoch, Kind::Head, version);
-        let payload = envelope::open(&place, bytes)?;
-        let head: Self = serde_json::from_slice(&payload)
-            .map_err(|_| Error::corrupt(place.name(), "not a description of a state"))?;
-        if head.version == version && head.token().is_some() {
-            Ok(head)
-        } else {
-            Err(Error::corrupt(place.name(), "not a description of this state"))
-        }
+        let head = read(&envelope::open(&place, bytes)?).filter(|head| head.version == version);
+        head.ok_or_else(|| Error::corrupt(place.name(), "not a description of this state"))
     }
 
+    /// Each field with its number of records, None of a value.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Option<usize>)> {
+        self.names.iter().map(|name| &**name).zip(self.records.iter().copied())
+    }
+
+    /// Whether a field is a list of records.
     #[must_use]
-    pub fn token(&self) -> Option<Token> {
-        hex::decode(&self.token)
+    pub fn is_records(&self, name: &str) -> bool {
+        self.fields().any(|(own, records)| own == name && records.is_some())
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let Self { version, created_at, .. } = self;
+        let (token, stamp, digest) = (hex::encode(&self.token), hex::encode(&self.stamp), hex::encode(&self.digest));
+        let mut out = format!(
+            r#"{{"version":{version},"token":"{token}","stamp":"{stamp}","digest":"{digest}","created_at":{created_at},"user_id":"#
+        )
+        .into_bytes();
+        write::string(&mut out, &self.user_id);
+        out.extend_from_slice(br#","fields":{"#);
+        for (n, (name, records)) in self.fields().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            write::string(&mut out, name);
+            let total = records.map_or_else(|| "null".to_owned(), |records| records.to_string());
+            out.push(b':');
+            out.extend_from_slice(total.as_bytes());
+        }
+        out.extend_from_slice(b"}}");
+        out
     }
 }
 
-/// The digest of blocks, given as (field, id) in their order.
+/// Members come in the order in which they are written.
+fn read(payload: &[u8]) -> Option<Head> {
+    let mut members = members(payload, 0).ok()?;
+    let mut get = |key: &[u8]| {
+        let (found, value) = members.next()?.ok()?;
+        (payload.get(found)? == key).then(|| payload.get(value)).flatten()
+    };
+    let string = |raw| text::unescape(raw).ok();
+    let mut head = Head {
+        version: number(get(b"\"version\"")?)?,
+        token: hex::decode(&string(get(b"\"token\"")?)?)?,
+        stamp: hex::decode(&string(get(b"\"stamp\"")?)?)?,
+        digest: hex::decode(&string(get(b"\"digest\"")?)?)?,
+        created_at: number(get(b"\"created_at\"")?)?,
+        user_id: string(get(b"\"user_id\"")?)?.into_owned(),
+        names: Names::default(),
+        records: Vec::new(),
+    };
+    (head.names, head.records) = fields(get(b"\"fields\"")?)?;
+    Some(head)
+}
+
+fn number<T: FromStr>(text: &[u8]) -> Option<T> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Names and numbers of records as they stand in the payload; None if they are not written so, or a name stands there
+/// twice.
 #[must_use]
-pub fn digest<'a>(blocks: impl Iterator<Item = (&'a str, BlockId)>) -> String {
+pub fn fields(text: &[u8]) -> Option<(Names, Vec<Option<usize>>)> {
+    let found: Vec<_> = members(text, 0).ok()?.collect::<Result<_>>().ok()?;
+    let records = found.iter().map(|(_, value)| match text.get(value.clone())? {
+        b"null" => Some(None),
+        value => number(value).map(Some),
+    });
+    let records = records.collect::<Option<_>>()?;
+    let raw = found.into_iter().map(|(key, _)| text.get(key)).collect::<Option<Vec<_>>>()?;
+    LAST.with_borrow_mut(|last| {
+        if !are_written(&raw, last) {
+            *last = names(&raw)?;
+        }
+        Some((Arc::clone(last), records))
+    })
+}
+
+/// Whether these keys are those names.
+fn are_written(raw: &[&[u8]], names: &Names) -> bool {
+    let is_same = |(key, name): (&&[u8], &Arc<str>)| match key {
+        [b'"', key @ .., b'"'] => *key == *name.as_bytes() && !key.contains(&b'\\'),
+        _ => false,
+    };
+    raw.len() == names.len() && raw.iter().zip(names.iter()).all(is_same)
+}
+
+fn names(raw: &[&[u8]]) -> Option<Names> {
+    let names: Vec<Arc<str>> =
+        raw.iter().map(|key| Some((*text::unescape(key).ok()?).into())).collect::<Option<_>>()?;
+    let distinct: HashSet<_> = names.iter().collect();
+    (distinct.len() == names.len()).then(|| Arc::new(names.into_iter().collect()))
+}
+
+/// The digest of blocks, given as each field with the ids of its blocks in their order.
+#[must_use]
+pub fn digest<'a>(fields: impl Iterator<Item = (&'a str, &'a [BlockId])>) -> Digest {
     let mut hash = Sha256::new();
-    for (field, id) in blocks {
+    for (field, ids) in fields.filter(|(_, ids)| !ids.is_empty()) {
         hash.update(field.as_bytes());
         hash.update([0]);
-        hash.update(id);
+        hash.update((ids.len() as u64).to_le_bytes());
+        hash.update(ids.as_flattened());
     }
-    hex::encode(&hash.finalize())
+    hash.finalize().into()
 }
 
 #[cfg(test)]
@@ -82,25 +170,26 @@ mod tests {
     fn head() -> Head {
         Head {
             version: 3,
-            token: hex::encode(&[1; 16]),
-            stamp: hex::encode(&[2; 16]),
-            user_id: "u".into(),
+            token: [1; 16],
+            stamp: [2; 16],
+            user_id: "u\"".into(),
             created_at: 5,
-            fields: vec![FieldInfo { name: "conversation_history".into(), shape: Shape::Records, total: 2 }],
-            digest: digest([("a", [1; 16])].into_iter()),
+            names: Arc::new(["conversation_history", "metadata"].map(Arc::from).into_iter().collect()),
+            records: vec![Some(2), None],
+            digest: digest([("a", [[1; 16]].as_slice())].into_iter()),
         }
     }
 
     #[test]
     fn pinned_payload() {
-        let sealed = head().seal("s", 0).unwrap();
+        let sealed = head().seal("s", 0);
         let payload = envelope::open(&Place::version("s", 0, Kind::Head, 3), &sealed).unwrap();
         assert_eq!(
             String::from_utf8(payload).unwrap(),
             concat!(
                 r#"{"version":3,"token":"01010101010101010101010101010101","stamp":"02020202020202020202020202020202","#,
-                r#""user_id":"u","created_at":5,"fields":[{"name":"conversation_history","shape":"records","total":2}],"#,
-                r#""digest":"3def729238755cf5a8556d6083ec422a0bd42282f2deb19207ac712ea000304f"}"#
+                r#""digest":"c64baa47409d0b4f479fca58be6a83ec5ee95e6644d11994644cd01481b464c4","created_at":5,"#,
+                r#""user_id":"u\"","fields":{"conversation_history":2,"metadata":null}}"#
             )
         );
         assert_eq!(Head::open("s", 0, 3, &sealed).unwrap(), head());
@@ -108,10 +197,54 @@ mod tests {
     }
 
     #[test]
+    fn what_describes_no_state_is_refused() {
+        let payload = String::from_utf8(head().payload()).unwrap();
+        assert_eq!(read(payload.as_bytes()), Some(head()));
+        for (part, wrong) in [
+            ("3", "-3"),
+            ("0101", "01"),
+            ("0202", "0g02"),
+            ("c64b", "c6"),
+            (":5", ":null"),
+            ("\"u\\\"\"", "[]"),
+            (":2", ":2.0"),
+            (":2", ":-2"),
+            ("metadata", "conversation_history"),
+            ("\"fields\"", "\"other\""),
+        ] {
+            assert!(payload.contains(part), "{part}");
+            assert_eq!(read(payload.replacen(part, wrong, 1).as_bytes()), None, "{part} as {wrong}");
+        }
+        for end in 0..payload.len() - 1 {
+            assert_eq!(read(&payload.as_bytes()[..end]), None, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn heads_with_the_same_names_share_them() {
+        let names = |text: &str| fields(text.as_bytes()).unwrap().0;
+        assert_eq!(**names(r#"{"a\\u0062":1}"#), [r"a\u0062".into()]);
+        assert_eq!(**names(r#"{"a\u0062":1}"#), ["ab".into()]);
+        let plain = names(r#"{"a":1,"b":null}"#);
+        assert!(Arc::ptr_eq(&plain, &names(r#"{"a":null,"b":2}"#)));
+        for other in [r#"{"a":1}"#, r#"{"b":1,"a":null}"#, r#"{"a":1,"b":null,"c":null}"#] {
+            assert!(!Arc::ptr_eq(&plain, &names(other)));
+            assert_eq!(*names(r#"{"a":1,"b":null}"#), *plain);
+        }
+    }
+
+    #[test]
     fn a_digest_tells_order_and_fields_apart() {
-        let of = |blocks: &[(&'static str, BlockId)]| digest(blocks.iter().copied());
-        let (a, b) = (("x", [1; 16]), ("x", [2; 16]));
-        assert_ne!(of(&[a, b]), of(&[b, a]));
-        assert_ne!(of(&[a]), of(&[("y", [1; 16])]));
+        let of = |fields: &[(&'static str, &'static [BlockId])]| digest(fields.iter().copied());
+        let all = [
+            of(&[("x", &[[1; 16], [2; 16]])]),
+            of(&[("x", &[[2; 16], [1; 16]])]),
+            of(&[("x", &[[1; 16]])]),
+            of(&[("y", &[[1; 16]])]),
+            of(&[("x", &[[1; 16]]), ("y", &[[2; 16]])]),
+            of(&[("y", &[[2; 16]]), ("x", &[[1; 16]])]),
+        ];
+        assert_eq!(HashSet::from(all).len(), 6);
+        assert_eq!(of(&[("x", &[[1; 16]]), ("y", &[])]), of(&[("x", &[[1; 16]])]));
     }
 }

@@ -80,12 +80,27 @@ pub fn skip_string(src: &[u8], at: usize) -> Result<usize> {
     let mut from = at + 1;
     loop {
         let rest = src.get(from..).unwrap_or_default();
-        let found = from + memchr2(b'"', b'\\', rest).ok_or(Error::codec(Kind::UnexpectedEnd, src.len()))?;
+        let found = from + quote_or_backslash(rest).ok_or(Error::codec(Kind::UnexpectedEnd, src.len()))?;
         if byte(src, found)? == b'"' {
             return Ok(found + 1);
         }
         from = found + 2;
     }
+}
+
+/// Where the first of them is. Most keys end within a word, where a search costs more than what it finds.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    if let Some(word) = bytes.first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that stands at the top of a byte is that of the first byte that is zero.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr2(b'"', b'\\', bytes)
 }
 
 fn skip_container(src: &[u8], mut at: usize) -> Result<usize> {
@@ -240,6 +255,19 @@ mod tests {
         assert_eq!(items.len(), 3);
         assert_eq!(member(src, b"\"a\"").unwrap().unwrap().len(), 18);
         assert_eq!(member(src, b"\"x\"").unwrap(), None);
+    }
+
+    #[test]
+    fn the_end_of_a_string_is_found_wherever_it_is() {
+        for length in 0..40 {
+            for byte in [0, b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                let text = [b"\"".as_slice(), &vec![byte; length], b"\"\\\"\""].concat();
+                assert_eq!(skip_string(&text, 0), Ok(length + 2));
+                let escaped = [b"\"".as_slice(), &vec![byte; length], b"\\\"x\"\""].concat();
+                assert_eq!(skip_string(&escaped, 0), Ok(length + 5));
+                assert!(skip_string(&text[..=length], 0).is_err());
+            }
+        }
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl List {
         Self::with_segments(segments.into_iter().collect(), Packed::default())
     }
 
+    /// A list of segments that are made of blocks when they are touched.
+    #[must_use]
+    pub(crate) fn stored(segments: Segments) -> Self {
+        Self::with_segments(segments, Packed::default())
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.segments.len() + self.tail_count

@@ -1,86 +1,110 @@
 //! From the blocks of a checkpoint, and the frames after it, to the state they stand for.
 
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::checkpoint::{About, Block};
-use crate::envelope::{self, BlockId, Kind, Place};
+use crate::chunk::Run;
+use crate::envelope::{BlockId, Kind, Place};
 use crate::error::{Error, Result};
 use crate::frame::{self, Token};
-use crate::head::{FieldInfo, Head, Shape, digest};
+use crate::head::{Head, digest};
 use crate::json::{members, slice};
 use crate::list::List;
 use crate::patch;
+use crate::rows::Rows;
 use crate::segment::{Segment, Stored};
+use crate::segments::Segments;
 use crate::state::{Field, Home, State, Value};
 use crate::text;
 
 /// The state that a head and its blocks stand for. Segments are not opened; `is_records` as in `State::apply`.
-pub fn open_head(about: &About, head: &Head, blocks: Vec<Block>, is_records: &dyn Fn(&str) -> bool) -> Result<State> {
-    let mut blocks = order(head, blocks);
-    if digest(blocks.iter().map(|(_, block)| (&*block.field, block.id))) != head.digest {
-        return Err(Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with"));
-    }
-    let mut values = State::default();
-    for (_, block) in blocks.extract_if(.., |(_, block)| block.records == 0) {
-        open_values(&about.session_id, about.epoch, &block, &mut values)?;
-    }
-    let (mut state, mut blocks) = (State::default(), blocks.into_iter().peekable());
-    for (rank, info) in (1..).zip(&head.fields) {
-        let own = std::iter::from_fn(|| blocks.next_if(|(other, _)| *other <= rank));
-        let own = own.filter(|(other, _)| *other == rank).map(|(_, block)| block);
-        let field = match info.shape {
-            Shape::Records => open_records(about, info, own)?,
-            Shape::Value => values.get(&info.name).cloned().ok_or_else(|| incomplete(&info.name))?,
-        };
-        state.set(&info.name, as_declared(field, is_records(&info.name))?);
-    }
-    Ok(state)
-}
-
-/// A value that is declared as records by now becomes a list.
-pub(crate) fn as_declared(field: Field, records: bool) -> Result<Field> {
-    match field {
-        Field::Value(value) if records => crate::state::field(value.text(), true),
-        other => Ok(other),
-    }
-}
-
-/// The blocks in the order of the digest: the small values, then field by field, each with the number of its field.
-fn order(head: &Head, blocks: Vec<Block>) -> Vec<(usize, Block)> {
-    let rank = |field: &str| head.fields.iter().position(|info| info.name == field).map_or(0, |n| n + 1);
-    let mut last: Option<(Arc<str>, usize)> = None;
-    let ranked = blocks.into_iter().map(|block| {
-        let known = last.as_ref().filter(|(field, _)| Arc::ptr_eq(field, &block.field)).map(|(_, rank)| *rank);
-        let rank = known.unwrap_or_else(|| rank(&block.field));
-        last = Some((Arc::clone(&block.field), rank));
-        (rank, block)
+pub fn open_head(about: &About, head: &Head, rows: Rows, is_records: &dyn Fn(&str) -> bool) -> Result<State> {
+    let small = ("", rows.of(""));
+    let runs: Vec<_> = head.names.iter().map(|name| (&**name, rows.of(name))).collect();
+    check_digest(head, &rows, || iter::once(&small).chain(&runs))?;
+    let (values, rows) = (open_head_values(about, head, &rows, iter::once(&small).chain(&runs))?, Arc::new(rows));
+    let fields = runs.into_iter().zip(&head.records).zip(values).map(|(((name, range), records), value)| {
+        let (rows, session_id) = (Arc::clone(&rows), Arc::clone(&about.session_id));
+        match (records, value) {
+            (Some(total), _) => open_records(name, *total, &Run { rows, session_id, epoch: about.epoch, range }),
+            (None, Some(value)) => as_declared(name, value, is_records),
+            (None, None) => Err(incomplete(name)),
+        }
     });
-    let mut ranked: Vec<_> = ranked.collect();
-    ranked.sort_by_key(|(rank, block)| (*rank, block.position));
-    ranked
+    Ok(State::new(Arc::clone(&head.names), fields.collect::<Result<_>>()?))
+}
+
+/// Which of the rows belong to a field.
+type FieldRun<'a> = (&'a str, Range<usize>);
+
+/// Whether `runs` are all rows there are, and those that the head was written with.
+fn check_digest<'a, I>(head: &Head, rows: &Rows, runs: impl Fn() -> I) -> Result<()>
+where
+    I: Iterator<Item = &'a FieldRun<'a>>,
+{
+    let known: usize = runs().map(|(_, run)| run.len()).sum();
+    if known == rows.len() && digest(runs().map(|(field, run)| (*field, rows.ids(run.clone())))) == head.digest {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with"))
+}
+
+/// The values that stand in blocks, each in the place of its field.
+fn open_head_values<'a>(
+    about: &About,
+    head: &Head,
+    rows: &Rows,
+    runs: impl Iterator<Item = &'a FieldRun<'a>>,
+) -> Result<Vec<Option<Arc<Value>>>> {
+    let mut values = vec![None; head.names.len()];
+    for block in runs.filter(|(field, _)| !head.is_records(field)).flat_map(|(_, run)| rows.blocks(run.clone())) {
+        open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
+            let at = head.names.iter().position(|own| **own == *name);
+            if let Some(place) = at.and_then(|at| values.get_mut(at)) {
+                *place = Some(value);
+            }
+        })?;
+    }
+    Ok(values)
+}
+
+/// A value, which becomes a list if it is declared as records by now.
+pub(crate) fn as_declared(name: &str, value: Arc<Value>, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
+    if value.text().first() == Some(&b'[') && is_records(name) {
+        return crate::state::field(value.text(), true);
+    }
+    Ok(Field::Value(value))
 }
 
 fn incomplete(field: &str) -> Error {
     Error::corrupt(format!("field {field}"), "its block is missing")
 }
 
-pub(crate) fn open_values(session_id: &str, epoch: u32, block: &Block, into: &mut State) -> Result<()> {
+/// Gives the values in a block to `take`, each with its name.
+pub(crate) fn open_values(
+    session_id: &str,
+    epoch: u32,
+    block: &Block,
+    take: &mut dyn FnMut(&str, Arc<Value>),
+) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
-    let payload = envelope::open(&place, &block.body.as_ref().ok_or(Error::NotLoaded)?.bytes()?)?;
+    let payload = block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
     let found: Vec<_> =
         members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
     for (key, value) in &found {
-        let value = Value::new(slice(&payload, value.clone())?);
-        value.set_home(Home { id: block.id, members: found.len() });
-        into.set(&text::unescape(slice(&payload, key.clone())?)?, Field::Value(value));
+        let home = Home { id: block.id, members: found.len() };
+        let name = text::unescape(slice(&payload, key.clone())?)?;
+        take(&name, Value::stored(slice(&payload, value.clone())?, home));
     }
     Ok(())
 }
 
-fn open_records(about: &About, info: &FieldInfo, blocks: impl Iterator<Item = Block>) -> Result<Field> {
-    let list = List::from_segments(blocks.map(|block| Arc::new(segment(&about.session_id, about.epoch, block))));
-    if list.len() == info.total { Ok(Field::Records(list)) } else { Err(incomplete(&info.name)) }
+fn open_records(name: &str, total: usize, run: &Run) -> Result<Field> {
+    let segments = Segments::stored(run).filter(|segments| segments.len() == total);
+    segments.map(|segments| Field::Records(List::stored(segments))).ok_or_else(|| incomplete(name))
 }
 
 pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
@@ -91,7 +115,7 @@ pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segmen
 /// Opens a block by itself, whatever its head says of it.
 pub fn check(session_id: &Arc<str>, epoch: u32, block: Block) -> Result<()> {
     if block.records == 0 {
-        open_values(session_id, epoch, &block, &mut State::default())
+        open_values(session_id, epoch, &block, &mut |_, _| ())
     } else {
         segment(session_id, epoch, block).records().map(|_| ())
     }
@@ -122,7 +146,7 @@ pub fn open(
     about: &About,
     base: u64,
     head: &[u8],
-    blocks: Vec<Block>,
+    rows: Rows,
     frames: &[(u64, Vec<u8>)],
     is_records: &dyn Fn(&str) -> bool,
 ) -> Result<State> {
@@ -130,11 +154,9 @@ pub fn open(
     if head.user_id != about.user_id {
         return Err(Error::corrupt(format!("head {base}"), "it belongs to another user"));
     }
-    let shapes = |name: &str| {
-        is_records(name) || head.fields.iter().any(|info| info.name == name && info.shape == Shape::Records)
-    };
-    let mut state = open_head(about, &head, blocks, &shapes)?;
-    let (mut version, mut token) = (base, head.token().unwrap_or_default());
+    let shapes = |name: &str| is_records(name) || head.is_records(name);
+    let mut state = open_head(about, &head, rows, &shapes)?;
+    let (mut version, mut token) = (base, head.token);
     for (number, body) in frames {
         (state, token) = follow(about, &state, (version, token), *number, body, &shapes)?;
         version = *number;

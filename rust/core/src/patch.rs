@@ -42,6 +42,18 @@ impl Verb {
         }
     }
 
+    /// An operation up to its path.
+    fn beginning(self) -> &'static [u8] {
+        match self {
+            Self::Add => br#"{"op":"add","path":""#,
+            Self::Remove => br#"{"op":"remove","path":""#,
+            Self::Replace => br#"{"op":"replace","path":""#,
+            Self::Move => br#"{"op":"move","path":""#,
+            Self::Copy => br#"{"op":"copy","path":""#,
+            Self::Test => br#"{"op":"test","path":""#,
+        }
+    }
+
     /// Whether it comes with a value.
     #[must_use]
     pub fn has_value(self) -> bool {
@@ -137,13 +149,14 @@ impl Writer {
         if self.out.len() > self.start {
             self.out.push(b',');
         }
-        self.put(&[br#"{"op":""#, verb.name().as_bytes(), br#"","path":""#]);
+        self.out.extend_from_slice(verb.beginning());
         self.put(path);
         if verb.has_value() {
-            self.put(&[br#"","value":"#, value, b"}"]);
+            self.put(&[br#"","value":"#, value]);
         } else {
-            self.out.extend_from_slice(b"\"}");
+            self.out.push(b'"');
         }
+        self.out.push(b'}');
     }
 
     fn put(&mut self, parts: &[&[u8]]) {

@@ -27,7 +27,7 @@ pub enum Reason {
     Test,
     /// A call of a tool waits for its answer: nothing may come between.
     ToolCalls,
-    /// Consent, retention or a redaction.
+    /// Consent, retention or a recovery.
     Barrier,
     /// It edits a record that has no id to be known by.
     Unidentified,
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn consent_retention_and_redaction_are_barriers() {
+    fn consent_and_retention_are_barriers() {
         let base = state_of(&start());
         let said = delta(&base, &start(), push(&[json!({"message_id": "new"})]));
         for (name, value) in [("consent_status", json!({"m": false})), ("data_retention_policy", json!("1h"))] {

@@ -7,7 +7,7 @@ use crate::checkpoint::{About, Block};
 use crate::envelope::BlockId;
 use crate::error::{Error, Result};
 use crate::frame::{self, Token};
-use crate::head::{Head, Shape};
+use crate::head::Head;
 use crate::list::List;
 use crate::open::{as_declared, check, follow, open_head, open_values, segment};
 use crate::patch;
@@ -22,6 +22,8 @@ pub struct Salvage {
     pub version: u64,
     /// The blocks that cannot be opened; their content is not in the state.
     pub bad: Vec<BlockId>,
+    /// The user whom the head names, if it can be read.
+    pub owner: Option<String>,
     /// Whether the head is sound, and the state at it lacks nothing.
     pub complete: bool,
     /// Why the frames were not followed to their end.
@@ -39,19 +41,17 @@ pub fn salvage(
     is_records: &dyn Fn(&str) -> bool,
 ) -> Salvage {
     let head = Head::open(&about.session_id, about.epoch, base, head).ok();
+    let owner = head.as_ref().map(|head| head.user_id.clone());
     let head = head.filter(|head| head.user_id == about.user_id);
-    let shapes = |name: &str| {
-        let described = |head: &Head| head.fields.iter().any(|info| info.name == name && info.shape == Shape::Records);
-        is_records(name) || head.as_ref().is_some_and(described)
-    };
+    let shapes = |name: &str| is_records(name) || head.as_ref().is_some_and(|head| head.is_records(name));
     let (sound, bad): (Vec<_>, Vec<_>) =
         blocks.iter().cloned().partition(|block| check(&about.session_id, about.epoch, block.clone()).is_ok());
     let whole = head.as_ref().filter(|_| bad.is_empty());
-    let whole = whole.and_then(|head| open_head(about, head, sound.clone(), &shapes).ok());
+    let whole = whole.and_then(|head| open_head(about, head, sound.clone().into(), &shapes).ok());
     // At version 0 a session is empty, whatever has become of its first head.
     let complete = whole.is_some() || (base == 0 && blocks.is_empty());
     let mut state = whole.unwrap_or_else(|| remains(about, sound, &shapes));
-    let (mut version, mut token, mut stopped) = (base, head.as_ref().and_then(Head::token), None);
+    let (mut version, mut token, mut stopped) = (base, head.as_ref().map(|head| head.token), None);
     for (number, body) in frames {
         match next(about, &state, (version, token), (*number, body), complete, &shapes) {
             Ok(after) => (state, token, version) = (after.0, Some(after.1), *number),
@@ -61,13 +61,13 @@ pub fn salvage(
             }
         }
     }
-    Salvage { state, version, bad: bad.iter().map(|block| block.id).collect(), complete, stopped }
+    Salvage { state, version, bad: bad.iter().map(|block| block.id).collect(), owner, complete, stopped }
 }
 
 /// What stands in these blocks, whatever a head says of them.
 fn remains(about: &About, mut blocks: Vec<Block>, is_records: &dyn Fn(&str) -> bool) -> State {
     blocks.sort_by(|a, b| (&a.field, a.position).cmp(&(&b.field, b.position)));
-    let (mut state, mut values) = (State::default(), State::default());
+    let mut state = State::default();
     let mut lists: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
     for block in blocks {
         if block.records > 0 {
@@ -75,11 +75,11 @@ fn remains(about: &About, mut blocks: Vec<Block>, is_records: &dyn Fn(&str) -> b
             parts.push(Arc::new(segment(&about.session_id, about.epoch, block)));
         } else {
             // It was opened before, or it would not be among these.
-            let _ = open_values(&about.session_id, about.epoch, &block, &mut values);
+            let _ = open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
+                let field = as_declared(name, Arc::clone(&value), is_records).unwrap_or(Field::Value(value));
+                state.set(name, field);
+            });
         }
-    }
-    for (name, field) in values.iter() {
-        state.set(name, as_declared(field.clone(), is_records(name)).unwrap_or_else(|_| field.clone()));
     }
     for (name, parts) in lists {
         state.set(&name, Field::Records(List::from_segments(parts)));

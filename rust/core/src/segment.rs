@@ -222,7 +222,7 @@ impl Segment {
 
 fn open(stored: &Stored, count: usize) -> Result<Packed> {
     let place = stored.place();
-    let payload = envelope::open(&place, &stored.body.as_ref().ok_or(Error::NotLoaded)?.bytes()?)?;
+    let payload = stored.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
     let packed = Packed::from_payload(payload).ok_or_else(|| Error::corrupt(place.name(), "not a run of records"))?;
     if packed.len() == count {
         Ok(packed)

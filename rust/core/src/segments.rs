@@ -1,8 +1,9 @@
 //! A persistent vector of segments in two levels, so that neither a snapshot nor the next append copies it whole.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::chunk::{Chunk, Run};
 use crate::error::{Error, Result};
 use crate::list::pack;
 use crate::segment::Segment;
@@ -10,26 +11,38 @@ use crate::segment::Segment;
 /// Segments in one chunk: at a million messages both levels have about a hundred entries.
 const CHUNK: usize = 64;
 
-/// Each segment stands with the number of records in the chunk up to its end: to find one touches no other.
-#[derive(Debug, Clone, Default)]
-struct Chunk {
-    segments: Arc<Vec<(usize, Arc<Segment>)>>,
-    /// Records in all chunks up to this one.
-    end: usize,
-}
-
-/// See the module.
+/// See the module. Each chunk stands with the number of records in all chunks up to its end.
 #[derive(Debug, Clone, Default)]
 pub struct Segments {
-    chunks: Arc<Vec<Chunk>>,
-    size: usize,
+    chunks: Arc<Vec<(usize, Arc<Chunk>)>>,
+    /// Once somebody has asked: a stored segment must be made to tell.
+    size: OnceLock<usize>,
 }
 
 impl Segments {
+    /// Segments that are made when they are touched. None if one of them has no records.
+    #[must_use]
+    pub(crate) fn stored(run: &Run) -> Option<Self> {
+        let (mut chunks, mut end) = (Vec::new(), 0);
+        let mut start = run.range.start;
+        while start < run.range.end {
+            let range = start..run.range.end.min(start + CHUNK);
+            for records in run.rows.records(range.clone()) {
+                end = records.saturating_add(end);
+                if records == 0 {
+                    return None;
+                }
+            }
+            start = range.end;
+            chunks.push((end, Arc::new(Chunk::stored(Run { range, ..run.clone() }))));
+        }
+        Some(Self { chunks: Arc::new(chunks), size: OnceLock::new() })
+    }
+
     /// How many records.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |chunk| chunk.end)
+        self.chunks.last().map_or(0, |(end, _)| *end)
     }
 
     #[must_use]
@@ -40,7 +53,12 @@ impl Segments {
     /// The bytes of all records, commas included.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.size
+        // Not within the lock of the cell: see `Chunk::segments`.
+        if let Some(size) = self.size.get() {
+            return *size;
+        }
+        let size = self.iter().map(|segment| segment.size()).sum();
+        *self.size.get_or_init(|| size)
     }
 
     #[must_use]
@@ -50,31 +68,35 @@ impl Segments {
 
     fn iter_from(&self, chunk: usize) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
         let chunks = self.chunks.get(chunk..).unwrap_or_default();
-        chunks.iter().flat_map(|chunk| chunk.segments.iter().map(|(_, segment)| segment))
+        chunks.iter().flat_map(|(_, chunk)| chunk.segments().iter().map(|(_, segment)| segment))
     }
 
     pub fn push(&mut self, segment: Arc<Segment>) {
-        self.size += segment.size();
+        if let Some(size) = self.size.get_mut() {
+            *size += segment.size();
+        }
         let (count, end) = (segment.count(), self.len() + segment.count());
         let chunks = Arc::make_mut(&mut self.chunks);
-        match chunks.last_mut().filter(|chunk| chunk.segments.len() < CHUNK) {
-            Some(chunk) => {
-                let before = chunk.segments.last().map_or(0, |(end, _)| *end);
-                Arc::make_mut(&mut chunk.segments).push((before + count, segment));
-                chunk.end = end;
-            }
-            None => chunks.push(Chunk { segments: Arc::new(vec![(count, segment)]), end }),
+        let last = chunks.last_mut().filter(|(_, chunk)| chunk.segments().len() < CHUNK);
+        if let Some((last_end, chunk)) = last
+            && let Some(segments) = Arc::make_mut(chunk).segments_mut()
+        {
+            let before = segments.last().map_or(0, |(end, _)| *end);
+            segments.push((before + count, segment));
+            *last_end = end;
+        } else {
+            chunks.push((end, Arc::new(Chunk::new(vec![(count, segment)]))));
         }
     }
 
     /// The segment that holds a record, and the record's index in it.
     #[must_use]
     pub fn find(&self, index: usize) -> Option<(&Arc<Segment>, usize)> {
-        let at = self.chunks.partition_point(|chunk| chunk.end <= index);
-        let chunk = self.chunks.get(at)?;
-        let before = at.checked_sub(1).and_then(|n| self.chunks.get(n)).map_or(0, |chunk| chunk.end);
-        let rest = index - before;
-        let (end, segment) = chunk.segments.get(chunk.segments.partition_point(|(end, _)| *end <= rest))?;
+        let at = self.chunks.partition_point(|(end, _)| *end <= index);
+        let (_, chunk) = self.chunks.get(at)?;
+        let before = at.checked_sub(1).and_then(|n| self.chunks.get(n)).map_or(0, |(end, _)| *end);
+        let (rest, segments) = (index - before, chunk.segments());
+        let (end, segment) = segments.get(segments.partition_point(|(end, _)| *end <= rest))?;
         Some((segment, rest + segment.count() - end))
     }
 
@@ -89,9 +111,9 @@ impl Segments {
             return Ok((self.len(), true));
         }
         let pairs = self.chunks.iter().zip(other.chunks.iter());
-        let shared = pairs.take_while(|(a, b)| Arc::ptr_eq(&a.segments, &b.segments)).count();
+        let shared = pairs.take_while(|((_, a), (_, b))| Arc::ptr_eq(a, b)).count();
         let last = shared.checked_sub(1).and_then(|last| self.chunks.get(last));
-        let mut count = last.map_or(0, |chunk| chunk.end);
+        let mut count = last.map_or(0, |(end, _)| *end);
         let (mut own, mut others) = (self.iter_from(shared), other.iter_from(shared));
         loop {
             match (own.next(), others.next()) {

@@ -6,6 +6,7 @@ use crate::envelope::BlockId;
 use crate::error::{Error, Result};
 use crate::json::{elements, members, slice};
 use crate::list::List;
+use crate::names::FieldNames;
 use crate::patch::{self, Copied, Operation, Verb};
 use crate::segment::lock;
 use crate::{equal, json, pointer, text, write};
@@ -28,6 +29,12 @@ impl Value {
     #[must_use]
     pub fn new(text: &[u8]) -> Arc<Self> {
         Arc::new(Self { text: text.into(), home: Mutex::new(None) })
+    }
+
+    /// One that was read from a block.
+    #[must_use]
+    pub fn stored(text: &[u8], home: Home) -> Arc<Self> {
+        Arc::new(Self { text: text.into(), home: Mutex::new(Some(home)) })
     }
 
     #[must_use]
@@ -94,6 +101,9 @@ impl Field {
     }
 }
 
+/// Names of fields, which states share.
+pub type Names = Arc<FieldNames>;
+
 /// So many fields may differ from those that are shared before they are written to a vector of their own.
 const FEW: usize = 4;
 
@@ -101,7 +111,7 @@ const FEW: usize = 4;
 /// the same few again and again, counts no references to the others.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    names: Arc<Vec<Arc<str>>>,
+    names: Names,
     shared: Arc<Vec<Field>>,
     /// With their places among those that are shared.
     latest: Arc<Vec<(usize, Field)>>,
@@ -120,6 +130,17 @@ pub fn field(text: &[u8], records: bool) -> Result<Field> {
 }
 
 impl State {
+    /// Of fields, each with its name, which all differ.
+    #[must_use]
+    pub fn new(names: Names, fields: Vec<Field>) -> Self {
+        Self { names, shared: Arc::new(fields), latest: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shared.is_empty()
@@ -144,7 +165,7 @@ impl State {
     }
 
     fn place(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|own| &**own == name)
+        self.names.place(name)
     }
 
     #[must_use]
@@ -156,7 +177,7 @@ impl State {
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
         let Some(place) = self.place(name) else {
-            Arc::make_mut(&mut self.names).push(name.into());
+            Arc::make_mut(&mut self.names).push(name);
             Arc::make_mut(&mut self.shared).push(field);
             return;
         };
@@ -196,6 +217,13 @@ impl State {
         self.iter().map(|(_, field)| field.size()).sum()
     }
 
+    /// The length of their JSON object, but for names that need escapes and segments that are still sealed.
+    #[must_use]
+    pub fn likely_size(&self) -> usize {
+        // With its quotes, its colon, and a comma or a brace.
+        2 + self.iter().map(|(name, field)| name.len() + 4 + field.size()).sum::<usize>().saturating_sub(1)
+    }
+
     /// Appends the JSON object of all fields.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         self.pieces(&mut |piece| out.extend_from_slice(piece))
@@ -203,7 +231,8 @@ impl State {
 
     /// Gives the JSON object of all fields to `write`, piece by piece, so that it is copied once.
     pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let mut key = b"{".to_vec();
+        let mut key = Vec::with_capacity(128);
+        key.push(b'{');
         for (name, field) in self.iter() {
             write::string(&mut key, name);
             key.push(b':');
@@ -462,6 +491,7 @@ mod tests {
         let names = r#"{"h":,"d":,"s":}"#.len();
         assert_eq!(state(START).size() + names, START.len());
         assert_eq!(State::default().size(), 0);
+        assert_eq!((state(START).likely_size(), State::default().likely_size()), (START.len(), 2));
     }
 
     #[test]

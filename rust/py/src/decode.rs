@@ -278,15 +278,18 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
 
     /// A list of what has waited since then.
     fn list(&mut self, base: usize) -> Made {
-        if FROZEN {
+        if FROZEN && !(shapes::is_known(self.py) && readonly::can_freeze(self.py)) {
             return self.frozen_list(base);
         }
         let length = self.waiting.len() - base;
-        // SAFETY: a new list of that size, which takes over the references.
+        // SAFETY: a new list of that size, which takes over the references; it can become a read-only one.
         unsafe {
             let list = self.new_object(ffi::PyList_New(length.cast_signed()))?;
             for (at, item) in self.waiting.drain(base..).enumerate() {
                 ffi::PyList_SET_ITEM(list.as_ptr(), at.cast_signed(), item.as_ptr());
+            }
+            if FROZEN {
+                readonly::freeze_list(self.py, list);
             }
             Some(list)
         }
@@ -348,12 +351,16 @@ impl<'a, 'py, const FROZEN: bool> Decoder<'a, 'py, FROZEN> {
 
     /// A dict of the keys and values that have waited since then.
     fn dict(&mut self, base: usize) -> Made {
-        if !FROZEN {
+        if !FROZEN || readonly::can_freeze(self.py) {
             let (members, _) = self.waiting.get(base..).unwrap_or_default().as_chunks();
-            // SAFETY: they are what `member` has made. A dict has taken over what is given up here.
+            // SAFETY: they are what `member` has made. A dict has taken over what is given up here; it can become a
+            // read-only one.
             unsafe {
                 if let Some(dict) = shapes::dict(self.py, members) {
                     self.waiting.set_len(base);
+                    if FROZEN {
+                        readonly::freeze_dict(self.py, dict);
+                    }
                     return Some(dict);
                 }
             }

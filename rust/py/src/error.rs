@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -62,6 +63,21 @@ pub fn raise(py: Python<'_>, error: &Error, session_id: Option<&str>) -> PyErr {
 pub fn encode_error(py: Python<'_>, kind: &str, pointer: &str) -> PyErr {
     let pointer = pointer.into_pyobject(py).map_or_else(|_| py.None(), |s| s.into_any().unbind());
     build(py, "EncodeError", kind, &[("pointer", pointer)]).unwrap_or_else(|error| error)
+}
+
+/// A `DecodeError` of a value that is JSON, and not what is due in its place.
+pub fn misplaced(py: Python<'_>, kind: &str, name: &str) -> PyErr {
+    let pointer = format!("/{name}").into_pyobject(py).map_or_else(|_| py.None(), |s| s.into_any().unbind());
+    build(py, "DecodeError", kind, &[("pointer", pointer)]).unwrap_or_else(|error| error)
+}
+
+/// The error of an element as that of its list: the pointer leads through the list.
+pub fn within(py: Python<'_>, error: PyErr, index: usize) -> PyErr {
+    if !class(py, "CodecError").is_ok_and(|class| error.is_instance(py, &class)) {
+        return error;
+    }
+    let outer = error.value(py).call_method1(intern!(py, "_within"), (index,));
+    outer.map_or_else(|failure| failure, PyErr::from_value)
 }
 
 /// A `PatchError` of a patch as a whole.

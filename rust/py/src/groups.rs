@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyList, PySet, PyString, PyTuple, PyType};
 
+use crate::queue::Queue;
 use crate::save::Save;
 use crate::waiting::{Waiter, between_tasks};
 
@@ -37,7 +38,7 @@ enum Turn {
 pub struct Groups {
     begin: Py<PyAny>,
     in_flight: usize,
-    waiting: VecDeque<Py<PyAny>>,
+    waiting: Queue,
     /// Writes that go alone, one after the other: what is small passes beside them.
     large: VecDeque<Py<PyAny>>,
     turn: Turn,
@@ -60,7 +61,7 @@ impl Groups {
         Ok(Self {
             begin,
             in_flight,
-            waiting: VecDeque::new(),
+            waiting: Queue::default(),
             large: VecDeque::new(),
             turn: Turn::Free,
             busy: PySet::empty(py)?.unbind(),
@@ -81,7 +82,7 @@ impl Groups {
     fn submit(slf: &Bound<'_, Self>, write: Py<PyAny>) -> PyResult<()> {
         let is_lone = {
             let mut own = slf.borrow_mut();
-            own.waiting.push_back(write);
+            own.waiting.push(write);
             if own.is_scheduled || own.under_way.len() >= own.in_flight {
                 return Ok(());
             }
@@ -90,8 +91,10 @@ impl Groups {
         if is_lone { Self::send(slf) } else { Self::schedule(slf) }
     }
 
-    fn resubmit(slf: &Bound<'_, Self>, write: Py<PyAny>) {
-        slf.borrow_mut().waiting.push_front(write);
+    fn resubmit(slf: &Bound<'_, Self>, write: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (session_id, _) = about(write)?;
+        slf.borrow_mut().waiting.put_aside_first(session_id.to_str()?, write.clone().unbind());
+        Self::release(slf, &session_id)
     }
 
     fn schedule(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -154,7 +157,10 @@ impl Groups {
 
     fn release(slf: &Bound<'_, Self>, session_id: &Bound<'_, PyString>) -> PyResult<()> {
         let busy = slf.borrow().busy.clone_ref(slf.py());
-        busy.bind(slf.py()).discard(session_id).map(drop)
+        if busy.bind(slf.py()).discard(session_id)? {
+            slf.borrow_mut().waiting.resume(session_id.to_str()?);
+        }
+        Ok(())
     }
 
     fn give_up<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
@@ -162,6 +168,7 @@ impl Groups {
         let (groups, busy) = {
             let mut own = slf.borrow_mut();
             own.is_scheduled = false;
+            own.waiting.resume_all();
             own.take_back();
             (std::mem::take(&mut own.under_way), own.busy.clone_ref(py))
         };
@@ -176,7 +183,8 @@ impl Groups {
         visit.call(&self.begin)?;
         visit.call(&self.event_loop)?;
         visit.call(&self.drained)?;
-        self.waiting.iter().chain(&self.large).try_for_each(|write| visit.call(write))?;
+        self.waiting.traverse(&visit)?;
+        self.large.iter().try_for_each(|write| visit.call(write))?;
         if let Turn::Sealing(write) | Turn::Sealed(write) = &self.turn {
             visit.call(write)?;
         }
@@ -204,9 +212,9 @@ impl Groups {
 
     /// The large writes that no store was given wait like all others again, before them.
     fn take_back(&mut self) {
-        self.large.drain(..).rev().for_each(|write| self.waiting.push_front(write));
+        self.large.drain(..).rev().for_each(|write| self.waiting.push_first(write));
         if let Turn::Sealing(write) | Turn::Sealed(write) = std::mem::replace(&mut self.turn, Turn::Free) {
-            self.waiting.push_front(write);
+            self.waiting.push_first(write);
         }
     }
 
@@ -261,17 +269,18 @@ impl Groups {
     fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<Writes<'py>> {
         let py = slf.py();
         let busy = slf.borrow().busy.clone_ref(py).into_bound(py);
-        let (mut writes, mut later, changes) = (Vec::new(), Vec::new(), PyList::empty(py));
+        let (mut writes, changes) = (Vec::new(), PyList::empty(py));
         let (most, mut bytes) = (slf.borrow().most_in_group(), 0);
         while writes.len() < most && bytes < MOST_BYTES {
-            let Some(write) = slf.borrow_mut().waiting.pop_front() else { break };
+            let Some(write) = slf.borrow_mut().waiting.pop() else { break };
             let write = write.into_bound(py);
             let (session_id, is_done) = about(&write)?;
-            if is_done {
+            if busy.contains(&session_id)? {
+                slf.borrow_mut().waiting.put_aside(session_id.to_str()?, write.unbind());
                 continue;
             }
-            if busy.contains(&session_id)? {
-                later.push(write.unbind());
+            if is_done {
+                slf.borrow_mut().waiting.resume(session_id.to_str()?);
                 continue;
             }
             if write.cast::<Save>().is_ok_and(|save| save.borrow().is_large()) {
@@ -291,11 +300,12 @@ impl Groups {
                     writes.push(write.unbind());
                 }
                 // Whatever it is, it belongs to the caller of this write.
-                Err(error) => drop(write.call_method1(intern!(py, "failed"), (caught(py, error)?,))?),
+                Err(error) => {
+                    write.call_method1(intern!(py, "failed"), (caught(py, error)?,))?;
+                    slf.borrow_mut().waiting.resume(session_id.to_str()?);
+                }
             }
         }
-        let mut own = slf.borrow_mut();
-        later.into_iter().rev().for_each(|write| own.waiting.push_front(write));
         Ok((writes, changes))
     }
 
@@ -430,14 +440,13 @@ impl Group {
         waiters: &mut Vec<Py<Waiter>>,
     ) -> PyResult<()> {
         let py = groups.py();
-        let busy = groups.borrow().busy.clone_ref(py);
         for ((write, change), result) in self.writes.iter().zip(self.changes.bind(py)).zip(results) {
             let (write, result) = (write.bind(py), result.cast_into::<PyTuple>()?);
             let time = result.get_borrowed_item(0)?;
             if time.is_none() {
                 groups.call_method1(intern!(py, "not_committed"), (write, change, result.get_borrowed_item(1)?))?;
             } else {
-                busy.bind(py).discard(about(write)?.0)?;
+                Groups::release(groups, &about(write)?.0)?;
                 waiters.append(&mut committed(write, &time)?);
             }
         }

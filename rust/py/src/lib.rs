@@ -13,6 +13,7 @@ mod error;
 mod groups;
 mod histogram;
 mod instance;
+mod interpreter;
 mod kernels;
 mod layouts;
 mod loads;
@@ -27,6 +28,7 @@ mod places;
 mod plan;
 mod processor;
 mod pydantic;
+mod queue;
 mod random;
 mod readonly;
 mod rebase;
@@ -47,6 +49,7 @@ mod small_int;
 mod snapshot;
 mod stack;
 mod stored;
+mod stored_rows;
 mod text;
 mod time;
 mod types;
@@ -61,6 +64,7 @@ use pyo3::prelude::*;
 // Records and lists are not yet tested without the GIL.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::claim(module.py())?;
     layouts::probe(module.py())?;
     short_text::install(module.py())?;
     record::install(module)?;

@@ -1,5 +1,8 @@
 //! The read-only containers of `swisper_ctx.readonly`, made and recognised here.
 
+use std::ptr::NonNull;
+
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
@@ -7,6 +10,8 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 struct Types {
     dict: Py<PyType>,
     list: Py<PyType>,
+    /// Whether their objects lie in memory as those of their bases do.
+    are_alike: bool,
 }
 
 fn types(py: Python<'_>) -> PyResult<&Types> {
@@ -14,8 +19,51 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
     TYPES.get_or_try_init(py, || {
         let module = py.import("swisper_ctx.readonly")?;
         let class = |name: &str| -> PyResult<Py<PyType>> { Ok(module.getattr(name)?.cast_into::<PyType>()?.unbind()) };
-        Ok(Types { dict: class("ReadOnlyDict")?, list: class("ReadOnlyList")? })
+        let (dict, list) = (class("ReadOnlyDict")?, class("ReadOnlyList")?);
+        let are_alike =
+            is_alike(dict.bind(py), &py.get_type::<PyDict>()) && is_alike(list.bind(py), &py.get_type::<PyList>());
+        Ok(Types { dict, list, are_alike })
     })
+}
+
+/// Whether a class adds nothing to the memory of its base.
+fn is_alike(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> bool {
+    let layout = |class: &Bound<'_, PyType>| {
+        let names = ["__basicsize__", "__itemsize__", "__dictoffset__", "__weakrefoffset__"];
+        names.map(|name| class.getattr(name).and_then(|size| size.extract::<isize>()).unwrap_or(-1))
+    };
+    layout(class) == layout(base)
+}
+
+/// Whether plain dicts and lists can be made read-only.
+pub fn can_freeze(py: Python<'_>) -> bool {
+    types(py).is_ok_and(|types| types.are_alike)
+}
+
+/// Makes a plain dict read-only.
+///
+/// # Safety
+/// `can_freeze` said yes; it is an exact dict that nobody has seen yet.
+pub unsafe fn freeze_dict(py: Python<'_>, dict: NonNull<ffi::PyObject>) {
+    // SAFETY: the caller's promise.
+    let _ = types(py).map(|types| unsafe { become_one_of(dict, &types.dict) });
+}
+
+/// Makes a plain list read-only.
+///
+/// # Safety
+/// As of `freeze_dict`, of a list.
+pub unsafe fn freeze_list(py: Python<'_>, list: NonNull<ffi::PyObject>) {
+    // SAFETY: the caller's promise.
+    let _ = types(py).map(|types| unsafe { become_one_of(list, &types.list) });
+}
+
+/// # Safety
+/// The object is of the base of the class, laid out as its objects are, and nobody has seen it yet.
+unsafe fn become_one_of(object: NonNull<ffi::PyObject>, class: &Py<PyType>) {
+    // SAFETY: what an assignment to `__class__` does. The base is no class of a heap, so that its objects hold no
+    // reference to it; those of the class do.
+    unsafe { (*object.as_ptr()).ob_type = ffi::Py_NewRef(class.as_ptr()).cast() };
 }
 
 /// An empty read-only dict, to be filled by the interpreter's own functions, which ask no method of it.

@@ -116,10 +116,12 @@ fn show(
     touched: &Bound<'_, PyDict>,
 ) -> PyResult<()> {
     // Decoding comes first: where it fails, nothing has been changed.
-    let mut values = Vec::new();
+    let (mut values, mut kept) = (Vec::new(), Vec::new());
     for (key, value) in touched {
         let name = key.cast::<PyString>()?.to_str()?;
-        if is_changed(name) && !value.is_exact_instance_of::<RecordList>() {
+        if !is_changed(name) {
+            kept.push(value);
+        } else if !value.is_exact_instance_of::<RecordList>() {
             values.push((value, decoded(touched.py(), &now.state, name)?, key));
         }
     }
@@ -128,10 +130,10 @@ fn show(
             list.try_borrow_mut()?.rebase(edits(now, unsaved, name.to_str()?));
         }
     }
-    let mut seen = HashSet::new();
+    let mut seen = if values.is_empty() { HashSet::new() } else { containers(kept) };
     for (old, new, key) in values {
         match new {
-            Some(new) if is_refilled(&old, &new) => drop(refill(&old, new, &mut seen)?),
+            Some(new) if is_refilled(&old, &new) => touched.set_item(key, refill(&old, new, &mut seen)?)?,
             // Anything but a container is forgotten, and decoded when it is read again.
             _ => touched.del_item(key)?,
         }
@@ -161,7 +163,24 @@ fn is_refilled(old: &Bound<'_, PyAny>, new: &Bound<'_, PyAny>) -> bool {
         || (old.is_exact_instance_of::<PyList>() && new.is_exact_instance_of::<PyList>())
 }
 
-/// The new value, in the old container where both are of one kind. One that stands in two places keeps the first.
+/// The dicts and lists in these values, by their addresses.
+fn containers(mut values: Vec<Bound<'_, PyAny>>) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    while let Some(value) = values.pop() {
+        let parts = match (value.cast_exact::<PyDict>(), value.cast_exact::<PyList>()) {
+            (Ok(dict), _) => dict.values(),
+            (_, Ok(list)) => list.clone(),
+            _ => continue,
+        };
+        if found.insert(value.as_ptr() as usize) {
+            values.extend(parts);
+        }
+    }
+    found
+}
+
+/// The new value, in the old container where both are of one kind. One that stands in two places keeps the first, and
+/// a place in a field that stays as it is comes before all others.
 fn refill<'py>(
     old: &Bound<'py, PyAny>,
     new: Bound<'py, PyAny>,

@@ -17,7 +17,7 @@ use swisper_core::{equal, text};
 
 use crate::construct;
 use crate::decode;
-use crate::error::{decode_error, raise};
+use crate::error::{decode_error, misplaced, raise};
 use crate::places::{Key, Places};
 use crate::schema::{ENTITY, EXECUTION, FieldSpec, MESSAGE, PRODUCT, Schema};
 use crate::{pydantic, slots, time};
@@ -188,7 +188,7 @@ pub fn decoded<'py>(py: Python<'py>, src: &[u8], range: Range<usize>, spec: &Fie
     if let (true, Ok(text)) = (spec.is_time(), value.cast::<PyString>()) {
         let moment = time::parse(py, text.to_str()?)?;
         return moment.map_or_else(
-            || Err(decode_error(py, "a time that is not RFC 3339", raw, 0)),
+            || Err(misplaced(py, "a time that is not RFC 3339, with its offset from UTC", spec.name)),
             |moment| Ok(moment.into_any()),
         );
     }
@@ -245,14 +245,7 @@ fn frozen(schema: &Schema, name: &str) -> PyErr {
 }
 
 macro_rules! record_class {
-    ($class:ident, $python:literal, $which:ident, $vectorcall:ident, $order:ident, [$($field:ident),*],
-     $match_args:expr) => {
-        /// The fields as the schema has them.
-        #[allow(non_camel_case_types)]
-        enum $order {
-            $($field),*
-        }
-
+    ($class:ident, $python:literal, $which:ident, $vectorcall:ident, $match_args:expr) => {
         // Laid out as `slots` makes and frees it.
         #[repr(C)]
         #[pyclass(frozen, name = $python, module = "swisper_ctx")]
@@ -309,13 +302,6 @@ macro_rules! record_class {
                 pydantic::schema(cls.py(), "record_schema", (cls,))
             }
 
-            $(
-                #[getter]
-                fn $field<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-                    self.places.read(py, self.record.get(py), Class::$which, $order::$field as usize)
-                }
-            )*
-
             #[getter]
             fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
                 extra(py, &self.record, Class::$which.schema())
@@ -351,7 +337,11 @@ macro_rules! record_class {
 
             fn __eq__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
                 match other.cast_exact::<Self>() {
-                    Ok(other) => Ok(same(py, &self.record, &other.get().record)?.into_pyobject(py)?.to_owned().into_any().unbind()),
+                    Ok(other) => Ok(same(py, &self.record, &other.get().record)?
+                        .into_pyobject(py)?
+                        .to_owned()
+                        .into_any()
+                        .unbind()),
                     Err(_) => Ok(py.NotImplemented()),
                 }
             }
@@ -379,48 +369,17 @@ macro_rules! record_class {
     };
 }
 
-record_class!(
-    Message,
-    "Message",
-    Message,
-    vectorcall_message,
-    MessageField,
-    [message_id, role, content, timestamp, name, tool_calls, tool_call_id, metadata],
-    ["role", "content"]
-);
-record_class!(
-    Product,
-    "Product",
-    Product,
-    vectorcall_product,
-    ProductField,
-    [product_id, name, price, currency, url, attributes, score],
-    ["product_id", "name"]
-);
-record_class!(
-    PipelineExecution,
-    "PipelineExecution",
-    Execution,
-    vectorcall_execution,
-    ExecutionField,
-    [execution_id, pipeline_name, status, started_at, finished_at, duration_ms, input, result, error, metrics],
-    ["pipeline_name", "status"]
-);
-record_class!(
-    PIIEntity,
-    "PIIEntity",
-    Entity,
-    vectorcall_entity,
-    EntityField,
-    [entity_type, start, end, score, detector, message_id, path, placeholder, fingerprint],
-    ["entity_type", "start", "end"]
-);
+record_class!(Message, "Message", Message, vectorcall_message, ["role", "content"]);
+record_class!(Product, "Product", Product, vectorcall_product, ["product_id", "name"]);
+record_class!(PipelineExecution, "PipelineExecution", Execution, vectorcall_execution, ["pipeline_name", "status"]);
+record_class!(PIIEntity, "PIIEntity", Entity, vectorcall_entity, ["entity_type", "start", "end"]);
 
 macro_rules! install {
-    ($module:ident, $class:ident, $vectorcall:ident) => {{
+    ($module:ident, $class:ident, $which:ident, $vectorcall:ident) => {{
         let py = $module.py();
         $module.add_class::<$class>()?;
         slots::replace(&py.get_type::<$class>(), $vectorcall)?;
+        slots::add_fields(&py.get_type::<$class>(), Class::$which)?;
         let sample = Bound::new(py, $class::of(Text::Own(PyBytes::new(py, b"{}").unbind())))?;
         let text = std::ptr::from_ref(&sample.get().record);
         slots::check(sample.into_any(), text)?;
@@ -429,9 +388,9 @@ macro_rules! install {
 
 /// Adds the classes to the module; to be called once.
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    install!(module, Message, vectorcall_message);
-    install!(module, Product, vectorcall_product);
-    install!(module, PipelineExecution, vectorcall_execution);
-    install!(module, PIIEntity, vectorcall_entity);
+    install!(module, Message, Message, vectorcall_message);
+    install!(module, Product, Product, vectorcall_product);
+    install!(module, PipelineExecution, Execution, vectorcall_execution);
+    install!(module, PIIEntity, Entity, vectorcall_entity);
     Ok(())
 }

@@ -15,7 +15,7 @@ use swisper_core::state::Field;
 use swisper_core::text;
 
 use crate::decode;
-use crate::error::{raise, wrong_type};
+use crate::error::{raise, within, wrong_type};
 use crate::pydantic;
 use crate::record::{Class, Text};
 use crate::select::Columns;
@@ -179,7 +179,11 @@ fn collect(class: Class, items: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
         let all = 0..list.len();
         return all.map(|n| list.text(items.py(), n)).collect();
     }
-    items.try_iter()?.map(|item| class.accept(&item?)).collect()
+    let accept = |(index, item)| {
+        let item: Bound<'_, PyAny> = item?;
+        class.accept(&item).map_err(|error| within(item.py(), error, index))
+    };
+    items.try_iter()?.enumerate().map(accept).collect()
 }
 
 #[pymethods]
@@ -428,7 +432,8 @@ impl RecordList {
         for run in list.runs() {
             let (packed, count) = run.map_err(|error| slf.borrow().raise(py, &error))?;
             for index in 0..count {
-                rows.push(columns.row(py, packed.get(index).unwrap_or_default())?);
+                let row = columns.row(py, packed.get(index).unwrap_or_default());
+                rows.push(row.map_err(|error| within(py, error, rows.len()))?);
             }
         }
         PyList::new(py, rows)

@@ -37,6 +37,11 @@ struct Shape {
     last: (usize, usize, usize),
 }
 
+/// Whether dicts are made here at all.
+pub fn is_known(py: Python<'_>) -> bool {
+    KNOWN.get(py)
+}
+
 /// A new dict of these members, whose references it takes over; None, and nothing taken, if another way must make it.
 ///
 /// # Safety

@@ -1,8 +1,10 @@
-//! What the interpreter calls of a record class directly, past the binding: making a record, `to_json`, freeing it.
+//! What the interpreter calls of a record class directly, past the binding: making a record, reading its fields,
+//! `to_json`, freeing it.
 //!
 //! A record is made and freed at every turn and at every read, and the binding's own ways cost as much as the encoding
 //! of a message. They also let the garbage collector follow each record, although there is nothing behind it.
 
+use std::ffi::{CString, c_void};
 use std::mem::{ManuallyDrop, offset_of};
 
 use pyo3::exceptions::PyImportError;
@@ -11,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::places::Places;
-use crate::record::Text;
+use crate::record::{Class, Text};
 
 /// A record object as it lies in memory: `check` holds it against what the binding makes.
 #[repr(C)]
@@ -19,6 +21,12 @@ struct Object {
     head: ffi::PyObject,
     text: ManuallyDrop<Text>,
     places: Places,
+}
+
+/// What an attribute of a record reads.
+struct Attribute {
+    class: Class,
+    field: usize,
 }
 
 struct Definition(ffi::PyMethodDef);
@@ -50,6 +58,26 @@ pub fn replace(class: &Bound<'_, PyType>, vectorcall: ffi::vectorcallfunc) -> Py
         class.tp_traverse = None;
         class.tp_clear = None;
         class.tp_flags &= !ffi::Py_TPFLAGS_HAVE_GC;
+    }
+    Ok(())
+}
+
+/// Gives a record class an attribute for each of its fields; to be called once.
+pub fn add_fields(class: &Bound<'_, PyType>, which: Class) -> PyResult<()> {
+    for (field, spec) in which.schema().fields.iter().enumerate() {
+        let definition = Box::leak(Box::new(ffi::PyGetSetDef {
+            name: CString::new(spec.name)?.into_raw(),
+            get: Some(read_field),
+            set: None,
+            doc: std::ptr::null(),
+            closure: std::ptr::from_mut(Box::leak(Box::new(Attribute { class: which, field }))).cast(),
+        }));
+        // SAFETY: the class is a type; the definition lives for ever. A new reference, or null with an exception.
+        let attribute = unsafe {
+            let attribute = ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition);
+            Bound::from_owned_ptr_or_err(class.py(), attribute)?
+        };
+        class.setattr(spec.name, attribute)?;
     }
     Ok(())
 }
@@ -88,6 +116,20 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         }
         ffi::PyObject_Free(object.cast());
         ffi::Py_DECREF(class.cast());
+    }
+}
+
+unsafe extern "C" fn read_field(object: *mut ffi::PyObject, which: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: a descriptor is only asked for an object of its class, by an attached thread, and gives what it was made
+    // with.
+    let (py, object, which) =
+        unsafe { (Python::assume_attached(), &*object.cast::<Object>(), &*which.cast::<Attribute>()) };
+    match object.places.read(py, object.text.get(py), which.class, which.field) {
+        Ok(value) => value.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            std::ptr::null_mut()
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple};
 use swisper_core::body::Body;
-use swisper_core::checkpoint::{self, About, Block};
+use swisper_core::checkpoint::{self, About};
 use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
+use swisper_core::envelope::BlockId;
 use swisper_core::error::Error;
 use swisper_core::list::List;
 use swisper_core::open;
@@ -23,6 +24,7 @@ use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::sealed::stored_body;
 use crate::stored::Stored;
+use crate::stored_rows::stored_rows;
 use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
@@ -32,8 +34,8 @@ pub struct Declared {
     times: Vec<String>,
 }
 
-/// A checkpoint as Python gets it: head, new blocks, ids of those no longer used.
-type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>);
+/// A checkpoint as Python gets it: head, new blocks, ids of those no longer used, ids of all that are.
+type CheckpointTuple<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, Vec<Bound<'py, PyBytes>>, Bound<'py, PyBytes>);
 
 fn class_of(fields: &Declared, name: &str) -> Option<Class> {
     fields.records.iter().find(|(own, _)| own == name).map(|(_, class)| *class)
@@ -41,6 +43,12 @@ fn class_of(fields: &Declared, name: &str) -> Option<Class> {
 
 pub fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(format!("{what} has {N} bytes")))
+}
+
+/// Ids of blocks, one behind the other.
+fn block_ids(bytes: &[u8]) -> PyResult<&[BlockId]> {
+    let (ids, rest) = bytes.as_chunks();
+    if rest.is_empty() { Ok(ids) } else { Err(PyValueError::new_err("each block id has 16 bytes")) }
 }
 
 /// See `_core.pyi`.
@@ -98,9 +106,9 @@ impl Snapshot {
             if !is_wanted(name) || value.is_exact_instance_of::<RecordList>() && self.is_records(name) {
                 continue;
             }
-            let is_time = value.is_exact_instance_of::<PyDateTime>() && self.fields.times.iter().any(|own| own == name);
+            let is_time = self.fields.times.iter().any(|own| own == name);
             with_scratch(py, |out| {
-                if is_time { top_level(out, &value) } else { encode::value(out, &value) }
+                if is_time { moment(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
                 if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
                     changes.push((place, Change::Value(name.to_owned(), Value::new(out))));
@@ -120,6 +128,15 @@ fn top_level(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
     }
 }
 
+/// The value of a field that is read back as a time.
+fn moment(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> encode::Outcome {
+    if value.is_none() || value.is_exact_instance_of::<PyDateTime>() {
+        top_level(out, value)
+    } else {
+        Err(encode::Refusal::new("a datetime or None was expected"))
+    }
+}
+
 #[pymethods]
 impl Snapshot {
     #[new]
@@ -133,25 +150,26 @@ impl Snapshot {
 
     /// `self` gives only the classes of the records.
     #[allow(clippy::too_many_arguments)]
-    fn open(
+    fn open<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         session_id: &str,
         user_id: &str,
         epoch: u32,
         created_at: i64,
         etag: (u64, Bound<'_, PyBytes>),
         head: (u64, Bound<'_, PyBytes>),
-        blocks: Vec<Bound<'_, PyTuple>>,
+        blocks: &Bound<'py, PyTuple>,
         frames: Vec<(u64, Bound<'_, PyBytes>)>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<(Self, Bound<'py, PyBytes>)> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
-        let blocks = stored_blocks(&blocks)?;
+        let rows = stored_rows(blocks)?;
+        let ids = PyBytes::new(py, rows.ids(0..rows.len()).as_flattened());
         let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
         let is_records = |name: &str| class_of(&self.fields, name).is_some();
-        let state = open::open(&about, head.0, head.1.as_bytes(), blocks, &frames, &is_records);
+        let state = open::open(&about, head.0, head.1.as_bytes(), rows, &frames, &is_records);
         let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
-        Ok(Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) })
+        Ok((Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) }, ids))
     }
 
     #[getter]
@@ -217,7 +235,7 @@ impl Snapshot {
     }
 
     fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        gathered(py, |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
+        gathered(py, self.state.likely_size(), |write| self.state.pieces(write).map_err(|error| self.raise(py, &error)))
     }
 
     fn excerpt<'py>(&self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
@@ -263,11 +281,10 @@ impl Snapshot {
         created_at: i64,
         etag: (u64, Bound<'py, PyBytes>),
         stamp: &[u8],
-        stored: Vec<Bound<'py, PyBytes>>,
+        stored: &[u8],
     ) -> PyResult<CheckpointTuple<'py>> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
-        let stored: PyResult<Vec<_>> = stored.iter().map(|id| array(id.as_bytes(), "a block id")).collect();
-        let (stored, stamp) = (stored?, array(stamp, "a stamp")?);
+        let (stored, stamp) = (block_ids(stored)?, array(stamp, "a stamp")?);
         let state = self.state.clone();
         let made = py.detach(|| {
             let mut failed = None;
@@ -277,7 +294,7 @@ impl Snapshot {
                     [0; 16]
                 })
             };
-            let parts = checkpoint::parts(&state, &about, stamp, &stored, &mut fresh);
+            let parts = checkpoint::parts(&state, &about, stamp, stored, &mut fresh);
             failed.map_or(Ok(parts), Err)
         })?;
         let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
@@ -286,10 +303,11 @@ impl Snapshot {
             let body = block.body.as_ref().map_or(Ok(Cow::default()), Body::bytes);
             let body = body.map_err(|error| raise(py, &error, Some(session_id)))?;
             let (id, body) = (PyBytes::new(py, &block.id), PyBytes::new(py, &body));
-            added.append((id, &*block.field, block.position, block.records, body))?;
+            added.append((id, PyString::intern(py, &block.field), block.position, block.records, body))?;
         }
         let dropped = parts.dropped.iter().map(|id| PyBytes::new(py, id)).collect();
-        Ok((PyBytes::new(py, &parts.head), added, dropped))
+        let used = PyBytes::new(py, parts.used.as_flattened());
+        Ok((PyBytes::new(py, &parts.head), added, dropped, used))
     }
 }
 
@@ -310,42 +328,27 @@ fn about(
     Ok(About { session_id: session_id.into(), user_id: user_id.into(), epoch, created_at, version: etag.0, token })
 }
 
-/// Blocks as Python passes them: (id, field, position, records, body or None if it was left in the store).
-pub fn stored_blocks(blocks: &[Bound<'_, PyTuple>]) -> PyResult<Vec<Block>> {
-    let mut found: Vec<Block> = Vec::with_capacity(blocks.len());
-    let mut last = None;
-    for block in blocks {
-        let [id, field, position, records, body] = five(block)?;
-        // Most blocks are of one field, whose name is one object.
-        let name = match found.last() {
-            Some(before) if last == Some(field.as_ptr()) => Arc::clone(&before.field),
-            _ => field.extract::<&str>()?.into(),
-        };
-        last = Some(field.as_ptr());
-        found.push(Block {
-            id: array(id.cast::<PyBytes>()?.as_bytes(), "a block id")?,
-            field: name,
-            position: position.extract()?,
-            records: records.extract()?,
-            body: if body.is_none() { None } else { Some(stored_body(&body)?) },
-        });
-    }
-    Ok(found)
-}
-
-fn five<'a, 'py>(block: &'a Bound<'py, PyTuple>) -> PyResult<[Borrowed<'a, 'py, PyAny>; 5]> {
-    let mut items = block.iter_borrowed();
-    let mut next = || items.next().ok_or_else(|| PyValueError::new_err("a block has five parts"));
-    Ok([next()?, next()?, next()?, next()?, next()?])
-}
-
-/// Bytes that `write` gives piece by piece, twice the same: to count them, and to copy them.
+/// Bytes that `write` gives piece by piece: where they are not as many as is likely, once more, to count them.
 fn gathered(
     py: Python<'_>,
+    likely: usize,
     mut write: impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
 ) -> PyResult<Bound<'_, PyBytes>> {
+    if let Some(bytes) = gathered_in(py, likely, &mut write)? {
+        return Ok(bytes);
+    }
     let mut size = 0;
     write(&mut |piece| size += piece.len())?;
+    let bytes = gathered_in(py, size, &mut write)?;
+    bytes.ok_or_else(|| PyRuntimeError::new_err("the state changed while it was encoded"))
+}
+
+/// The same, of just so many bytes; None if there are others.
+fn gathered_in<'py>(
+    py: Python<'py>,
+    size: usize,
+    write: &mut impl FnMut(&mut dyn FnMut(&[u8])) -> PyResult<()>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     // SAFETY: a new bytes object of that size, or null with an exception set.
     let bytes = unsafe {
         Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size.try_into()?))?
@@ -361,11 +364,7 @@ fn gathered(
             at += piece.len();
         }
     })?;
-    if fits && at == size {
-        Ok(bytes.cast_into()?)
-    } else {
-        Err(PyRuntimeError::new_err("the state changed while it was encoded"))
-    }
+    if fits && at == size { Ok(Some(bytes.cast_into()?)) } else { Ok(None) }
 }
 
 /// See `_core.pyi`.
@@ -390,7 +389,7 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// See `_core.pyi`.
 #[pyfunction]
 pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: Bound<'_, PyTuple>) -> PyResult<()> {
-    let block = stored_blocks(&[stored])?.pop();
-    let checked = block.map_or(Ok(()), |block| open::check(&session_id.into(), epoch, block));
+    let rows = stored_rows(&PyTuple::new(py, [stored])?)?;
+    let checked = rows.blocks(0..1).try_for_each(|block| open::check(&session_id.into(), epoch, block));
     checked.map_err(|error| raise(py, &error, Some(session_id)))
 }

@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use swisper_core::text::push_numbered;
-use swisper_simd::{BLOCK, padded, plain_prefix, short_string};
+use swisper_simd::{BLOCK, padded, plain_prefix, push_unescaped, short_string};
 
 use crate::{short_text, utf8};
 
@@ -133,29 +133,17 @@ fn elsewhere(bad: Bad, src: &[u8]) -> Bad {
 fn unescape(content: &mut Vec<u8>, src: &[u8]) -> Result<usize, Bad> {
     let mut at = 0;
     loop {
-        let rest = src.get(at..).unwrap_or_default();
-        let plain = plain_prefix(rest).length;
-        let (text, special) = rest.split_at_checked(plain).unwrap_or_default();
-        content.extend_from_slice(text);
-        at += plain;
-        content.push(match special {
+        at += push_unescaped(content, src.get(at..).unwrap_or_default());
+        match src.get(at..).unwrap_or_default() {
             [b'"', ..] => return Ok(at + 1),
-            [b'\\', byte @ (b'"' | b'\\' | b'/'), ..] => *byte,
-            [b'\\', b'n', ..] => b'\n',
-            [b'\\', b'r', ..] => b'\r',
-            [b'\\', b't', ..] => b'\t',
-            [b'\\', b'b', ..] => 0x08,
-            [b'\\', b'f', ..] => 0x0c,
             [b'\\', b'u', digits @ ..] => {
                 let length = push_numbered(content, digits).map_err(|kind| Bad::Text(kind, at))?;
                 at += 2 + length;
-                continue;
             }
             [b'\\'] | [] => return Err(Bad::Text("unexpected end", src.len())),
             [b'\\', ..] => return Err(Bad::Text("an escape that JSON does not have", at)),
             _ => return Err(Bad::Text("a control character in a string", at)),
-        });
-        at += 2;
+        }
     }
 }
 

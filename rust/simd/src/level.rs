@@ -11,7 +11,7 @@ pub enum Level {
     Avx2,
     /// Masked loads of 32 and 64 bytes (BW, VL, BMI2).
     Avx512,
-    /// The same, and bytes pressed together under a mask (VBMI2).
+    /// The same, bytes pressed together under a mask and looked up in a table of 128 (VBMI2, VBMI).
     Vbmi2,
 }
 
@@ -50,7 +50,8 @@ fn found() -> Level {
     {
         return Level::Avx2;
     }
-    if is_x86_feature_detected!("avx512vbmi2") { Level::Vbmi2 } else { Level::Avx512 }
+    let has_both = is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512vbmi2");
+    if has_both { Level::Vbmi2 } else { Level::Avx512 }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -16,6 +16,7 @@ mod scan;
 mod short;
 mod sink;
 mod string;
+mod unescape;
 mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -25,6 +26,8 @@ mod x86_digits;
 mod x86_number;
 #[cfg(target_arch = "x86_64")]
 mod x86_short;
+#[cfg(target_arch = "x86_64")]
+mod x86_unescape;
 #[cfg(target_arch = "x86_64")]
 mod x86_wide;
 
@@ -39,6 +42,7 @@ pub use scan::{Plain, container_length, plain_prefix};
 pub use short::{BLOCK, Characters, padded, short_string};
 pub use sink::Sink;
 pub use string::{Chosen, Kernels, push_string};
+pub use unescape::push_unescaped;
 pub use wide::{Unit, push_units};
 #[cfg(target_arch = "x86_64")]
 pub use x86::Avx512;

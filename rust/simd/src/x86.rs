@@ -400,16 +400,19 @@ pub fn plain_blocks(bytes: &[u8]) -> (Plain, bool) {
 /// "Parsing Gigabytes of JSON per Second", 2019).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
 pub fn container_avx512(bytes: &[u8]) -> Option<usize> {
-    let (mut at, mut depth, mut in_string) = (0, 0_u32, 0_u64);
+    let (mut at, mut depth, mut in_string, mut is_escaped) = (0, 0_u32, 0_u64, false);
     while at < bytes.len() {
         let rest = bytes.len() - at;
         let lanes = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
         // SAFETY: the lanes that are loaded lie inside the slice.
         let block = unsafe { _mm512_maskz_loadu_epi8(lanes, bytes.as_ptr().add(at).cast()) };
-        if _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(BACKSLASH)) != 0 {
-            return None;
+        let backslashes = _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(BACKSLASH));
+        let mut quotes = _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(QUOTE));
+        if is_escaped || backslashes != 0 {
+            quotes &= !escaped(backslashes, &mut is_escaped);
         }
-        let inside = between_pairs(_mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(QUOTE))) ^ in_string;
+        let inside = between_pairs(quotes) ^ in_string;
+        let stray = backslashes & !inside;
         in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
         // Braces and brackets differ in one bit.
         let folded = _mm512_or_si512(block, _mm512_set1_epi8(0x20));
@@ -423,16 +426,32 @@ pub fn container_avx512(bytes: &[u8]) -> Option<usize> {
             while closed != 0 {
                 let end = closed.trailing_zeros();
                 gone += 1;
-                if depth + (opened & ((1 << end) - 1)).count_ones() == gone {
-                    return Some(at + end as usize + 1);
+                let before = (1 << end) - 1;
+                if depth + (opened & before).count_ones() == gone {
+                    return (stray & before == 0).then_some(at + end as usize + 1);
                 }
                 closed &= closed - 1;
             }
             depth = after - gone;
         }
+        if stray != 0 {
+            return None;
+        }
         at += 64;
     }
     None
+}
+
+/// The bytes behind backslashes that are not themselves behind one: of a run of them every second one escapes.
+/// `carry` tells whether the first byte is such a one, and then of the block behind.
+pub fn escaped(backslashes: u64, carry: &mut bool) -> u64 {
+    const EVEN: u64 = 0x5555_5555_5555_5555;
+    let backslashes = backslashes & !u64::from(*carry);
+    let follows = backslashes << 1 | u64::from(*carry);
+    let odd_starts = backslashes & !EVEN & !follows;
+    let (runs_from_even, overflows) = odd_starts.overflowing_add(backslashes);
+    *carry = overflows;
+    (EVEN ^ runs_from_even << 1) & follows
 }
 
 /// The bits from each odd one on up to before the next even one.

@@ -107,7 +107,7 @@ def sealed_anew(context: SwisperContext) -> int:
     """Every segment under a new id, for which each is opened, without the interpreter lock."""
     position = context._position
     assert position.etag is not None
-    _, added, _ = position.snapshot.checkpoint("s", "u", 0, 0, position.etag, token(), [])
+    _, added, _, _ = position.snapshot.checkpoint("s", "u", 0, 0, position.etag, token(), b"")
     return len(added)
 
 
@@ -117,11 +117,11 @@ async def test_values_of_any_kind_are_refused(tmp_path: Path, value: str) -> Non
     store = await stored(SQLiteSessionStore(path))
     for table in ("heads", "blocks"):
         with closing(sqlite3.connect(path)) as other, other:
-            rows = other.execute(f"SELECT id, body FROM {table}").fetchall()
+            rows = other.execute(f"SELECT body, id FROM {table}").fetchall()
             other.execute(f"UPDATE {table} SET body = {value}")
         with pytest.raises(ContextError):
             _ = (await loaded(store)).conversation_history.to_dicts()
         with closing(sqlite3.connect(path)) as other, other:
-            other.executemany(f"UPDATE {table} SET body = ?2 WHERE id = ?1", rows)
+            other.executemany(f"UPDATE {table} SET body = ? WHERE id = ?", rows)
     assert len((await loaded(store)).conversation_history.to_dicts()) == MESSAGES
     await store.aclose()

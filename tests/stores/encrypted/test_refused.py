@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from swisper_ctx import CorruptSessionError, DecryptionError, Message, SwisperContext, serialize_context
+from swisper_ctx import CorruptSessionError, DecryptionError, Message, SwisperContext, dumps, serialize_context
 from swisper_ctx.errors import ContextError
 from swisper_ctx.fernet import FernetKey
 from swisper_ctx.keys import Keyring, new_key
@@ -219,3 +219,14 @@ async def test_rows_of_blocks_that_were_changed_are_refused(change: str) -> None
     with pytest.raises(ContextError, match="session a"):
         await read_whole(store, "a")
     assert await read_whole(store, "b") == expected
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_context_in_a_token_is_exactly_what_it_was(legacy: bool) -> None:
+    store = EncryptedSessionStore(KEY)
+    context = SwisperContext(user_id="u", metadata={"large": 10**5000, "float": 1.0, "nul": "\0", "text": "é"})
+    context.conversation_history.append(Message("user", "hello"))
+    token = Fernet(KEY).encrypt(dumps(context)) if legacy else store.encrypt_context(context)
+    found = store.decrypt_context(token, legacy=legacy)
+    assert serialize_context(found) == serialize_context(context)
+    assert type(found.metadata["float"]) is float

@@ -90,7 +90,7 @@ async def test_sessions_of_before_are_adopted_as_they_are(postgres_url: str) -> 
     was = serialize_context(before())
     expires = datetime(2999, 1, 1)  # noqa: DTZ001
     await execute(postgres_url, ADD, "old", "u", json.dumps(was), BEGUN, expires)
-    await execute(postgres_url, ADD, "empty", "u", "{}", BEGUN, None)
+    await execute(postgres_url, ADD, "empty", "u", '{"version": "1.0"}', BEGUN, None)
     await execute(postgres_url, ADD, "no context", "u", "[1, 2]", BEGUN, None)
     await execute(postgres_url, ADD, "wrong", "u", '{"conversation_history": [7]}', BEGUN, None)
     await execute(

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.full]
 
 async def test_each_session_is_at_the_node_of_its_slot(private_redis_cluster: MakeRedisCluster) -> None:
     cluster = private_redis_cluster()
-    cache = RedisCache(cluster.url)
+    cache = RedisCache(cluster.url, MemorySessionStore())
     names = [f"s{number}" for number in range(60)]
     await asyncio.gather(*(cache.save_session(SwisperContext(session_id=name, user_id="u")) for name in names))
     for number in range(20):
@@ -67,7 +67,7 @@ async def test_a_session_saved_twice_in_one_call(private_redis_cluster: MakeRedi
 @pytest.mark.parametrize("name", ["}", "}s", "}{s}", "{", "{}", "{s}t"])
 async def test_an_id_with_braces(private_redis_cluster: MakeRedisCluster, name: str) -> None:
     cluster = private_redis_cluster()
-    cache = RedisCache(cluster.url)
+    cache = RedisCache(cluster.url, MemorySessionStore())
     context = SwisperContext(session_id=name, user_id="u")
     await cache.save_session(context)
     await cache.settle()
@@ -81,7 +81,7 @@ async def test_an_id_with_braces(private_redis_cluster: MakeRedisCluster, name: 
 
 async def test_a_node_that_is_away(private_redis_cluster: MakeRedisCluster) -> None:
     cluster = private_redis_cluster()
-    cache = RedisCache(cluster.url)
+    cache = RedisCache(cluster.url, MemorySessionStore())
     turns = Session(cache)
     await turns.begin()
     await turns.until(is_back(cache))

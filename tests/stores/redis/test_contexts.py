@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from swisper_ctx import Message, SwisperContext, serialize_context
+from swisper_ctx import Message, SwisperContext, field, serialize_context
 from swisper_ctx.errors import StoreError
 from swisper_ctx.stores.redis import RedisCache
 
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.servers
 async def test_what_is_set_can_be_got_until_it_expires(redis_url: str, client: redis.Redis) -> None:
     cache = RedisCache(redis_url)
     context = SwisperContext(session_id="s", user_id="u", metadata={"one": 1, "float": 1.0, "nested": ["é", None]})
+    context.metadata["large"] = 10**5000
     context.conversation_history.append(Message("user", "hello\0"))
     assert await cache.get("s") is None
     await cache.set("s", context)
@@ -27,6 +28,19 @@ async def test_what_is_set_can_be_got_until_it_expires(redis_url: str, client: r
     await cache.aclose()
 
 
+class ShopContext(SwisperContext):
+    cart: list[str] = field(default_factory=list)
+
+
+async def test_what_is_got_is_of_the_class_that_is_asked_for(redis_url: str) -> None:
+    cache = RedisCache(redis_url)
+    await cache.set("s", ShopContext(session_id="s", user_id="u", cart=["fridge"]))
+    found = await cache.get("s", ShopContext)
+    assert found is not None
+    assert found.cart == ["fridge"]
+    await cache.aclose()
+
+
 async def test_they_are_no_sessions_of_the_store(redis_url: str) -> None:
     cache = RedisCache(redis_url)
     await cache.set("s", SwisperContext(session_id="s", user_id="u"))
@@ -34,6 +48,13 @@ async def test_they_are_no_sessions_of_the_store(redis_url: str) -> None:
     assert (await cache.sessions()).sessions == ()
     await cache.delete_session("s")
     assert await cache.get("s") is None
+    await cache.aclose()
+
+
+async def test_no_session_is_saved_where_nothing_keeps_it(redis_url: str) -> None:
+    cache = RedisCache(redis_url)
+    with pytest.raises(StoreError, match="no store behind it"):
+        await cache.save_session(SwisperContext(session_id="s", user_id="u"))
     await cache.aclose()
 
 

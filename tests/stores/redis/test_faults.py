@@ -65,7 +65,7 @@ class Session:
 
 @asynccontextmanager
 async def session(url: str, **options: Any) -> AsyncIterator[Session]:
-    cache = RedisCache(url, **options)
+    cache = RedisCache(url, MemorySessionStore(), **options)
     under = Session(cache)
     await under.begin()
     yield under
@@ -129,7 +129,7 @@ async def test_who_is_far_ahead_of_redis_waits_for_the_call_on_its_way(
 ) -> None:
     monkeypatch.setattr(appender, "MOST_WAITING", 2)
     async with FaultProxy(redis_url) as proxy:
-        cache = RedisCache(proxy.url)
+        cache = RedisCache(proxy.url, MemorySessionStore())
         now = await committed(cache, creation("s"))
         await cache.settle()
         await proxy.switch(HoldReplies())
@@ -150,7 +150,7 @@ async def test_who_is_far_ahead_of_redis_waits_for_the_call_on_its_way(
 async def test_creating_waits_once_too(redis_url: str) -> None:
     async with FaultProxy(redis_url) as proxy:
         await proxy.switch(BlackHole())
-        cache = RedisCache(proxy.url)
+        cache = RedisCache(proxy.url, MemorySessionStore())
         await asyncio.gather(*(cache.save_session(SwisperContext(session_id=str(n), user_id="u")) for n in range(50)))
         assert cache.counts.outages == 1
         assert len((await cache.sessions()).sessions) == 50
@@ -223,7 +223,7 @@ def fill(client: redis.Redis) -> None:
 async def test_evicting(private_redis: MakeRedis) -> None:
     """Sessions leave as a whole."""
     server = private_redis(maxmemory="6mb", maxmemory_policy="allkeys-lru")
-    cache = RedisCache(server.url)
+    cache = RedisCache(server.url, MemorySessionStore())
     contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(200)]
     for turn in range(8):
         for context in contexts:
@@ -258,7 +258,7 @@ async def test_a_replica_that_takes_no_writes(private_redis: MakeRedis) -> None:
 
 async def test_what_was_deleted_while_redis_was_away_goes_when_it_is_back(redis_url: str, client: redis.Redis) -> None:
     async with FaultProxy(redis_url) as proxy:
-        cache = RedisCache(proxy.url)
+        cache = RedisCache(proxy.url, MemorySessionStore())
         for name in ("s", "t"):
             await cache.save_session(SwisperContext(session_id=name, user_id="u"))
         await cache.set("s", SwisperContext(session_id="s", user_id="u"))
@@ -312,7 +312,7 @@ async def test_nothing_secret_is_told(redis_url: str, caplog: pytest.LogCaptureF
     caplog.set_level(logging.DEBUG, "swisper_ctx")
     events: list[Any] = []
     url = redis_url.replace("redis://", "redis://user:pass-word@")
-    cache = RedisCache(url, strict=True)
+    cache = RedisCache(url, MemorySessionStore(), strict=True)
     cache.on_event = lambda *event: events.append(event)
     with pytest.raises(StoreUnavailableError) as caught:
         await cache.read("s")
@@ -352,7 +352,7 @@ async def test_damaged_bytes_are_a_miss_and_an_alarm(
 
 
 async def test_a_key_of_another_type_does_not_stop_those_beside_it(redis_url: str, client: redis.Redis) -> None:
-    cache = RedisCache(redis_url)
+    cache = RedisCache(redis_url, MemorySessionStore())
     contexts = [SwisperContext(session_id=name, user_id="u") for name in "abc"]
     await asyncio.gather(*(cache.save_session(context) for context in contexts))
     await cache.settle()
@@ -373,7 +373,7 @@ async def hang_up(cache: RedisCache) -> None:
 
 
 def test_one_event_loop_after_another(redis_url: str) -> None:
-    cache = RedisCache(redis_url)
+    cache = RedisCache(redis_url, MemorySessionStore())
     turns = Session(cache)
     with asyncio.Runner() as runner:
         runner.run(turns.begin())

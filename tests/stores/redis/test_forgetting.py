@@ -18,6 +18,7 @@ from swisper_ctx import SwisperContext
 from swisper_ctx.errors import OutcomeUnknownError, StoreError
 from swisper_ctx.log import Etag, Restoration
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.redis import RedisCache, hashes
 from swisper_ctx.stores.redis.link import CONNECTIONS
 from swisper_ctx.testing import FaultyStore, fails
@@ -91,7 +92,7 @@ async def test_strict_hides_no_error_of_the_store(redis_url: str, truth: FaultyS
 
 async def test_strict_evicts_or_says_that_it_is_not_known(redis_url: str) -> None:
     async with FaultProxy(redis_url) as proxy:
-        cache = RedisCache(proxy.url, strict=True)
+        cache = RedisCache(proxy.url, MemorySessionStore(), strict=True)
         await proxy.switch(Refuse())
         with pytest.raises(OutcomeUnknownError):
             await cache._deleted(["s"])
@@ -168,7 +169,7 @@ async def test_what_redis_does_not_permit_to_delete_keeps_it_from_nothing(
     with redis.Redis.from_url(server.url) as client:
         rights = "on >word ~swisper:{*} ~swisper:probe +@all"
         client.execute_command("ACL", "SETUSER", "limited", *rights.split())
-        cache = RedisCache(server.url.replace("redis://", "redis://limited:word@"))
+        cache = RedisCache(server.url.replace("redis://", "redis://limited:word@"), MemorySessionStore())
         await cache.save_session(SwisperContext(session_id="s", user_id="u"))
         await cache.settle()
         assert await cache.delete(["s"]) == 1

@@ -120,7 +120,7 @@ async def test_heads_and_blocks_that_do_not_fit_together_are_read_from_the_store
     redis_url: str, client: redis.Redis
 ) -> None:
     """What only the core can see: sound values of two moments."""
-    cache = RedisCache(redis_url)
+    cache = RedisCache(redis_url, MemorySessionStore())
     context = SwisperContext(session_id="s", user_id="u")
     context.conversation_history.append(Message("user", "said"))
     await cache.save_session(context)

@@ -15,6 +15,7 @@ from swisper_ctx import Message, SessionCache, SwisperContext, serialize_context
 from swisper_ctx.errors import StoreUnavailableError
 from swisper_ctx.log import Checkpoint, Etag, StoredSession
 from swisper_ctx.stores.base import SessionStore
+from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.stores.redis import RedisCache
 from swisper_ctx.testing import FaultyStore
 from swisper_ctx.testing.changes import folded
@@ -236,7 +237,7 @@ async def test_a_checkpoint_that_redis_missed_is_made_up_for(cache: RedisCache, 
 
 
 async def test_a_session_that_is_too_large_is_not_there(redis_url: str, client: redis.Redis) -> None:
-    cache = RedisCache(redis_url, max_bytes=10_000)
+    cache = RedisCache(redis_url, MemorySessionStore(), max_bytes=10_000)
     now = await committed(cache, creation("s", frame=b"x" * 4_000))
     await cache.settle()
     assert client.exists(KEY)
@@ -255,7 +256,7 @@ async def test_a_session_that_is_too_large_is_not_there(redis_url: str, client: 
 
 
 async def test_only_writes_let_a_session_live_on(redis_url: str, client: redis.Redis) -> None:
-    cache = RedisCache(redis_url, ttl=100)
+    cache = RedisCache(redis_url, MemorySessionStore(), ttl=100)
     now = await grow(cache, "s", 2)
     await cache.settle()
     client.expire(KEY, 10)

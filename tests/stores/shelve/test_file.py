@@ -18,7 +18,7 @@ import pytest
 from swisper_ctx import Message, SwisperContext, serialize_context
 from swisper_ctx.errors import CorruptSessionError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import GRACE_TIME, RETRY_WINDOW, Etag
-from swisper_ctx.stores.shelve import ShelveSessionStore
+from swisper_ctx.stores.shelve import ShelveSessionStore, shelf
 from swisper_ctx.stores.shelve.rows import part_of_frame
 from swisper_ctx.stores.shelve.shelf import FORMAT, BytesShelf, key_of
 from swisper_ctx.testing import ManualClock
@@ -255,6 +255,60 @@ def test_a_file_that_is_no_shelf_is_refused(path: Path) -> None:
         asyncio.run(ShelveSessionStore(path).read("s"))
 
 
+def spoil(how: str, path: Path) -> None:
+    index = path.with_name(f"{path.name}.dir")
+    content = index.read_bytes()
+    key = next(line for line in content.splitlines() if b"session" in line)
+    index.write_bytes(
+        {
+            "empty": b"",
+            "first byte": b"?" + content[1:],
+            "cut": content[:-4],
+            "no tuple": content + b"7\n",
+            "no place": content.replace(key, key[: key.index(b", ")] + b", (1,)"),
+            "a place before the file": content.replace(key, key[: key.index(b", ")] + b", (-1, 5)"),
+            "a size that is text": content.replace(key, key[: key.index(b", ")] + b", (1, '5')"),
+            "no UTF-8": content.replace(b"'s", b"'\xff"),
+            "missing": content,
+        }[how]
+    )
+    if how == "missing":
+        index.unlink()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "missing",
+        "empty",
+        "first byte",
+        "cut",
+        "no tuple",
+        "no place",
+        "a place before the file",
+        "a size that is text",
+        "no UTF-8",
+    ],
+)
+async def test_a_file_of_dumb_without_its_index_is_refused_and_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(shelf, "MODULES", ("dbm.dumb",))
+    for _ in range(2):
+        store = ShelveSessionStore(path)
+        await grow(store, "s", 3)
+        await store.aclose()
+    spoil(how, path)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    store = ShelveSessionStore(path)
+    for refused in (store.read("s"), commit(store, creation("t"))):
+        with pytest.raises(StoreError, match=r"sessions\.dir, the index of the shelf, is .*sessions\.bak") as caught:
+            await refused
+        assert type(caught.value) is StoreError
+    await store.aclose()
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
 async def test_a_newer_format_is_refused(path: Path) -> None:
     store = ShelveSessionStore(path)
     await store._thread.run(lambda file, _: file.shelf.update({"\0format": FORMAT + b"0"}))
@@ -263,10 +317,11 @@ async def test_a_newer_format_is_refused(path: Path) -> None:
         await ShelveSessionStore(path).read("s")
 
 
-async def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     store = ShelveSessionStore(tmp_path / "absent" / "x")
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreError, match="absent/x") as caught:
         await store.commit([creation("s")])
+    assert type(caught.value) is StoreError
     (tmp_path / "absent").mkdir()
     await grow(store, "s", 1)
     await store.aclose()

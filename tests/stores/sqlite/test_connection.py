@@ -204,3 +204,51 @@ async def test_a_file_that_cannot_be_written(open_directory: Path) -> None:
     ended = await asyncio.to_thread(subprocess.run, child, capture_output=True, text=True, timeout=30)
     await store.aclose()
     assert ended.returncode == 0, ended.stderr
+
+
+FORBIDDEN = """
+import asyncio, os, sys
+from swisper_ctx.errors import StoreError
+from swisper_ctx.stores.sqlite import SQLiteSessionStore
+
+async def main(path, reason):
+    store = SQLiteSessionStore(path)
+    for refused in (store.etags(["s"]), store.delete(["s"])):
+        try:
+            await refused
+        except StoreError as error:
+            assert type(error) is StoreError, error
+            assert path in str(error) and reason in str(error), error
+        else:
+            raise AssertionError("opened")
+    await store.aclose()
+
+if os.getuid() == 0:
+    os.setuid(65534)  # root may do everything
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("about", "mode", "reason"),
+    [
+        ("directory", 0o555, "cannot be written to"),
+        ("directory", 0o000, "may not be entered"),
+        ("file", 0o000, "may not be read"),
+    ],
+)
+def test_what_forbids_opening_a_file_is_told(open_directory: Path, about: str, mode: int, reason: str) -> None:
+    path = open_directory / "x.db"
+
+    async def fill() -> None:
+        store = SQLiteSessionStore(path)
+        await grow(store, "s", 2)
+        await store.aclose()
+
+    asyncio.run(fill())
+    open_directory.chmod(0o777)
+    (path if about == "file" else open_directory).chmod(mode)
+    child = [sys.executable, "-W", "error", "-c", FORBIDDEN, str(path), reason]
+    ended = subprocess.run(child, check=False, capture_output=True, text=True, timeout=30)
+    open_directory.chmod(0o755)
+    assert ended.returncode == 0, ended.stderr

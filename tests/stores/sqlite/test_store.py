@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.stores.changes import append, committed, creation, grow, moved, new_block
 
-from swisper_ctx.errors import CorruptSessionError, StoreError, StoreUnavailableError
+from swisper_ctx.errors import CorruptSessionError, StoreError
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.stores.sqlite.connection import PAGE_SIZE
@@ -98,13 +99,20 @@ def test_urls_that_are_refused(url: str) -> None:
         SQLiteSessionStore.from_url(url)
 
 
-async def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    store = SQLiteSessionStore(tmp_path / "absent" / "x.db")
-    with pytest.raises(StoreUnavailableError) as caught:
-        await store.read("s")
-    assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
-    (result,) = await store.commit([creation("s")])
-    assert type(result.error) is StoreUnavailableError
+async def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="it is a directory") as caught:
+        await SQLiteSessionStore(tmp_path).read("s")
+    assert type(caught.value) is StoreError
+
+
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "absent" / "x.db"
+    store = SQLiteSessionStore(path)
+    for refused in (store.read("s"), store.commit([creation("s")])):
+        with pytest.raises(StoreError, match=f"{re.escape(str(path))} cannot be opened: its directory") as caught:
+            await refused
+        assert type(caught.value) is StoreError
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
     (tmp_path / "absent").mkdir()
     await grow(store, "s", 1)
     await store.aclose()

@@ -15,7 +15,7 @@ from swisper_ctx.log import NEVER, Change, Etag
 from swisper_ctx.stores.postgres.commit import Group
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
 from swisper_ctx.stores.recovery import check_new
-from swisper_ctx.stores.saving import NO_TOKEN, first_head, oversized
+from swisper_ctx.stores.saving import NO_TOKEN, check_names, first_head
 
 log = logging.getLogger("swisper_ctx.store")
 
@@ -116,9 +116,9 @@ def _context(session_id: str, user_id: str | None, text: str, executions: Sequen
     document = json.loads(text)
     if not isinstance(document, dict) or not user_id:
         raise ValueError("a row that holds no context of a user")
-    oversized(session_id=session_id, user_id=user_id)
+    check_names(session_id=session_id, user_id=user_id)
     check_new(session_id)
-    context = deserialize_context({**document, "session_id": session_id, "user_id": user_id})
+    context = deserialize_context({**document, "session_id": session_id, "user_id": user_id, "version": 0})
     known = {execution.execution_id for execution in context.pipeline_executions}
     for execution in starmap(_execution, executions):
         if execution["execution_id"] not in known:

@@ -21,6 +21,7 @@ from swisper_ctx.log import (
     SessionPage,
     StoredBody,
     StoredSession,
+    check_limit,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
@@ -125,6 +126,7 @@ class PostgresSessionStore(SessionStore):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
+        check_limit(limit)
         async with self._reader() as connection:
             return await read.list_sessions(connection, user_id, expired, self._now(), cursor, limit)
 

@@ -7,15 +7,15 @@ lost, late or wrong: it saves the store reading, and decides nothing. Saves reac
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from redis.asyncio.connection import parse_url
 
-from swisper_ctx.context import SwisperContext, deserialize_context, serialize_context
+from swisper_ctx._core import dumps, loads
+from swisper_ctx.context import SwisperContext, deserialize_context
 from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import (
     Block,
@@ -42,6 +42,7 @@ from swisper_ctx.stores.saving import NEWEST
 from swisper_ctx.stores.thread import settle
 from swisper_ctx.stores.validation import Validator
 
+C = TypeVar("C", bound=SwisperContext)
 R = TypeVar("R")
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -54,7 +55,7 @@ ReadOptions = tuple[str, Etag | None, int | None]
 
 
 class RedisCache(SessionStore):
-    """A Redis in front of `store`; without one, of a memory store.
+    """A Redis in front of `store`.
 
     `url` is as redis-py takes it: `redis://user:password@host:port/0`, `rediss://` or `unix://`. What Redis has of a
     session expires `ttl` seconds after its last save, and a session of more than `max_bytes` is not kept there. Redis
@@ -65,7 +66,8 @@ class RedisCache(SessionStore):
     raises OutcomeUnknownError if Redis does not confirm that it has forgotten it; a save that is durable raises
     nothing. Keys begin with `prefix`. `counts` tells how it went. Raises ValueError for a `ttl` under a millisecond.
 
-    `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`.
+    `get` and `set` keep whole contexts for who wants no more than that of a Redis; they need no `store`, without which
+    a save raises StoreError: Redis may lose what it has.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class RedisCache(SessionStore):
         strict: bool = False,
         prefix: str = "swisper:",
     ) -> None:
+        self._stands_alone = store is None
         self.store = store or MemorySessionStore()
         if self.store.opens_sealed:
             raise StoreError(
@@ -105,15 +108,19 @@ class RedisCache(SessionStore):
 
     # -- whole contexts
 
-    async def get(self, session_id: str) -> SwisperContext | None:
+    @overload
+    async def get(self, session_id: str) -> SwisperContext | None: ...
+    @overload
+    async def get(self, session_id: str, context_class: type[C]) -> C | None: ...
+    async def get(self, session_id: str, context_class: type[Any] = SwisperContext) -> Any:
         """The context that `set` has put under this id; None if there is none any more, or Redis does not answer."""
         found = await self._hashes.get(session_id)
         if found is None:
             return None
         try:
-            document = json.loads(found)
+            document = loads(found)
             if isinstance(document, dict):
-                return deserialize_context(document)
+                return deserialize_context(document, context_class)
         except (ContextError, ValueError):
             pass
         await self._damaged(session_id)
@@ -125,8 +132,7 @@ class RedisCache(SessionStore):
         Deleting the session deletes it. Nothing is kept where Redis does not answer. Raises ValueError for a `ttl`
         under a millisecond.
         """
-        document = json.dumps(serialize_context(context), ensure_ascii=False, separators=(",", ":"))
-        await self._hashes.set(session_id, document.encode(), ttl)
+        await self._hashes.set(session_id, dumps(context), ttl)
 
     # -- reading
 
@@ -245,6 +251,8 @@ class RedisCache(SessionStore):
         return await future
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+        if self._stands_alone:
+            raise StoreError("this RedisCache has no store behind it: RedisCache(url, store)")
         created = [change.session_id for change in changes if change.expected is None]
         if created and self._hashes.may_ask():
             self._start(self._lease_and_commit(created, changes, answered))

@@ -18,6 +18,7 @@ log = logging.getLogger("swisper_ctx.store")
 
 DRIVER_ERRORS = cast("tuple[type[Exception], ...]", dbm.error)
 """What a dbm module raises; OSError is among them."""
+FORBIDDEN = FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError
 
 
 class SessionFile:
@@ -92,7 +93,8 @@ def open_file(path: str, _deadline: float) -> SessionFile:
             unlock(descriptor)
             raise
     except DRIVER_ERRORS as error:
-        raise unavailable(error) from error
+        # Trying again would not help.
+        raise (StoreError(f"shelve: {error}") if isinstance(error, FORBIDDEN) else unavailable(error)) from error
 
 
 def reading(file: SessionFile, work: Callable[[SessionFile], T]) -> T:

@@ -9,6 +9,7 @@ import shelve
 from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -128,6 +129,8 @@ def open_shelf(path: str) -> BytesShelf:
 
 def _open_dbm(path: str) -> Any:
     kind = dbm.whichdb(path)
+    if kind == "dbm.dumb" or (kind is None and _size(f"{path}.dat")):
+        return _open_dumb(path)
     if kind is None:
         return _first_module().open(path, "c")
     if kind not in MODULES:
@@ -136,6 +139,34 @@ def _open_dbm(path: str) -> Any:
         return import_module(kind).open(path, "w")
     except ImportError as error:
         raise StoreError(f"{path} was made with {kind}, which this Python lacks") from error
+
+
+def _open_dumb(path: str) -> Any:
+    """A file of dbm.dumb, which takes one without its index for empty, and writes over the index from before."""
+    if _size(f"{path}.dat") and not _size(f"{path}.dir"):
+        raise _without_index(path, "missing or empty")
+    try:
+        database = import_module("dbm.dumb").open(path, "w")
+        for name, place in vars(database)["_index"].items():
+            name.decode()
+            if not (isinstance(place, tuple) and [type(number) for number in place] == [int, int] and min(place) >= 0):
+                raise ValueError("an entry without its place")
+    except dbm.error:
+        raise
+    except Exception as error:  # it evaluates each line
+        raise _without_index(path, "damaged") from error
+    return database
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _without_index(path: str, problem: str) -> StoreError:
+    return StoreError(f"{path}.dir, the index of the shelf, is {problem}; {path}.bak may be the one before")
 
 
 def _first_module() -> Any:

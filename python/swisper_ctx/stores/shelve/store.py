@@ -22,6 +22,7 @@ from swisper_ctx.log import (
     SessionPage,
     StoredBody,
     StoredSession,
+    check_limit,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
@@ -100,6 +101,7 @@ class ShelveSessionStore(SessionStore):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
+        check_limit(limit)
         expired_at = self._clock() if expired else None
         return await self._read(
             partial(read.list_sessions, user_id=user_id, expired_at=expired_at, cursor=cursor, limit=limit)

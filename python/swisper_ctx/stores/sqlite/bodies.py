@@ -9,9 +9,9 @@ from swisper_ctx.log import StoredBody
 from swisper_ctx.stores.sqlite.connection import Writer, snapshot
 
 BODIES = """
-    SELECT 'head', stamp, body FROM heads WHERE session = ?1
-    UNION ALL SELECT 'block', block_id, body FROM blocks WHERE session = ?1
-    UNION ALL SELECT 'frame', version, body FROM frames WHERE session = ?1 AND body IS NOT NULL
+    SELECT 'head', stamp, body FROM heads WHERE session = :key
+    UNION ALL SELECT 'block', block_id, body FROM blocks WHERE session = :key
+    UNION ALL SELECT 'frame', version, body FROM frames WHERE session = :key AND body IS NOT NULL
 """
 KEY = "SELECT key FROM sessions WHERE session_id = ?"
 REPLACE = {
@@ -25,7 +25,7 @@ def read_bodies(connection: sqlite3.Connection, session_id: str) -> tuple[Stored
     """Of every head, block and frame."""
     with snapshot(connection) as cursor:
         row = cursor.execute(KEY, (session_id,)).fetchone()
-        return tuple(StoredBody(*found) for found in cursor.execute(BODIES, row)) if row else ()
+        return tuple(StoredBody(*found) for found in cursor.execute(BODIES, {"key": row[0]})) if row else ()
 
 
 def replace_bodies(writer: Writer, session_id: str, bodies: Sequence[tuple[StoredBody, bytes]]) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Collection
-from contextlib import suppress
 
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
 from swisper_ctx.stores.sqlite.commit import ADD_HEAD, delete_expired, delete_one
 from swisper_ctx.stores.sqlite.connection import Writer
+from swisper_ctx.stores.sqlite.wal import cut
 
 NEWEST_HEAD = """
     SELECT key, version, base FROM sessions JOIN heads ON session = key
@@ -83,24 +82,12 @@ def _purge(cursor: sqlite3.Cursor, key: int, version: int, now: int) -> None:
     cursor.execute(FORGET, (key, kept[0] if kept else bound))
 
 
-def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> int:
-    """Those that exist (and have expired), with everything they have; how many they were."""
+def delete_sessions(writer: Writer, session_ids: Collection[str], expired: bool) -> tuple[int, bool]:
+    """Those that exist (and have expired), with everything they have: how many, and whether the WAL is rid of them."""
     with writer.transaction("delete") as cursor:
         now = writer.clock()
         deleted = sum(
             delete_expired(cursor, session_id, now) if expired else delete_one(cursor, session_id)
             for session_id in session_ids
         )
-    if deleted:
-        overwrite_wal(writer.connection)
-    return deleted
-
-
-def overwrite_wal(connection: sqlite3.Connection) -> None:
-    """Pages from before still stand in the WAL: cut it, unless somebody goes on reading there."""
-    with suppress(sqlite3.Error):
-        for _ in range(20):
-            busy, *_pages = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
-                break
-            time.sleep(0.01)
+    return deleted, deleted == 0 or cut(writer.connection)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, repeat
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from swisper_ctx.errors import StoreError
@@ -34,18 +36,42 @@ SETTINGS = (
 )
 
 
+FORBIDDEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""A file that cannot be opened, or not with what SQLite keeps beside it."""
+
+
 def connect(path: str, deadline: float) -> sqlite3.Connection:
     """A connection for writing; creates the file and its tables if need be."""
     if sqlite3.sqlite_version_info < schema.OLDEST_SQLITE:
         oldest = ".".join(map(str, schema.OLDEST_SQLITE))
         raise StoreError(f"this Python has SQLite {sqlite3.sqlite_version}, the store needs {oldest} or newer")
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
     try:
-        until(deadline, partial(_prepare, connection, path, deadline))
-    except BaseException:
-        connection.close()
-        raise
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
+        try:
+            until(deadline, partial(_prepare, connection, path, deadline))
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.OperationalError as error:
+        obstacle = _obstacle(Path(path)) if primary_code(error) in FORBIDDEN else None
+        if obstacle is None:
+            raise
+        raise StoreError(f"{path} cannot be opened: {obstacle}") from error
     return connection
+
+
+def _obstacle(path: Path) -> str | None:
+    """Why a file cannot be opened, where trying again would not help."""
+    try:
+        if path.is_dir():
+            return "it is a directory"
+        if not path.parent.is_dir():
+            return "its directory does not exist"
+    except PermissionError:
+        return "its directory may not be entered"
+    if not os.access(path.parent, os.W_OK):
+        return "its directory cannot be written to, which SQLite needs even for reading"
+    return None if os.access(path, os.R_OK) or not path.exists() else "it may not be read"
 
 
 def connect_reader(path: str, deadline: float) -> sqlite3.Connection:

@@ -25,17 +25,19 @@ from swisper_ctx.log import (
     SessionPage,
     StoredBody,
     StoredSession,
+    check_limit,
 )
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.sqlite import read
 from swisper_ctx.stores.sqlite.bodies import data_version, read_bodies, replace_bodies
-from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, overwrite_wal, write_checkpoint
+from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
 from swisper_ctx.stores.sqlite.commit import commit_group
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
 from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
 from swisper_ctx.stores.sqlite.restore import read_remains, restore_session
+from swisper_ctx.stores.sqlite.wal import Cutter
 from swisper_ctx.stores.thread import OwnerThread, Resource, settle
 
 T = TypeVar("T")
@@ -64,10 +66,10 @@ class SQLiteSessionStore(SessionStore):
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
         self._keep_versions = keep_versions
-        self._has_replaced = False
         self._data_version: int | None = None
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
+        self._cutter = Cutter(self._writer)
         self._reader = OwnerThread("swisper-sqlite-reader", _resource(partial(connect_reader, file)), timeout)
 
     @classmethod
@@ -111,6 +113,7 @@ class SQLiteSessionStore(SessionStore):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
+        check_limit(limit)
         expired_at = self._clock() if expired else None
         return await self._read(
             partial(read.list_sessions, user_id=user_id, expired_at=expired_at, cursor=cursor, limit=limit)
@@ -140,10 +143,19 @@ class SQLiteSessionStore(SessionStore):
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         """Delete those sessions, or those of them that have expired by now; how many there were.
 
-        Their content is overwritten in the file, and in the WAL as well unless another process goes on reading.
+        Their content is overwritten in the file, and in the WAL as soon as nobody reads there.
         """
+        self._check_process()
+        clock, failpoint = self._clock, self._failpoint
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._writer.begin(
+            lambda connection, deadline: delete_sessions(
+                Writer(connection, deadline, clock, failpoint), session_ids, expired
+            ),
+            partial(_deleted, self._cutter, future),
+        )
         with mapped_errors():
-            return await self._write(partial(delete_sessions, session_ids=session_ids, expired=expired))
+            return await future
 
     async def remains(self, session_id: str) -> Remains | None:
         return await self._read(partial(read_remains, now=self._clock(), session_id=session_id), session_id)
@@ -159,7 +171,7 @@ class SQLiteSessionStore(SessionStore):
         """As every store; what was replaced goes from the WAL when this store is closed."""
         with mapped_errors(session_id):
             replaced = await self._write(partial(replace_bodies, session_id=session_id, bodies=bodies))
-        self._has_replaced = True
+        self._cutter.is_due = True
         return replaced
 
     async def has_other_writers(self) -> bool:
@@ -170,9 +182,7 @@ class SQLiteSessionStore(SessionStore):
 
     async def _close(self) -> None:
         if self._process in {None, os.getpid()}:
-            if self._has_replaced:
-                self._has_replaced = False
-                await self._write(lambda writer: overwrite_wal(writer.connection))
+            await self._cutter.finish()
             await self._reader.aclose()
             await self._writer.aclose()
 
@@ -200,6 +210,16 @@ def _committed(
         answered([CommitResult(None, store_error(error, change.session_id)) for change in changes], None)
     else:
         answered(results, error)
+
+
+def _deleted(
+    cutter: Cutter, future: asyncio.Future[int], result: tuple[int, bool] | None, error: BaseException | None
+) -> None:
+    # Also where the caller was cancelled: what it began is finished.
+    deleted, is_cut = (0, True) if result is None else result
+    if deleted:
+        cutter.attempted(is_cut)
+    settle(future, deleted, error)
 
 
 def _resource(connecting: Callable[[float], sqlite3.Connection]) -> Resource[sqlite3.Connection]:

@@ -74,3 +74,9 @@ class SessionsContract:
     async def test_a_foreign_cursor_is_an_error(self, store: SessionStore, cursor: str) -> None:
         with pytest.raises(StoreError, match="cursor"):
             await store.sessions(cursor=cursor)
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    async def test_a_page_has_at_least_one_session(self, store: SessionStore, limit: int) -> None:
+        await grow(store, "s", 1)
+        with pytest.raises(ValueError, match="limit"):
+            await store.sessions(limit=limit)

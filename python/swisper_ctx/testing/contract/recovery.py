@@ -259,7 +259,7 @@ class RecoveryContract(ForkContract):
         bodies = [await self.body(store, each) for each in ("frame 1", "frame 2", kind)]
         for body in bodies:
             await self.damage(store, body, how if body == bodies[-1] else "flipped")
-        report = await store.recover("s")
+        report = await store.recover("s", force=True)
         assert not report.complete
         loaded = await store.load_session("s")
         assert loaded is not None
@@ -314,7 +314,7 @@ class RecoveryContract(ForkContract):
             bodies = [await self.body(store, each) for each in ("frame 1", "frame 2", "fields")]
         for body in bodies:
             await self.damage(store, body, "flipped")
-        await store.recover("s")
+        await store.recover("s", force=True)
         for name in ("first", "second"):
             await store.append_record("s", "pipeline_executions", PipelineExecution(name))
         loaded = await store.load_session("s")
@@ -375,7 +375,7 @@ class RecoveryContract(ForkContract):
         bodies = [await self.body(store, "frame 2"), await self.body(store, "frame 5")]
         await self.damage(store, bodies[0], "flipped")
         await self.damage(store, bodies[1], how)
-        assert (await store.recover("s")).version == 4
+        assert (await store.recover("s", force=True)).version == 4
         for name in names + names:
             await deliver(name)
         loaded = await store.load_session("s")
@@ -388,16 +388,39 @@ class RecoveryContract(ForkContract):
         await self.long(store)
         for number in range(QUARANTINES):
             await self.damage(store, await self.body(store, "head"), "flipped")
-            report = await store.recover("s")
+            report = await store.recover("s", force=True)
             assert report.restored == 6 + number
         await self.damage(store, await self.body(store, "head"), "flipped")
         with pytest.raises(StoreError, match="too often"):
-            await store.recover("s")
-        with pytest.raises(StoreError, match="set aside"):
+            await store.recover("s", force=True)
+        with pytest.raises(StoreError, match="too often"):
             await store.recover("s~quarantine-1")
         assert len((await store.sessions()).sessions) == QUARANTINES + 1
         assert await store.delete_session("s")
         assert (await store.sessions()).sessions == ()
+
+    async def test_a_session_goes_on_from_what_is_kept_in_quarantine(self, store: SessionStore) -> None:
+        _, seen = await self.long(store)
+        good = await self.body(store, "frame 4")
+        bad = good[:-1] + bytes([good[-1] ^ 1])
+        await self.raw_write(store, good, bad)
+        kept = (await store.recover("s")).quarantine_id
+        assert kept is not None
+        between = await store.load_session("s")
+        assert between is not None
+        assert content(between) == seen[3]
+        between.metadata["between"] = 1
+        await store.save_session(between)
+        await self.raw_write(store, bad, good)
+        dry = await store.recover(kept, dry_run=True)
+        assert (dry.session_id, dry.version, dry.newest, dry.bad_blocks) == ("s", 5, 5, ())
+        report = await store.recover(kept)
+        assert report == dry._replace(quarantine_id="s~quarantine-2", restored=8)
+        loaded = await store.load_session("s", user_id="ann")
+        assert loaded is not None
+        assert (content(loaded), loaded.version) == (seen[5], 8)
+        await self.sound(store)
+        assert {line.session_id for line in (await store.sessions()).sessions} == {"s", kept, "s~quarantine-2"}
 
     async def test_quarantine_goes_with_a_session_that_expires(self, store: SessionStore, clock: ManualClock) -> None:
         context = SwisperContext(session_id="s", user_id="ann", data_retention_policy="indefinite")

@@ -8,8 +8,7 @@ use swisper_core::checkpoint::{About, Block, parts};
 use swisper_core::compact::compact;
 use swisper_core::envelope::{Kind, Place, seal};
 use swisper_core::frame::{Frame, Token};
-use swisper_core::head::{FieldInfo, Head, digest};
-use swisper_core::hex;
+use swisper_core::head::{Head, digest, fields};
 use swisper_core::open::{follow, open, open_head};
 use swisper_core::salvage::salvage;
 use swisper_core::state::State;
@@ -33,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     pieces.for_each(|piece| session.take(piece));
     let about = about(BASE + session.frames.len() as u64);
     let head = head(first, &session.blocks);
-    let opened = open(&about, BASE, &head, session.blocks.clone(), &session.frames, &is_records);
+    let opened = open(&about, BASE, &head, session.blocks.clone().into(), &session.frames, &is_records);
     let saved = salvage(&about, (BASE, &head), &session.blocks, &session.frames, &is_records);
     let _ = encoded(&saved.state);
     let Ok(state) = opened else { return };
@@ -98,16 +97,16 @@ impl Session {
 
 /// The head as it stands there, or around the fields that stand there.
 fn head(data: &[u8], blocks: &[Block]) -> Vec<u8> {
-    let Ok(fields) = serde_json::from_slice::<Vec<FieldInfo>>(data) else {
+    let Some((names, records)) = fields(data) else {
         return seal(&Place::version(SESSION, 0, Kind::Head, BASE), data);
     };
-    let rank = |block: &&Block| fields.iter().position(|info| info.name == *block.field).map_or(0, |n| n + 1);
-    let mut order: Vec<_> = blocks.iter().collect();
-    order.sort_by_key(rank);
-    let digest = digest(order.iter().map(|block| (&*block.field, block.id)));
-    let (token, stamp) = (hex::encode(&token(BASE)), hex::encode(&[9; 16]));
-    let head = Head { version: BASE, token, stamp, user_id: "u".into(), created_at: 0, fields, digest };
-    head.seal(SESSION, 0).unwrap()
+    let ids = |name: &str| -> Vec<_> { blocks.iter().filter(|block| *block.field == *name).map(|b| b.id).collect() };
+    let all: Vec<_> =
+        std::iter::once("").chain(names.iter().map(|name| &**name)).map(|name| (name, ids(name))).collect();
+    let digest = digest(all.iter().map(|(name, ids)| (*name, ids.as_slice())));
+    let (token, stamp, user_id) = (token(BASE), [9; 16], "u".into());
+    let head = Head { version: BASE, token, stamp, user_id, created_at: 0, names: names.clone(), records, digest };
+    head.seal(SESSION, 0)
 }
 
 fn encoded(state: &State) -> Option<Vec<u8>> {
@@ -119,11 +118,8 @@ fn encoded(state: &State) -> Option<Vec<u8>> {
 fn step_by_step(head: &[u8], session: &Session, expected: &[u8]) {
     let about = about(BASE);
     let head = Head::open(SESSION, 0, BASE, head).unwrap();
-    let declared = |name: &str| {
-        let records = swisper_core::head::Shape::Records;
-        is_records(name) || head.fields.iter().any(|info| info.name == name && info.shape == records)
-    };
-    let mut state = open_head(&about, &head, session.blocks.clone(), &declared).unwrap();
+    let declared = |name: &str| is_records(name) || head.is_records(name);
+    let mut state = open_head(&about, &head, session.blocks.clone().into(), &declared).unwrap();
     let mut parent = (BASE, token(BASE));
     for (version, body) in &session.frames {
         let (next, token) = follow(&about, &state, parent, *version, body, &declared).unwrap();
@@ -141,7 +137,7 @@ fn folded(state: &State, about: &About, expected: &[u8]) {
     };
     let parts = parts(state, about, [9; 16], &[], &mut next).unwrap();
     assert!(parts.dropped.is_empty());
-    let again = open(about, about.version, &parts.head, parts.added, &[], &is_records).unwrap();
+    let again = open(about, about.version, &parts.head, parts.added.into(), &[], &is_records).unwrap();
     assert_eq!(encoded(&again).as_deref(), Some(expected));
     assert!(compact(expected).is_ok_and(|text| text.len() == expected.len()));
 }

@@ -1,0 +1,47 @@
+"""No session is created where its key was forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swisper_ctx import PipelineSessionManager, SwisperContext
+from swisper_ctx.errors import StoreError
+from swisper_ctx.keys import new_key
+from swisper_ctx.stores.encrypted import EncryptedSessionStore
+from swisper_ctx.stores.memory import MemorySessionStore
+from swisper_ctx.testing.changes import folded
+from swisper_ctx.testing.faults import FaultyStore, fails
+
+
+async def test_no_plaintext_comes_beside_what_is_sealed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    async with PipelineSessionManager.open(url, encryption_key=new_key()) as sealed:
+        context = await sealed.create_session(user_id="u")
+        assert await folded(sealed.session_store, context)
+    async with PipelineSessionManager.open(url) as plain:
+        for _ in range(2):
+            with pytest.raises(StoreError, match="are sealed: open it with its keys"):
+                await plain.create_session(user_id="u")
+        assert len((await plain.sessions()).sessions) == 1
+
+
+async def test_it_is_asked_until_it_is_known_and_then_no_more() -> None:
+    store = FaultyStore(MemorySessionStore())
+    context = SwisperContext(user_id="u", metadata={"n": 1})
+    store.inject("sessions", fails())
+    with pytest.raises(StoreError):
+        await store.save_session(context)
+    await store.save_session(context)
+    store.inject("sessions", fails())
+    await store.save_session(SwisperContext(user_id="u"))
+    loaded = await store.load_session(context.session_id)
+    assert loaded is not None
+    assert loaded.metadata == {"n": 1}
+
+
+@pytest.mark.parametrize("key", [None, 5, object(), ""])
+def test_what_is_no_key_is_refused_at_once(key: object) -> None:
+    with pytest.raises(ValueError, match="key"):
+        EncryptedSessionStore(key)  # type: ignore[arg-type]
