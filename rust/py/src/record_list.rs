@@ -8,10 +8,10 @@ use pyo3::types::slice::PySliceIndices;
 use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
+use swisper_core::field::Field;
 use swisper_core::json::member;
 use swisper_core::list::List;
 use swisper_core::segment::Packed;
-use swisper_core::state::Field;
 use swisper_core::text;
 
 use crate::decode;

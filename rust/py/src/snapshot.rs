@@ -13,9 +13,10 @@ use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
 use swisper_core::envelope::BlockId;
 use swisper_core::error::Error;
+use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
 use swisper_core::open;
-use swisper_core::state::{Field, State, Value};
+use swisper_core::state::State;
 
 use crate::construct::{taken, with_scratch};
 use crate::delta::Delta;
