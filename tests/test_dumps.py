@@ -402,6 +402,12 @@ class Zone(tzinfo):
         raise LookupError("no offset today")
 
 
+def test_a_text_may_have_any_length_behind_others_of_its_kind() -> None:
+    for length in (40_000, 30_000, 1, 0, 2_000_000, 5, 900_000, 900_100, 32_760, 40_000, 200_000, 3):
+        for text in ("x" * length, "\n" * length, "é" * length):
+            assert dumps([text]) == json.dumps([text], ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def test_what_python_code_raises_is_raised() -> None:
     with pytest.raises(LookupError, match="today"):
         dumps([datetime(2026, 1, 1, tzinfo=Zone())])

@@ -263,6 +263,13 @@ def test_zeros_keep_their_kind() -> None:
     assert [repr(value) for value in loads(b"[-0,-0.0,0.0,0e5,-0e-5]")] == ["0", "-0.0", "0.0", "0.0", "-0.0"]
 
 
+def test_zeros_are_characters() -> None:
+    for length in range(18):
+        for text in ("a" * length, "a" * length + "\0", "a" * length + "\0\0", "\0" * length):
+            assert loads(dumps({text: text})) == {text: text}
+            assert loads(dumps([text, "behind it, so much that it ends far away"]))[0] == text
+
+
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\x7f", "\u2028", "\ufeff", "\uffff", "\U0010ffff"])
 def test_every_character_survives(text: str) -> None:
     for ascii_only in (True, False):

@@ -27,11 +27,16 @@ MISSING = object()
 
 
 class AgainstAnOrderedDict(RuleBasedStateMachine):
-    """The least recently used first; sizes are those of the values."""
+    """The least recently used first; sizes are those of the values, where they are weighed."""
 
-    @initialize(max_bytes=st.none() | st.integers(5, 60), max_entries=st.none() | st.integers(1, 12))
-    def make(self, max_bytes: int | None, max_entries: int | None) -> None:
-        self.cache: LRUCache[Any, bytes] = LRUCache(max_bytes=max_bytes, max_entries=max_entries, weigh=len)
+    @initialize(
+        max_bytes=st.none() | st.integers(5, 60),
+        max_entries=st.none() | st.integers(1, 12),
+        weigh=st.none() | st.just(len),
+    )
+    def make(self, max_bytes: int | None, max_entries: int | None, weigh: Callable[[bytes], int] | None) -> None:
+        self.cache: LRUCache[Any, bytes] = LRUCache(max_bytes=max_bytes, max_entries=max_entries, weigh=weigh)
+        self.is_weighed = max_bytes is not None or weigh is not None
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.model: OrderedDict[Any, bytes] = OrderedDict()
         self.hits = self.misses = self.evictions = 0
@@ -54,7 +59,7 @@ class AgainstAnOrderedDict(RuleBasedStateMachine):
 
     @property
     def bytes(self) -> int:
-        return sum(map(len, self.model.values()))
+        return sum(map(len, self.model.values())) if self.is_weighed else 0
 
     @rule(key=keys, size=sizes, how=st.sampled_from(["setitem", "put", "update"]))
     def set(self, key: Any, size: int, how: str) -> None:
@@ -196,6 +201,27 @@ def test_entries_live_as_long_as_they_may() -> None:
     assert cache.get("short") is None
 
 
+def test_an_entry_without_a_time_of_its_own_outlives_those_before_it() -> None:
+    cache: LRUCache[str, int] = LRUCache(max_entries=1)
+    cache.put("short", 1, ttl=0.05)
+    cache["long"] = 2  # in the place of the other
+    cache.put("long", 3, ttl=0.05)
+    cache["long"] = 4
+    time.sleep(0.1)
+    assert dict(cache.items()) == {"long": 4}
+    cache.put("short", 1, ttl=0.05)
+    time.sleep(0.1)
+    cache["new"] = 5
+    assert (dict(cache.items()), cache.evictions) == ({"new": 5}, 2)
+
+
+def test_a_cache_for_no_entries_takes_none() -> None:
+    cache: LRUCache[str, int] = LRUCache(max_entries=0)
+    with pytest.raises(ValueError, match="too large"):
+        cache["key"] = 1
+    assert len(cache) == 0
+
+
 @pytest.mark.parametrize("weight", [-1, "3", 2**64, None, 1.5])
 def test_a_weight_is_a_natural_number(weight: Any) -> None:
     cache: LRUCache[str, int] = LRUCache(weigh=lambda _: weight)
@@ -329,24 +355,26 @@ class Value:
         self.action()
 
 
-def test_values_are_let_go_when_the_cache_is_whole() -> None:
-    cache: LRUCache[int, Any] = LRUCache(max_bytes=3, weigh=lambda _: 1)
+@pytest.mark.parametrize(
+    "cache", [LRUCache[str, Any](max_bytes=3, weigh=lambda _: 1), LRUCache[str, Any](max_entries=3)]
+)
+def test_values_are_let_go_when_the_cache_is_whole(cache: LRUCache[str, Any]) -> None:
     seen: list[tuple[int, int]] = []
 
     def look() -> None:
         seen.append((len(cache), cache.current_bytes))
-        key = 100 + len(seen)
+        key = f"key {len(seen)}"
         cache[key] = None
         cache.pop(key, None)
 
-    for number in range(5):
-        cache[number] = Value(look)
-    cache[4] = Value(look)
-    cache[5] = Value(look)
-    cache.pop(5, None)
-    cache[6] = Value(look)
+    for name in "abcde":
+        cache[name] = Value(look)
+    cache["e"] = Value(look)
+    cache["f"] = Value(look)
+    cache.pop("f", None)
+    cache["g"] = Value(look)
     cache.clear()
-    assert all(length == total <= 3 for length, total in seen)
+    assert all(length <= 3 and total == (length if cache.max_bytes else 0) for length, total in seen)
     assert len(seen) == 8
     assert (len(cache), cache.current_bytes) == (0, 0)
 

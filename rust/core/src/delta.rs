@@ -8,8 +8,9 @@ use swisper_simd::plain_prefix;
 use crate::diff;
 use crate::edits::Edits;
 use crate::error::Result;
+use crate::field::{Field, Value};
 use crate::patch::Writer;
-use crate::state::{Field, State, Value};
+use crate::state::State;
 use crate::{pointer, write};
 
 /// Fields whose change is a transition: the patch first tests what it departs from.

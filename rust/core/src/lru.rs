@@ -1,8 +1,8 @@
 //! The entries that were used last, within a number of bytes and of entries, each with its time to live.
 //!
-//! A list without pointers: entries stand in a slab, the links of the order beside them, and an index leads from a
-//! hash to a place in the slab. Keys are compared by the caller, times are its own; what is taken out is handed to it,
-//! to be dropped when it likes.
+//! A list without pointers: entries stand in a slab with their links, and an index leads from a hash to a place in the
+//! slab. Keys are compared by the caller, times are its own; what is taken out is handed to it, to be dropped when it
+//! likes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,46 +18,33 @@ pub struct Entry<K, V> {
     pub value: V,
 }
 
-/// What a lookup does not need.
+/// A place of the slab: half a line of the cache, if key and value are pointers.
+#[derive(Debug)]
+struct Slot<K, V> {
+    entry: Option<Entry<K, V>>,
+    hash: u64,
+    older: u32,
+    /// Of a free place, the next free one.
+    newer: u32,
+}
+
+/// What only some caches need; nothing is written of an entry that has neither.
 #[derive(Debug, Clone, Copy, Default)]
 struct About {
-    hash: u64,
     weight: u64,
-    /// Distinguishes an entry from what stood in its place before.
+    /// Distinguishes an entry with a time to live from what stood in its place before; else 0.
     stamp: u64,
-}
-
-/// What the index holds: a part of the hash stands beside the place, so that few other entries are looked at.
-#[derive(Debug, Clone, Copy)]
-struct Pointer {
-    slot: u32,
-    tag: u32,
-}
-
-impl Pointer {
-    fn new(slot: u32, hash: u64) -> Self {
-        Self { slot, tag: tag(hash) }
-    }
-}
-
-fn tag(hash: u64) -> u32 {
-    (spread(hash) >> 32) as u32
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    older: u32,
-    newer: u32,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Lru<K, V> {
-    slots: Vec<Option<Entry<K, V>>>,
+    slots: Vec<Slot<K, V>>,
+    /// As far as any was needed.
     abouts: Vec<About>,
-    links: Vec<Link>,
-    free: Vec<u32>,
-    index: HashTable<Pointer>,
+    free: u32,
+    /// The places, by the hashes of their keys.
+    index: HashTable<u32>,
     oldest: u32,
     newest: u32,
     bytes: u64,
@@ -81,8 +68,7 @@ impl<K, V> Lru<K, V> {
         Self {
             slots: Vec::new(),
             abouts: Vec::new(),
-            links: Vec::new(),
-            free: Vec::new(),
+            free: NONE,
             index: HashTable::new(),
             oldest: NONE,
             newest: NONE,
@@ -123,17 +109,13 @@ impl<K, V> Lru<K, V> {
         weight <= self.max_bytes && self.max_entries > 0
     }
 
-    /// The place of the entry whose key is the one: `is_key` is asked with each place and key that may have this hash.
+    /// The place of the entry whose key is the one: `is_key` is asked with each place and key that has this hash.
     pub fn find(&self, hash: u64, mut is_key: impl FnMut(u32, &K) -> bool) -> Option<u32> {
-        let tag = tag(hash);
-        let same =
-            |own: &Pointer| own.tag == tag && self.get(own.slot).is_some_and(|entry| is_key(own.slot, &entry.key));
-        self.index.find(spread(hash), same).map(|own| own.slot)
-    }
-
-    #[must_use]
-    pub fn has_hash(&self, slot: u32, hash: u64) -> bool {
-        self.about(slot).hash == hash
+        let is_it = |&at: &u32| {
+            let Some(Slot { entry: Some(entry), hash: own, .. }) = self.slots.get(at as usize) else { return false };
+            *own == hash && is_key(at, &entry.key)
+        };
+        self.index.find(spread(hash), is_it).copied()
     }
 
     fn about(&self, slot: u32) -> About {
@@ -142,7 +124,7 @@ impl<K, V> Lru<K, V> {
 
     #[must_use]
     pub fn get(&self, slot: u32) -> Option<&Entry<K, V>> {
-        self.slots.get(slot as usize)?.as_ref()
+        self.slots.get(slot as usize)?.entry.as_ref()
     }
 
     /// Counts the entry as used just now.
@@ -155,54 +137,52 @@ impl<K, V> Lru<K, V> {
 
     /// Adds a key that is not there, as the newest; `expires` is the time from which on it is gone.
     pub fn insert(&mut self, hash: u64, key: K, value: V, weight: u64, expires: Option<u64>) {
-        self.stamps += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.abouts.push(About::default());
-            self.links.push(Link { older: NONE, newer: NONE });
+        let new = Slot { entry: Some(Entry { key, value }), hash, older: NONE, newer: NONE };
+        let slot = if let Some(place) = self.slots.get_mut(self.free as usize) {
+            let slot = std::mem::replace(&mut self.free, place.newer);
+            *place = new;
+            slot
+        } else {
+            self.slots.push(new);
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-        });
-        let at = slot as usize;
-        if let (Some(entry), Some(about)) = (self.slots.get_mut(at), self.abouts.get_mut(at)) {
-            *entry = Some(Entry { key, value });
-            *about = About { hash, weight, stamp: self.stamps };
-        }
-        let abouts = &self.abouts;
-        let hash_of = |own: &Pointer| spread(abouts.get(own.slot as usize).map_or(0, |about| about.hash));
+        };
+        self.index_at(slot, hash);
+        self.link(slot);
+        self.changes += 1;
+        self.describe(slot, weight, expires);
+    }
+
+    fn index_at(&mut self, slot: u32, hash: u64) {
+        let slots = &self.slots;
+        let hash_of = |&at: &u32| spread(slots.get(at as usize).map_or(0, |slot| slot.hash));
         // In a fuller index, entries that come and go leave marks behind, until all is hashed anew.
         if 2 * self.index.len() >= self.index.num_buckets() {
             self.index.reserve(self.index.len() + 1, hash_of);
         }
-        self.index.insert_unique(spread(hash), Pointer::new(slot, hash), hash_of);
-        self.link(slot);
-        self.bytes = self.bytes.saturating_add(weight);
-        self.changes += 1;
-        self.expire_at(slot, expires);
+        self.index.insert_unique(spread(hash), slot, hash_of);
     }
 
     /// Gives an entry another value, and counts it as used just now; the value it had.
     pub fn replace(&mut self, slot: u32, value: V, weight: u64, expires: Option<u64>) -> Option<V> {
-        self.stamps += 1;
-        let entry = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let entry = self.slots.get_mut(slot as usize)?.entry.as_mut()?;
         let old = std::mem::replace(&mut entry.value, value);
-        let about = self.abouts.get_mut(slot as usize)?;
-        self.bytes = self.bytes.saturating_sub(about.weight).saturating_add(weight);
-        (about.weight, about.stamp) = (weight, self.stamps);
         self.touch(slot);
-        self.expire_at(slot, expires);
+        self.describe(slot, weight, expires);
         Some(old)
     }
 
     pub fn remove(&mut self, slot: u32) -> Option<Entry<K, V>> {
-        let entry = self.slots.get_mut(slot as usize)?.take()?;
-        let about = self.about(slot);
-        if let Ok(found) = self.index.find_entry(spread(about.hash), |other| other.slot == slot) {
+        let place = self.slots.get_mut(slot as usize)?;
+        let entry = place.entry.take()?;
+        if let Ok(found) = self.index.find_entry(spread(place.hash), |other| *other == slot) {
             found.remove();
         }
         self.unlink(slot);
-        self.free.push(slot);
-        self.bytes = self.bytes.saturating_sub(about.weight);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.newer = std::mem::replace(&mut self.free, slot);
+        }
         self.changes += 1;
+        self.describe(slot, 0, None);
         Some(entry)
     }
 
@@ -232,11 +212,28 @@ impl<K, V> Lru<K, V> {
     }
 
     fn is_current(&self, slot: u32, stamp: u64) -> bool {
-        self.get(slot).is_some() && self.about(slot).stamp == stamp
+        self.about(slot).stamp == stamp
     }
 
-    fn expire_at(&mut self, slot: u32, expires: Option<u64>) {
-        let Some(time) = expires else { return };
+    /// Keeps the weight of what stands in a place, and when its time is over.
+    fn describe(&mut self, slot: u32, weight: u64, expires: Option<u64>) {
+        if weight == 0 && expires.is_none() && self.abouts.is_empty() {
+            return;
+        }
+        self.stamps += 1;
+        let new = About { weight, stamp: expires.map_or(0, |_| self.stamps) };
+        if self.abouts.len() <= slot as usize {
+            self.abouts.resize(slot as usize + 1, About::default());
+        }
+        let Some(about) = self.abouts.get_mut(slot as usize) else { return };
+        let old = std::mem::replace(about, new);
+        self.bytes = self.bytes.saturating_sub(old.weight).saturating_add(weight);
+        if let Some(time) = expires {
+            self.expire_at(time, slot);
+        }
+    }
+
+    fn expire_at(&mut self, time: u64, slot: u32) {
         self.expiries.push(Reverse((time, slot, self.stamps)));
         // Those of entries that are no more must not pile up.
         if self.expiries.len() > 2 * self.len() + 64 {
@@ -249,37 +246,44 @@ impl<K, V> Lru<K, V> {
     /// The places of all entries, those used longest ago first.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         let some = |slot: u32| (slot != NONE).then_some(slot);
-        std::iter::successors(some(self.oldest), move |&slot| some(self.links.get(slot as usize)?.newer))
+        std::iter::successors(some(self.oldest), move |&slot| some(self.slots.get(slot as usize)?.newer))
+    }
+
+    fn free_places(&self) -> impl Iterator<Item = u32> {
+        let free = |at: u32| self.slots.get(at as usize).is_some_and(|slot| slot.entry.is_none()).then_some(at);
+        std::iter::successors(free(self.free), move |&at| free(self.slots.get(at as usize)?.newer))
+            .take(self.slots.len())
     }
 
     /// Takes out everything.
     #[must_use]
-    pub fn clear(&mut self) -> Vec<Option<Entry<K, V>>> {
+    pub fn clear(&mut self) -> Vec<Entry<K, V>> {
         let (changes, stamps) = (self.changes + 1, self.stamps);
         let emptied = Self { stamps, changes, ..Self::new(self.max_bytes, self.max_entries) };
-        std::mem::replace(self, emptied).slots
+        let slots = std::mem::replace(self, emptied).slots;
+        slots.into_iter().filter_map(|slot| slot.entry).collect()
     }
 
     /// Puts an entry that is in no list at the newest end.
     fn link(&mut self, slot: u32) {
         let older = std::mem::replace(&mut self.newest, slot);
-        if let Some(link) = self.links.get_mut(slot as usize) {
-            *link = Link { older, newer: NONE };
+        if let Some(own) = self.slots.get_mut(slot as usize) {
+            (own.older, own.newer) = (older, NONE);
         }
-        match self.links.get_mut(older as usize) {
-            Some(link) => link.newer = slot,
+        match self.slots.get_mut(older as usize) {
+            Some(older) => older.newer = slot,
             None => self.oldest = slot,
         }
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Some(&Link { older, newer }) = self.links.get(slot as usize) else { return };
-        match self.links.get_mut(older as usize) {
-            Some(link) => link.newer = newer,
+        let Some(&Slot { older, newer, .. }) = self.slots.get(slot as usize) else { return };
+        match self.slots.get_mut(older as usize) {
+            Some(older) => older.newer = newer,
             None => self.oldest = newer,
         }
-        match self.links.get_mut(newer as usize) {
-            Some(link) => link.older = older,
+        match self.slots.get_mut(newer as usize) {
+            Some(newer) => newer.older = older,
             None => self.newest = older,
         }
     }
@@ -288,13 +292,13 @@ impl<K, V> Lru<K, V> {
     pub fn validate(&self) -> Result<(), &'static str> {
         let (mut count, mut bytes, mut before) = (0, 0, NONE);
         for slot in self.iter() {
-            let (Some(_), Some(link)) = (self.get(slot), self.links.get(slot as usize)) else {
+            let Some(own @ Slot { entry: Some(_), .. }) = self.slots.get(slot as usize) else {
                 return Err("a link leads to nothing");
             };
-            if link.older != before || count == self.len() {
+            if own.older != before || count == self.len() {
                 return Err("the links do not form a list");
             }
-            if self.find(self.about(slot).hash, |other, _| other == slot).is_none() {
+            if self.find(own.hash, |other, _| other == slot).is_none() {
                 return Err("an entry is not in the index");
             }
             (count, bytes, before) = (count + 1, bytes + self.about(slot).weight, slot);
@@ -302,7 +306,7 @@ impl<K, V> Lru<K, V> {
         let checks = [
             (before == self.newest && count == self.len(), "the list lacks entries"),
             (bytes == self.bytes, "the bytes are not those of the entries"),
-            (self.slots.len() == count + self.free.len(), "a place is lost"),
+            (self.slots.len() == count + self.free_places().count(), "a place is lost"),
             (bytes <= self.max_bytes && count <= self.max_entries, "there is too much"),
             (self.expiries.len() <= 2 * self.slots.len() + 64, "there are too many times"),
         ];
@@ -372,6 +376,14 @@ mod tests {
 
     #[test]
     fn does_what_a_vector_does() {
+        let (evicted, expired) = compare(true);
+        assert!(evicted > 500 && expired > 500, "{evicted} {expired}");
+        let (evicted, expired) = compare(false);
+        assert!(evicted > 500 && expired == 0, "{evicted} {expired}");
+    }
+
+    /// With weights and times to live, or without both; how many entries were evicted, and how many expired.
+    fn compare(has_abouts: bool) -> (usize, usize) {
         let mut seed = 11_u64;
         let mut random = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -384,8 +396,9 @@ mod tests {
             match random(20) {
                 0..9 => pair.get(key),
                 9..17 => {
-                    let expires = (random(3) == 0).then(|| pair.now + random(50));
-                    evicted += pair.put(key, value, random(40), expires);
+                    let expires = (has_abouts && random(3) == 0).then(|| pair.now + random(50));
+                    let weight = if has_abouts { random(40) } else { 0 };
+                    evicted += pair.put(key, value, weight, expires);
                 }
                 17 => pair.now += random(20),
                 18 => {
@@ -395,7 +408,7 @@ mod tests {
                 }
                 _ if random(50) == 0 => {
                     let removed = pair.lru.clear();
-                    assert_eq!(removed.iter().flatten().count(), pair.model.len());
+                    assert_eq!(removed.len(), pair.model.len());
                     pair.model.clear();
                 }
                 _ => {}
@@ -403,7 +416,13 @@ mod tests {
             expired += pair.expire();
             pair.check();
         }
-        assert!(evicted > 500 && expired > 500, "{evicted} {expired}");
+        assert_eq!(pair.lru.abouts.is_empty(), !has_abouts);
+        (evicted, expired)
+    }
+
+    #[test]
+    fn two_places_are_a_line_of_the_cache() {
+        assert_eq!(size_of::<Slot<&u8, &u8>>(), 32);
     }
 
     #[test]

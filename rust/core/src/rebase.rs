@@ -6,9 +6,10 @@
 
 use crate::delta::{Change, Delta};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::frame::{self, Token};
 use crate::patch::Operation;
-use crate::state::{Field, State};
+use crate::state::State;
 use crate::touch::{Touch, path_of, touches};
 use crate::{groups, patch};
 
@@ -215,9 +216,9 @@ mod tests {
 
     use super::*;
     use crate::edits::Tracked;
+    use crate::field::Value;
     use crate::frame::Frame;
     use crate::list::List;
-    use crate::state::Value;
 
     fn is_records(name: &str) -> bool {
         name == HISTORY

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use serde_json::{Value as Json, json};
 use swisper_core::delta::{Change, Delta};
 use swisper_core::edits::Tracked;
+use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
 use swisper_core::patch;
 use swisper_core::rebase::{Failure, Theirs};
-use swisper_core::state::{Field, State, Value};
+use swisper_core::state::State;
 
 const HISTORY: &str = "conversation_history";
 

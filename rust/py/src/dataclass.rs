@@ -1,5 +1,7 @@
 //! Dataclasses as objects: each field read from where it stands.
 
+use std::num::NonZero;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -25,15 +27,16 @@ struct Field {
     /// Which of the fields it is.
     at: usize,
     /// Where the value stands in an instance, for a field with a slot.
-    slot: Option<isize>,
+    slot: Option<NonZero<isize>>,
 }
 
 /// The fields of a dataclass.
 #[derive(Debug)]
 pub struct Dataclass {
     fields: Vec<Field>,
-    sorted: Vec<usize>,
-    /// None where every field has a slot, or only `getattr` knows.
+    /// The same in the order of their names.
+    sorted: Vec<Field>,
+    /// None where every field has a slot, or only `getattr` may be asked.
     places: Option<Places>,
 }
 
@@ -46,7 +49,7 @@ impl Dataclass {
         // SAFETY: the type is alive, and the function only compared.
         let is_generic =
             unsafe { (*class.as_type_ptr()).tp_getattro.is_some_and(|own| std::ptr::fn_addr_eq(own, GENERIC)) };
-        let mut fields = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
         let mut is_plain = is_generic;
         for field in get_fields.bind(py).call1((class,))?.try_iter()? {
             let name = field?.getattr("name")?.cast_into::<PyString>()?;
@@ -55,10 +58,9 @@ impl Dataclass {
             is_plain &= slot.is_some() || found.is_none_or(|found| !is_data_descriptor(&found));
             fields.push(Field::new(&name, fields.len(), slot)?);
         }
-        let mut sorted: Vec<_> = (0..fields.len()).collect();
-        let names = fields.iter().map(|field| field.name.bind(py).to_str()).collect::<PyResult<Vec<_>>>()?;
-        sorted.sort_by_key(|&at| names.get(at).copied());
-        let needs_places = is_plain && fields.iter().any(|field: &Field| field.slot.is_none());
+        let mut sorted: Vec<_> = fields.iter().map(|field| field.another(py)).collect();
+        sorted.sort_by_key(|field| field.shown(py));
+        let needs_places = is_plain && Places::can_be_read(py) && fields.iter().any(|field| field.slot.is_none());
         let places = needs_places.then(|| Places::new(fields.len()));
         Ok(Self { fields, sorted, places })
     }
@@ -75,19 +77,14 @@ impl Dataclass {
     ) -> Outcome {
         let py = object.py();
         let mut pen = open(&mut *walk.out, b'{', depth)?;
-        let (mut values, mut has_run) = (std::ptr::null(), true);
-        let mut sorted = self.sorted.iter();
-        for field in &self.fields {
+        let (mut values, mut is_old) = (std::ptr::null(), self.places.is_some());
+        let fields = if walk.policy.sorts_keys() { &self.sorted } else { &self.fields };
+        for field in fields {
             // Here what was encoded last is let go of, which may run Python code too.
-            if has_run {
+            if is_old {
                 values = self.values(object);
-                has_run = false;
+                is_old = false;
             }
-            let field = if walk.policy.sorts_keys() {
-                sorted.next().and_then(|&at| self.fields.get(at)).unwrap_or(field)
-            } else {
-                field
-            };
             line(&mut pen, walk.policy.indent(), depth);
             pen.next();
             // SAFETY: nothing else was written.
@@ -99,7 +96,7 @@ impl Dataclass {
                 value
             } else {
                 got = field.get(object)?;
-                has_run = true;
+                is_old = self.places.is_some();
                 got.as_borrowed()
             };
             // SAFETY: the caller's promise; the name was written before.
@@ -111,7 +108,7 @@ impl Dataclass {
                     // SAFETY: the caller's promise.
                     let done = unsafe { walk.container_with::<K>(&value, depth) };
                     done.map_err(|refusal| refusal.at(field.shown(py)))?;
-                    has_run = true;
+                    is_old = self.places.is_some();
                     pen = Pen::new(&mut *walk.out);
                 }
                 Err(refusal) => return Err(refusal.at(field.shown(py))),
@@ -145,7 +142,7 @@ impl Dataclass {
         if let Some(slot) = field.slot {
             // SAFETY: the class has a slot there, so its instances have an object or null there.
             return unsafe {
-                Borrowed::from_ptr_or_opt(py, *object.as_ptr().byte_offset(slot).cast::<*mut ffi::PyObject>())
+                Borrowed::from_ptr_or_opt(py, *object.as_ptr().byte_offset(slot.get()).cast::<*mut ffi::PyObject>())
             };
         }
         // SAFETY: the caller's promise.
@@ -154,7 +151,7 @@ impl Dataclass {
 }
 
 impl Field {
-    fn new(name: &Bound<'_, PyString>, at: usize, slot: Option<isize>) -> PyResult<Self> {
+    fn new(name: &Bound<'_, PyString>, at: usize, slot: Option<NonZero<isize>>) -> PyResult<Self> {
         let name = PyString::intern(name.py(), name.to_str()?);
         let mut long = Vec::new();
         push_string(&mut long, name.to_str()?.as_bytes(), Some(b':'));
@@ -164,6 +161,11 @@ impl Field {
             length = long.len();
         }
         Ok(Self { name: name.unbind(), text, length, long, at, slot })
+    }
+
+    fn another(&self, py: Python<'_>) -> Self {
+        let (name, long) = (self.name.clone_ref(py), self.long.clone());
+        Self { name, long, ..*self }
     }
 
     #[cold]
@@ -212,7 +214,7 @@ fn static_attribute<'py>(
 }
 
 /// Where an instance of `class` keeps what a member descriptor shows of it.
-fn offset(class: &Bound<'_, PyType>, found: &Bound<'_, PyAny>) -> Option<isize> {
+fn offset(class: &Bound<'_, PyType>, found: &Bound<'_, PyAny>) -> Option<NonZero<isize>> {
     // SAFETY: an object of exactly this type is a member descriptor, whose layout is public. That a class is in the
     // mro of another means that its instances begin like those of the base.
     unsafe {
@@ -223,7 +225,8 @@ fn offset(class: &Bound<'_, PyType>, found: &Bound<'_, PyAny>) -> Option<isize> 
         let member = (*descriptor).d_member;
         let is_object = matches!((*member).type_code, ffi::Py_T_OBJECT_EX);
         let is_base = ffi::PyType_IsSubtype(class.as_type_ptr(), (*descriptor).d_common.d_type) != 0;
-        (is_object && is_base && (*member).flags & ffi::Py_RELATIVE_OFFSET == 0).then_some((*member).offset)
+        NonZero::new((*member).offset)
+            .filter(|_| is_object && is_base && (*member).flags & ffi::Py_RELATIVE_OFFSET == 0)
     }
 }
 

@@ -45,6 +45,11 @@ impl Places {
         Self { known: Cell::new((null(), -1)), places: vec![Cell::new(NOWHERE); names] }
     }
 
+    /// Whether this interpreter is one whose instances are read.
+    pub fn can_be_read(py: Python<'_>) -> bool {
+        MINOR.get(py) != 0
+    }
+
     /// The array of an object; null if it cannot be read. `names` are those of `new`, interned.
     ///
     /// # Safety

@@ -3,6 +3,8 @@
 //! It is never borrowed while Python code may run: keys of other than plain types are compared, and what was taken
 //! out is dropped, when it is free.
 
+pub mod calls;
+
 use std::cell::{RefCell, RefMut};
 use std::time::{Duration, Instant};
 
@@ -49,9 +51,6 @@ pub struct LRUCache {
     start: Instant,
 }
 
-/// A lookup that must go the general way.
-pub struct NotQuick;
-
 /// The borrowed cache, what was found in it, and what is to be dropped after it.
 struct Found<'a> {
     inner: RefMut<'a, Inner>,
@@ -80,9 +79,9 @@ impl Inner {
     /// The place of a key; and whether others of the same hash must be asked.
     fn find(&self, key: &Bound<'_, PyAny>, hash: u64) -> (Option<u32>, bool) {
         let mut is_open = false;
-        let slot = self.lru.find(hash, |slot, own| {
+        let slot = self.lru.find(hash, |_, own| {
             let same = plainly_equal(own.bind(key.py()), key);
-            is_open |= same.is_none() && self.lru.has_hash(slot, hash);
+            is_open |= same.is_none();
             same.unwrap_or(false)
         });
         (slot, is_open)
@@ -99,13 +98,34 @@ impl Inner {
         self.lru.get(slot).map(|entry| entry.value.clone_ref(py))
     }
 
+    /// Puts a value into the place of its key, or else into a new one: what was there, and the first that is too much.
+    fn put(
+        &mut self,
+        slot: Option<u32>,
+        (hash, key): (u64, &Bound<'_, PyAny>),
+        (value, weight, expires): (&Bound<'_, PyAny>, u64, Option<u64>),
+    ) -> (Option<Value>, Option<Entry<Key, Value>>) {
+        let value = value.clone().unbind();
+        let old = if let Some(slot) = slot {
+            self.lru.replace(slot, value, weight, expires)
+        } else {
+            self.lru.insert(hash, key.clone().unbind(), value, weight, expires);
+            None
+        };
+        (old, self.evict())
+    }
+
+    fn evict(&mut self) -> Option<Entry<Key, Value>> {
+        let entry = self.lru.evict()?;
+        self.evictions += 1;
+        Some(entry)
+    }
+
     /// All keys with a hash.
     fn alike(&self, py: Python<'_>, hash: u64) -> Vec<(u32, Key)> {
         let mut keys = Vec::new();
         self.lru.find(hash, |slot, own| {
-            if self.lru.has_hash(slot, hash) {
-                keys.push((slot, own.clone_ref(py)));
-            }
+            keys.push((slot, own.clone_ref(py)));
             false
         });
         keys
@@ -163,24 +183,7 @@ impl LRUCache {
         Err(PyRuntimeError::new_err("comparing keys has changed the cache again and again"))
     }
 
-    /// Looks a key up where that takes no Python code and drops nothing: Err where it would.
-    pub fn quick_value(&self, key: &Bound<'_, PyAny>) -> Result<Option<Value>, NotQuick> {
-        if !key.is_exact_instance_of::<PyString>() {
-            return Err(NotQuick);
-        }
-        let hash = hash_of(key).map_err(|_| NotQuick)?;
-        let mut inner = self.lock();
-        let (slot, is_open) = inner.find(key, hash);
-        if inner.lru.has_expiries() || (slot.is_none() && is_open) {
-            return Err(NotQuick);
-        }
-        Ok(inner.use_at(slot, key.py()))
-    }
-
-    pub fn value(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
-        if let Ok(found) = self.quick_value(key) {
-            return Ok(found);
-        }
+    fn value(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
         let mut found = self.locate(key, hash_of(key)?)?;
         let slot = found.slot;
         Ok(found.inner.use_at(slot, key.py()))
@@ -202,23 +205,13 @@ impl LRUCache {
         if !found.inner.lru.fits(weight) {
             return Err(PyValueError::new_err("value too large"));
         }
-        let (new_key, new) = (key.clone().unbind(), value.clone().unbind());
-        let old = if let Some(slot) = found.slot {
-            found.inner.lru.replace(slot, new, weight, expires)
-        } else {
-            found.inner.lru.insert(hash, new_key, new, weight, expires);
-            None
-        };
-        let first = found.inner.lru.evict();
-        found.inner.evictions += u64::from(first.is_some());
-        while let Some(entry) = found.inner.lru.evict() {
-            found.inner.evictions += 1;
+        let slot = found.slot;
+        let (old, first) = found.inner.put(slot, (hash, key), (value, weight, expires));
+        while let Some(entry) = found.inner.evict() {
             found.gone.push(entry);
         }
         drop(found);
-        let py = key.py();
-        drop(first.map(|entry| (entry.key.into_bound(py), entry.value.into_bound(py))));
-        drop(old.map(|value| value.into_bound(py)));
+        drop_held(key.py(), old, first);
         Ok(())
     }
 
@@ -243,6 +236,12 @@ impl LRUCache {
         }
         Ok(dict)
     }
+}
+
+/// Lets go of what was taken out; to be called when the cache is free.
+fn drop_held(py: Python<'_>, value: Option<Value>, entry: Option<Entry<Key, Value>>) {
+    drop(value.map(|value| value.into_bound(py)));
+    drop(entry.map(|entry| (entry.key.into_bound(py), entry.value.into_bound(py))));
 }
 
 /// The bytes of values that consist of bytes.

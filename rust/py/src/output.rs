@@ -50,7 +50,9 @@ impl<'py> Output<'py> {
         scratch.reserve(SHORT);
         let mut made =
             Self { py, start: null_mut(), place: null_mut(), end: null_mut(), scratch, object: null_mut(), key };
-        let (start, capacity) = (made.scratch.as_mut_ptr(), made.scratch.capacity());
+        // Where the last was too long for the buffer, but not so long that moving it is nothing, an object is made at once.
+        let capacity = if (SHORT..LARGE).contains(&made.last()) { 0 } else { made.scratch.capacity() };
+        let start = made.scratch.as_mut_ptr();
         made.place(start, 0, capacity);
         made
     }
@@ -82,8 +84,14 @@ impl<'py> Output<'py> {
 
     /// The last size of the like and a little more, so that it need not grow; twice what is needed if that is unknown.
     fn first_size(&self, needed: usize) -> usize {
+        let about = self.last() + self.last() / 16;
+        if about > needed { about } else { 2 * needed }
+    }
+
+    /// How long the last text of the like was, if it was long; else 0.
+    fn last(&self) -> usize {
         let (key, last) = LAST.get(self.key % SIZES).map_or((0, 0), |place| place.get(self.py));
-        if key == self.key && last + last / 16 > needed { last + last / 16 } else { 2 * needed }
+        if key == self.key { last } else { 0 }
     }
 
     fn move_out(&mut self, size: usize) -> PyResult<()> {

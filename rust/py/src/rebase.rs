@@ -6,8 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use swisper_core::delta::{self, Change};
 use swisper_core::edits::Edits;
+use swisper_core::field::Field;
 use swisper_core::rebase::{self as merging, BARRIERS, Failure, Theirs};
-use swisper_core::state::{Field, State};
+use swisper_core::state::State;
 
 use crate::decode;
 use crate::delta::Delta;

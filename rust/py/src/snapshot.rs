@@ -13,11 +13,12 @@ use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
 use swisper_core::envelope::BlockId;
 use swisper_core::error::Error;
+use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
 use swisper_core::open;
-use swisper_core::state::{Field, State, Value};
+use swisper_core::state::State;
 
-use crate::construct::with_scratch;
+use crate::construct::{taken, with_scratch};
 use crate::delta::Delta;
 use crate::error::raise;
 use crate::record::Class;
@@ -113,7 +114,7 @@ impl Snapshot {
                 let own = self.state.entry(name);
                 if !matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
                     let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
-                    changes.push((place, Change::Value(name, Value::new(out))));
+                    changes.push((place, Change::Value(name, Value::from_box(taken(out)))));
                 }
                 Ok(())
             })?;

@@ -1,5 +1,5 @@
-//! JSON strings to Python strings. Short keys, and values of a fixed list, which come again and again, are shared.
-//! No other value is kept: what a session holds is gone with it.
+//! JSON strings to Python strings. Keys that are not long are shared, as they come again and again. No value is kept that
+//! is not on a fixed list: what a session holds is gone with it.
 
 use std::cell::RefCell;
 use std::ptr::null_mut;
@@ -9,33 +9,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use swisper_core::text::push_numbered;
-use swisper_simd::{plain_prefix, push_unescaped};
+use swisper_simd::{BLOCK, padded, plain_prefix, push_unescaped, short_string};
 
-use crate::utf8;
+use crate::{short_text, utf8};
 
-/// The longest key that is kept, and the longest value that is shared.
+/// The longest key that is kept; how short ones are, see `short_text`.
 const LONGEST_KEY: usize = 48;
-const LONGEST_VALUE: usize = 16;
 const PLACES: usize = 1024;
-
-/// Values that are shared: roles, kinds of parts and tool calls, how a pipeline ended.
-const VALUES: [&[u8]; 15] = [
-    b"user",
-    b"assistant",
-    b"system",
-    b"developer",
-    b"tool",
-    b"function",
-    b"text",
-    b"image_url",
-    b"input_text",
-    b"output_text",
-    b"tool_use",
-    b"tool_result",
-    b"thinking",
-    b"completed",
-    b"failed",
-];
 
 /// A buffer that has grown larger is not kept.
 const LARGEST_SCRATCH: usize = 256 * 1024;
@@ -49,21 +29,12 @@ type Places = [AtomicPtr<ffi::PyObject>; PLACES];
 
 pub struct Strings {
     keys: Places,
-    values: Places,
 }
 
-static STRINGS: Strings = Strings {
-    keys: [const { AtomicPtr::new(null_mut()) }; PLACES],
-    values: [const { AtomicPtr::new(null_mut()) }; PLACES],
-};
+static STRINGS: Strings = Strings { keys: [const { AtomicPtr::new(null_mut()) }; PLACES] };
 
 pub fn strings() -> &'static Strings {
     &STRINGS
-}
-
-/// Makes the values that are shared.
-pub fn install(py: Python<'_>) -> PyResult<()> {
-    VALUES.iter().try_for_each(|value| shared::<true>(py, &STRINGS.values, value).map(drop))
 }
 
 /// Why there is no string: what is wrong at which byte, or what the interpreter raised.
@@ -85,6 +56,12 @@ impl Strings {
     /// The string that is given from behind its opening quote, and its length there with the closing one.
     #[inline]
     pub fn read<'py, const KEY: bool>(&self, py: Python<'py>, src: &[u8]) -> Read<'py> {
+        if let Some(block) = src.first_chunk()
+            && let Some((characters, length)) = short_string(block)
+        {
+            let content = src.get(..length).unwrap_or_default();
+            return Ok((short_text::string::<KEY>(py, characters, content)?, length + 1));
+        }
         let plain = plain_prefix(src);
         match src.split_at_checked(plain.length) {
             Some((content, [b'"', ..])) => {
@@ -116,31 +93,31 @@ impl Strings {
 
     #[inline]
     fn ascii<'py, const KEY: bool>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        let (places, longest) = if KEY { (&self.keys, LONGEST_KEY) } else { (&self.values, LONGEST_VALUE) };
-        // The interpreter has the shortest ones already.
-        if (2..=longest).contains(&content.len()) { shared::<KEY>(py, places, content) } else { made(py, content) }
+        match content.len() {
+            // A zero, which only an escape gives, is none of those behind the characters.
+            0..BLOCK if !content.contains(&0) => short_text::string::<KEY>(py, padded(content), content),
+            BLOCK..=LONGEST_KEY if KEY => shared(py, &self.keys, content),
+            _ => made(py, content),
+        }
     }
 }
 
-/// The string in its place if it is the same, else a new one, which takes that place if it is to be kept.
-#[inline]
-fn shared<'py, const KEPT: bool>(py: Python<'py>, places: &Places, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
+/// The string in its place if it is the same, else a new one, which takes that place.
+fn shared<'py>(py: Python<'py>, places: &Places, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
     let Some(place) = places.get(hash(content)) else { return made(py, content) };
     let known = place.load(Ordering::Relaxed);
     // SAFETY: what stands in the place is a str made below, which the place owns. The GIL is held, and the module
     // says that it needs it, so nobody takes the reference away meanwhile.
     if let Some(known) = unsafe { Borrowed::from_ptr_or_opt(py, known) }
-        && is_same(characters(&known), content)
+        && characters(&known) == content
     {
         // SAFETY: it is a str.
         return Ok(unsafe { known.to_owned().cast_into_unchecked() });
     }
     let fresh = made(py, content)?;
-    if KEPT {
-        let old = place.swap(fresh.clone().into_ptr(), Ordering::Relaxed);
-        // SAFETY: the place owned it, and has just given it up.
-        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
-    }
+    let old = place.swap(fresh.clone().into_ptr(), Ordering::Relaxed);
+    // SAFETY: the place owned it, and has just given it up.
+    drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
     Ok(fresh)
 }
 
@@ -170,35 +147,13 @@ fn unescape(content: &mut Vec<u8>, src: &[u8]) -> Result<usize, Bad> {
     }
 }
 
-/// The place of a string: by both of its ends and its length.
+/// The place of a key of 16 bytes at least: by both of its ends and its length.
 #[inline]
 fn hash(content: &[u8]) -> usize {
-    let (first, last) = match (content.first_chunk::<8>(), content.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => match (content.first_chunk::<4>(), content.last_chunk::<4>()) {
-            (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
-            _ => (content.first().copied().unwrap_or(0).into(), content.last().copied().unwrap_or(0).into()),
-        },
-    };
+    let word = |end: Option<&[u8; 8]>| end.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (first, last) = (word(content.first_chunk()), word(content.last_chunk()));
     let mixed = (first ^ last.rotate_left(29) ^ content.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> 54).unwrap_or_default()
-}
-
-/// Whether two short texts are the same, without a call where both ends tell.
-#[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) => {
-            a_first == b_first && a_last == b_last && (a.len() <= 16 || a == b)
-        }
-        _ => match (a.first_chunk::<4>(), a.last_chunk::<4>(), b.first_chunk::<4>(), b.last_chunk::<4>()) {
-            (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) => a_first == b_first && a_last == b_last,
-            _ => a.iter().eq(b),
-        },
-    }
 }
 
 /// The characters of a string that `made` has made.
@@ -212,7 +167,7 @@ fn characters<'a>(text: &'a Bound<'_, PyAny>) -> &'a [u8] {
 }
 
 #[inline]
-fn made<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
+pub fn made<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyString>> {
     debug_assert!(content.is_ascii());
     if content.len() < 2 {
         return Ok(PyString::new(py, std::str::from_utf8(content).unwrap_or_default()));

@@ -13,6 +13,7 @@ mod number;
 mod pen;
 mod prefetch;
 mod scan;
+mod short;
 mod sink;
 mod string;
 mod unescape;
@@ -23,6 +24,8 @@ mod x86;
 mod x86_digits;
 #[cfg(target_arch = "x86_64")]
 mod x86_number;
+#[cfg(target_arch = "x86_64")]
+mod x86_short;
 #[cfg(target_arch = "x86_64")]
 mod x86_unescape;
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +39,7 @@ pub use number::{Short, short_number};
 pub use pen::Pen;
 pub use prefetch::prefetch;
 pub use scan::{Plain, container_length, plain_prefix};
+pub use short::{BLOCK, Characters, padded, short_string};
 pub use sink::Sink;
 pub use string::{Chosen, Kernels, push_string};
 pub use unescape::push_unescaped;

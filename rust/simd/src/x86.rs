@@ -1,13 +1,14 @@
 //! The kernels for x86-64: each copies while it looks for bytes that must be escaped, and says whether there is none.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _bzhi_u32, _bzhi_u64, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8,
+    __m128i, __m256i, __m512i, _bzhi_u32, _bzhi_u64, _mm_cmpeq_epi8, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_epu8,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_storel_epi64, _mm_storeu_si128, _mm_unpacklo_epi64,
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_mask_testn_epi8_mask, _mm256_maskz_loadu_epi8, _mm256_max_epu8,
-    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm256_subs_epu8,
-    _mm256_xor_si256, _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmplt_epu8_mask,
-    _mm512_maskz_loadu_epi8, _mm512_min_epu8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8,
-    _mm512_storeu_si512, _mm512_subs_epu8, _mm512_testn_epi8_mask, _mm512_xor_si512,
+    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_storeu_si256, _mm256_subs_epu8, _mm256_xor_si256, _mm512_cmpeq_epi8_mask, _mm512_mask_cmpeq_epi8_mask,
+    _mm512_mask_cmplt_epu8_mask, _mm512_mask_testn_epi8_mask, _mm512_maskz_loadu_epi8, _mm512_min_epu8,
+    _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_storeu_si512, _mm512_subs_epu8,
+    _mm512_testn_epi8_mask, _mm512_xor_si512,
 };
 
 use crate::escape::put_escape;
@@ -62,23 +63,42 @@ unsafe fn short_avx512(bytes: &[u8], to: *mut u8) -> bool {
     _mm256_mask_testn_epi8_mask(lanes, zero, zero) == 0
 }
 
-/// Up to 64 bytes are one block, loaded under a mask; of more, the last block overlaps the one before it.
+/// Up to 64 bytes are one block, loaded under a mask; two are copied at once as long as there are so many, and the last
+/// overlaps the one before it.
 ///
 /// # Safety
 /// `to` has room for `bytes` and 64 more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 #[allow(clippy::cast_possible_truncation)]
 pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
+    let (from, mut at) = (bytes.as_ptr(), 0);
     let Some(last) = bytes.len().checked_sub(64) else {
         let lanes = _bzhi_u64(u64::MAX, bytes.len() as u32);
         // SAFETY: the lanes that are loaded lie inside the slice; the room is the caller's promise.
-        let found = lanes & unsafe { copy_block(lanes, bytes.as_ptr(), to) };
+        let zero = unsafe { copy_block(lanes, from, to) };
+        let found = _mm512_mask_testn_epi8_mask(lanes, zero, zero);
         return if found == 0 { bytes.len() } else { found.trailing_zeros() as usize };
     };
-    let mut at = 0;
+    if let Some(last) = last.checked_sub(64) {
+        loop {
+            // SAFETY: `at` leaves 128 bytes behind it, in the slice and in the room.
+            let zero = unsafe {
+                let first = copy_block(u64::MAX, from.add(at), to.add(at));
+                _mm512_min_epu8(first, copy_block(u64::MAX, from.add(at + 64), to.add(at + 64)))
+            };
+            if _mm512_testn_epi8_mask(zero, zero) != 0 {
+                break;
+            }
+            if at == last {
+                return bytes.len();
+            }
+            at = (at + 128).min(last);
+        }
+    }
     loop {
         // SAFETY: `at` leaves 64 bytes behind it, in the slice and in the room.
-        let found = unsafe { copy_block(u64::MAX, bytes.as_ptr().add(at), to.add(at)) };
+        let zero = unsafe { copy_block(u64::MAX, from.add(at), to.add(at)) };
+        let found = _mm512_testn_epi8_mask(zero, zero);
         if found != 0 {
             return at + found.trailing_zeros() as usize;
         }
@@ -89,13 +109,13 @@ pub unsafe fn copy_avx512(bytes: &[u8], to: *mut u8) -> usize {
     }
 }
 
-/// Which of 64 bytes must be escaped.
+/// Copies 64 bytes; zero where one must be escaped.
 ///
 /// # Safety
 /// The lanes may be read, and 64 bytes be written.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn copy_block(lanes: u64, from: *const u8, to: *mut u8) -> u64 {
+unsafe fn copy_block(lanes: u64, from: *const u8, to: *mut u8) -> __m512i {
     // SAFETY: the caller's promise.
     let block = unsafe {
         let block = _mm512_maskz_loadu_epi8(lanes, from.cast());
@@ -103,8 +123,7 @@ unsafe fn copy_block(lanes: u64, from: *const u8, to: *mut u8) -> u64 {
         block
     };
     let low = _mm512_subs_epu8(_mm512_xor_si512(block, _mm512_set1_epi8(TURNED)), _mm512_set1_epi8(0x20));
-    let zero = _mm512_min_epu8(low, _mm512_xor_si512(block, _mm512_set1_epi8(BACKSLASH)));
-    _mm512_testn_epi8_mask(zero, zero)
+    _mm512_min_epu8(low, _mm512_xor_si512(block, _mm512_set1_epi8(BACKSLASH)))
 }
 
 #[target_feature(enable = "avx2")]
@@ -121,20 +140,56 @@ fn specials_avx2(block: __m256i) -> u32 {
     _mm256_movemask_epi8(found).cast_unsigned()
 }
 
-/// For 32 bytes and more: the last block overlaps the one before it.
+/// Copies 32 bytes; zero where one must be escaped.
+///
+/// # Safety
+/// 32 bytes may be read, and as many be written.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn copy_half(from: *const u8, to: *mut u8) -> __m256i {
+    // SAFETY: the caller's promise.
+    let block = unsafe {
+        let block = _mm256_loadu_si256(from.cast());
+        _mm256_storeu_si256(to.cast(), block);
+        block
+    };
+    let low = _mm256_subs_epu8(_mm256_xor_si256(block, _mm256_set1_epi8(TURNED)), _mm256_set1_epi8(0x20));
+    _mm256_min_epu8(low, _mm256_xor_si256(block, _mm256_set1_epi8(BACKSLASH)))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn zeros_avx2(block: __m256i) -> u32 {
+    _mm256_movemask_epi8(_mm256_cmpeq_epi8(block, _mm256_setzero_si256())).cast_unsigned()
+}
+
+/// For 32 bytes and more: two blocks at once as long as there are so many, and the last overlaps the one before it.
 ///
 /// # Safety
 /// `to` has room for `bytes`, which are 32 at least.
 #[target_feature(enable = "avx2")]
 pub unsafe fn copy_avx2(bytes: &[u8], to: *mut u8) -> usize {
-    let (mut at, last) = (0, bytes.len() - 32);
+    let (from, mut at) = (bytes.as_ptr(), 0);
+    if let Some(last) = bytes.len().checked_sub(64) {
+        loop {
+            // SAFETY: `at` leaves 64 bytes behind it, in the slice and in the room.
+            let zero = unsafe {
+                let (a, b) = (copy_half(from.add(at), to.add(at)), copy_half(from.add(at + 32), to.add(at + 32)));
+                _mm256_min_epu8(a, b)
+            };
+            if zeros_avx2(zero) != 0 {
+                break;
+            }
+            if at == last {
+                return bytes.len();
+            }
+            at = (at + 64).min(last);
+        }
+    }
+    let last = bytes.len() - 32;
     loop {
         // SAFETY: `at` leaves 32 bytes behind it, in the slice and in the room.
-        let found = unsafe {
-            let block = _mm256_loadu_si256(bytes.as_ptr().add(at).cast());
-            _mm256_storeu_si256(to.add(at).cast(), block);
-            specials_avx2(block)
-        };
+        let found = zeros_avx2(unsafe { copy_half(from.add(at), to.add(at)) });
         if found != 0 {
             return at + found.trailing_zeros() as usize;
         }
