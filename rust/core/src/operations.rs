@@ -276,15 +276,14 @@ fn inverse(document: &[u8], step: &Step) -> Result<Vec<Step>> {
         (Verb::Remove, _) => vec![Step::new(Verb::Add, &step.path, old(&step.path)?)],
         (Verb::Replace, _) => vec![Step::new(Verb::Replace, &step.path, old(&step.path)?)],
         (Verb::Move, Some(from)) if *from == step.path => Vec::new(),
-        (Verb::Move, Some(from)) if step.path.is_empty() || from.starts_with(&format!("{}/", step.path)) => {
-            vec![Step::new(Verb::Replace, &step.path, old(&step.path)?)]
-        }
         (Verb::Move, Some(from)) => {
             let mut without = document.to_vec();
             patch::apply(&mut without, &[Step::new(Verb::Remove, from, None).operation()])?;
             let taken_back = unadd(&without, &step.path)?;
+            // Nothing may be moved into itself.
+            let is_out_of_it = from.starts_with(&format!("{}/", step.path));
             match (taken_back.verb, old(from)?) {
-                (Verb::Remove, _) => vec![Step::moving(&taken_back.path, from)],
+                (Verb::Remove, _) if !is_out_of_it => vec![Step::moving(&taken_back.path, from)],
                 (_, value) => vec![taken_back, Step::new(Verb::Add, from, value)],
             }
         }
@@ -329,6 +328,8 @@ mod tests {
             ("[1,2]", r#"[{"op":"add","path":"","value":{}},{"op":"replace","path":"","value":0}]"#),
             (r#"{"a":{"b":[1]}}"#, r#"[{"op":"move","from":"/a/b","path":"/a"}]"#),
             (r#"{"a":{"b":[1]}}"#, r#"[{"op":"move","from":"/a","path":""}]"#),
+            (r#"{"a":[[1,2],3]}"#, r#"[{"op":"move","from":"/a/0/1","path":"/a/0"}]"#),
+            ("[0,[1,[2]]]", r#"[{"op":"move","from":"/1/1/0","path":"/1"}]"#),
             (r#"[1,3,{"x":2}]"#, r#"[{"op":"move","from":"/0","path":"/1/x"}]"#),
             ("[1,2,3]", r#"[{"op":"move","from":"/0","path":"/-"},{"op":"move","from":"/2","path":"/1"}]"#),
             (r#"{"a":[1,2]}"#, r#"[{"op":"copy","from":"/a","path":"/a/-"},{"op":"copy","from":"/a","path":"/a"}]"#),
