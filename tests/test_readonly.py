@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from sys import getrefcount
 from typing import Any
 
 import pytest
 
 from swisper_ctx import Message, RecordList, SwisperContext
+from swisper_ctx._core import read_directly
 from swisper_ctx.readonly import ReadOnlyDict, ReadOnlyList
 
 METADATA = {"tags": ["a", {"b": [1.0]}], "n": {"deep": {}}}
@@ -92,3 +95,29 @@ def test_it_may_be_put_into_another_record_or_field() -> None:
     assert context._freeze() is not None
     assert context._position.snapshot.get("metadata") == METADATA
     assert type(context._position.snapshot.get("metadata")) is dict
+
+
+@pytest.mark.parametrize("directly", [True, False])
+def test_what_is_read_again_and_again_is_read_only_each_time(directly: bool, reading: None) -> None:
+    read_directly(directly)
+    message, kinds = Message("user", metadata=METADATA), (ReadOnlyDict, ReadOnlyList, ReadOnlyDict, ReadOnlyList)
+    assert message.metadata == METADATA
+    before = [getrefcount(own) for own in (ReadOnlyDict, ReadOnlyList)]
+    for _ in range(2000):
+        found: Any = message.metadata
+        assert (type(found), type(found["tags"]), type(found["tags"][1]), type(found["tags"][1]["b"])) == kinds
+        assert (found, list(found), type(dict(found))) == (METADATA, list(METADATA), dict)
+        with pytest.raises(TypeError, match="replace"):
+            found["tags"][1]["b"].append(2)
+        with pytest.raises(TypeError, match="replace"):
+            found["n"]["deep"].update(x=1)
+    del found
+    gc.collect()
+    assert [getrefcount(own) for own in (ReadOnlyDict, ReadOnlyList)] == before
+
+
+@pytest.fixture
+def reading() -> Iterator[None]:
+    """Afterwards objects are read as they are at import."""
+    yield
+    read_directly(True)

@@ -469,7 +469,7 @@ def _plain(name: str, value: Any) -> Any:
 def _member(source: Mapping[str, Any], name: str, default: Any) -> Any:
     value = source.get(name, default)
     if type(value) is not type(default):
-        raise DecodeError(f"{type(default).__name__} was expected", pointer=f"/{name}")
+        raise DecodeError(f"a value of type {type(default).__name__} was expected", pointer=f"/{name}")
     return value
 
 

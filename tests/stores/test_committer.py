@@ -56,7 +56,6 @@ class Desk:
     def __init__(self, *, in_flight: int = 1) -> None:
         self.groups: list[tuple[list[str], Answered]] = []
         self.refused_once: set[Entry] = set()
-        """Nobody has written in the way of these: they are to be tried again."""
         self.committer = Committer(self.begin, self.refused, in_flight=in_flight)
         self.committer.enter()
 
@@ -142,7 +141,6 @@ async def test_two_in_flight_never_hold_the_same_session() -> None:
 
 
 async def test_those_of_one_session_are_written_in_order_whatever_becomes_of_them() -> None:
-    """One that is tried again goes before those behind it; one that was settled meanwhile holds up nobody."""
     desk = Desk()
     again, settled, last = desk.submit("a a a")
     desk.refused_once = {again}

@@ -66,8 +66,11 @@ def test_what_is_replayed_is_what_was_there(scheme: str, tmp_path: Path) -> None
         def random_lives(start: dict[str, Any], data: st.DataObject) -> None:
             runner.run(live(store, start, data))
 
+        named = {*(f"list {name}" for name in LIST_EDITS), *(f"dict {name}" for name in [*DICT_EDITS, "new"])}
         MADE.clear()
-        random_lives()
+        for _ in range(5):  # until each kind has come up
+            random_lives()
+            if all(MADE[name] for name in named):
+                break
         runner.run(store.aclose())
-    named = {*(f"list {name}" for name in LIST_EDITS), *(f"dict {name}" for name in [*DICT_EDITS, "new"])}
     assert {name for name in named if not MADE[name]} == set()

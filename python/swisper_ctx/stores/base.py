@@ -136,7 +136,7 @@ class SessionStore(ABC):
         A store whose answer arrives in a callback anyway overrides this: a task of its own for each group is what
         a lone turn would wait for.
         """
-        task = asyncio.ensure_future(self.commit(changes))
+        task = asyncio.get_running_loop().create_task(self.commit(changes))
         task.add_done_callback(partial(answer, answered))
 
     @abstractmethod
@@ -155,7 +155,7 @@ class SessionStore(ABC):
     async def sessions(
         self, *, user_id: str | None = None, expired: bool = False, cursor: str | None = None, limit: int = 100
     ) -> SessionPage:
-        """A page of the sessions, newest first: all, those of a user, those expired by the store's clock."""
+        """A page of the sessions, newest first: all, or a user's; those expired by the store's clock, in any order."""
 
     async def remains(self, session_id: str) -> Remains | None:
         """All that is kept of a session, sound or not; what cannot be read is told and stops nothing."""

@@ -11,8 +11,10 @@ from swisper_ctx.events import emit
 if TYPE_CHECKING:
     from swisper_ctx.stores.base import SessionStore
 
-BATCH = 50
+BATCH = 25
 """So many sessions are deleted in one transaction, for which turns wait."""
+PAUSE = 2
+"""So many times as long as that took is for the turns of others."""
 PAGE = 1_000
 """So many are listed at a time."""
 
@@ -28,8 +30,7 @@ async def cleanup(store: SessionStore) -> int:
             begun = time.monotonic()
             deleted += await store.delete(batch, expired=True)
             await store._deleted(batch)
-            # As long again is for the turns of others.
-            await asyncio.sleep(time.monotonic() - begun)
+            await asyncio.sleep(PAUSE * (time.monotonic() - begun))
         cursor = page.cursor
         if cursor is None:
             break

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::Result;
+use crate::field::{Field, Home, Value};
 use crate::frame::Token;
 use crate::head::{Head, digest};
 use crate::list::List;
 use crate::segment::{Segment, Spot};
-use crate::state::{Field, Home, State, Value};
+use crate::state::State;
 
 /// A value of this size has a block of its own.
 pub const OWN_BLOCK: usize = 16 * 1024;

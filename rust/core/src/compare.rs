@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use crate::align;
 use crate::error::{Error, Kind};
+use crate::field::Field;
 use crate::json::MAX_DEPTH;
 use crate::list::{List, Record};
 use crate::operations::Step;
 use crate::patch::{Verb, written_size};
 use crate::pointer;
-use crate::state::{Field, State};
+use crate::state::State;
 use crate::tree::{Shape, Text, Tree, narrow};
 
 /// The operations found so far. After an error, `path` leads to where it happened.

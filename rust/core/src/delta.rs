@@ -8,8 +8,9 @@ use swisper_simd::plain_prefix;
 use crate::diff;
 use crate::edits::Edits;
 use crate::error::Result;
+use crate::field::{Field, Value};
 use crate::patch::Writer;
-use crate::state::{Field, State, Value};
+use crate::state::State;
 use crate::{pointer, write};
 
 /// Fields whose change is a transition: the patch first tests what it departs from.
@@ -18,8 +19,8 @@ const TRANSITIONS: [&str; 1] = ["current_state"];
 /// A new value of one field.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Value(String, Arc<Value>),
-    Records(String, Edits, &'static str),
+    Value(Arc<str>, Arc<Value>),
+    Records(Arc<str>, Edits, &'static str),
 }
 
 impl Change {
@@ -47,9 +48,9 @@ impl Change {
     pub(crate) fn moved(&self, base: &State, next: &State) -> Self {
         match (self, base.get(self.name()), next.get(self.name())) {
             (Self::Records(name, _, id_key), Some(Field::Records(own)), Some(Field::Records(list))) => {
-                Self::Records(name.clone(), Edits::appended(list.clone(), own.len()), id_key)
+                Self::Records(Arc::clone(name), Edits::appended(list.clone(), own.len()), id_key)
             }
-            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(name.clone(), Arc::clone(value)),
+            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(Arc::clone(name), Arc::clone(value)),
             _ => self.clone(),
         }
     }
@@ -66,13 +67,10 @@ pub struct Delta {
 impl Delta {
     #[must_use]
     pub fn new(base: State, changes: Vec<Change>) -> Self {
-        let mut next = base.clone();
-        for change in &changes {
-            match change {
-                Change::Value(name, value) => next.set(name, Field::Value(Arc::clone(value))),
-                Change::Records(name, edits, _) => next.set(name, Field::Records(edits.list.clone())),
-            }
-        }
+        let next = base.with(changes.iter().map(|change| match change {
+            Change::Value(name, value) => (name, Field::Value(Arc::clone(value))),
+            Change::Records(name, edits, _) => (name, Field::Records(edits.list.clone())),
+        }));
         Self { base, next, changes }
     }
 

@@ -24,7 +24,7 @@ const FRAME: usize = 32;
 pub fn value(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
     let mut found = Found::below(path);
     part(&mut found, source, target)?;
-    if found.replay(source).is_ok_and(|given| given == target) {
+    if found.lead_to(source, target) {
         found.write(out);
     } else {
         out.replace(path, target);
@@ -91,6 +91,20 @@ impl<'a> Found<'a> {
         let result = body(self);
         self.path.truncate(length);
         result
+    }
+
+    /// Whether the operations make the target of the source.
+    fn lead_to(&self, source: &[u8], target: &[u8]) -> bool {
+        let [Step { verb: Verb::Replace, path, value }] = self.steps.as_slice() else {
+            return self.replay(source).is_ok_and(|given| given == target);
+        };
+        // One value in the place of another: that is seen without a copy.
+        let path = self.paths.get(path.clone()).and_then(|path| pointer::from_json(path).ok());
+        let place = path.and_then(|path| patch::place(source, &path));
+        let around = place.and_then(|place| Some((source.get(..place.start)?, source.get(place.end..)?)));
+        around.is_some_and(|(before, after)| {
+            target.strip_prefix(before).and_then(|rest| rest.strip_prefix(*value)) == Some(after)
+        })
     }
 
     /// What the operations give when they are applied to the root.
@@ -288,5 +302,13 @@ mod tests {
         difference(r#"{"-":1,"0":2}"#, r#"{"-":[],"0":{},"":null}"#);
         difference(r#"{"\"":1}"#, r#"{"\"":2,"~/":3}"#);
         difference("[[1,[2,3]],4]", "[4,[1,[2,3]]]");
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_not_taken() {
+        let whole = r#"[{"op":"replace","path":"/f","value":{"a":1,"a":2,"stays":0}}]"#;
+        assert_eq!(difference(r#"{"a":1,"a":1,"stays":0}"#, r#"{"a":1,"a":2,"stays":0}"#), whole);
+        let first = r#"[{"op":"replace","path":"/f/a","value":2}]"#;
+        assert_eq!(difference(r#"{"a":1,"a":1,"stays":0}"#, r#"{"a":2,"a":1,"stays":0}"#), first);
     }
 }

@@ -63,7 +63,7 @@ impl Head {
     /// Whether a field is a list of records.
     #[must_use]
     pub fn is_records(&self, name: &str) -> bool {
-        self.fields().any(|(own, records)| own == name && records.is_some())
+        self.names.place(name).is_some_and(|at| matches!(self.records.get(at), Some(Some(_))))
     }
 
     fn payload(&self) -> Vec<u8> {

@@ -13,6 +13,7 @@ pub mod edits;
 pub mod envelope;
 pub mod equal;
 pub mod error;
+pub mod field;
 pub mod frame;
 pub mod groups;
 pub mod head;

@@ -9,6 +9,7 @@ use crate::checkpoint::{About, Block};
 use crate::chunk::Run;
 use crate::envelope::{BlockId, Kind, Place};
 use crate::error::{Error, Result};
+use crate::field::{Field, Home, Value};
 use crate::frame::{self, Token};
 use crate::head::{Head, digest};
 use crate::json::{members, slice};
@@ -17,7 +18,7 @@ use crate::patch;
 use crate::rows::Rows;
 use crate::segment::{Segment, Stored};
 use crate::segments::Segments;
-use crate::state::{Field, Home, State, Value};
+use crate::state::State;
 use crate::text;
 
 /// The state that a head and its blocks stand for. Segments are not opened; `is_records` as in `State::apply`.
@@ -62,8 +63,7 @@ fn open_head_values<'a>(
     let mut values = vec![None; head.names.len()];
     for block in runs.filter(|(field, _)| !head.is_records(field)).flat_map(|(_, run)| rows.blocks(run.clone())) {
         open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-            let at = head.names.iter().position(|own| **own == *name);
-            if let Some(place) = at.and_then(|at| values.get_mut(at)) {
+            if let Some(place) = head.names.place(name).and_then(|at| values.get_mut(at)) {
                 *place = Some(value);
             }
         })?;
@@ -74,7 +74,7 @@ fn open_head_values<'a>(
 /// A value, which becomes a list if it is declared as records by now.
 pub(crate) fn as_declared(name: &str, value: Arc<Value>, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
     if value.text().first() == Some(&b'[') && is_records(name) {
-        return crate::state::field(value.text(), true);
+        return crate::field::field(value.text(), true);
     }
     Ok(Field::Value(value))
 }

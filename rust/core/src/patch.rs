@@ -299,6 +299,11 @@ pub fn at<'a>(document: &'a [u8], path: &str) -> Result<Option<&'a [u8]>> {
     }
 }
 
+/// Where the value that a pointer leads to stands; None if nothing can be found there.
+pub(crate) fn place(document: &[u8], path: &str) -> Option<Range<usize>> {
+    find(document, path).ok().flatten()
+}
+
 /// Where the value at a path stands.
 fn find(document: &[u8], path: &str) -> Outcome<Option<Range<usize>>> {
     let mut found = None;

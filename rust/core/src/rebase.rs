@@ -6,9 +6,10 @@
 
 use crate::delta::{Change, Delta};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::frame::{self, Token};
 use crate::patch::Operation;
-use crate::state::{Field, State};
+use crate::state::State;
 use crate::touch::{Touch, path_of, touches};
 use crate::{groups, patch};
 
@@ -215,9 +216,9 @@ mod tests {
 
     use super::*;
     use crate::edits::Tracked;
+    use crate::field::Value;
     use crate::frame::Frame;
     use crate::list::List;
-    use crate::state::Value;
 
     fn is_records(name: &str) -> bool {
         name == HISTORY
@@ -244,7 +245,7 @@ mod tests {
         let mut changes = Vec::new();
         for (name, value) in target.as_object().unwrap().iter().filter(|(name, _)| *name != HISTORY) {
             if json_of(base)[name] != *value {
-                changes.push(Change::Value(name.clone(), Value::new(value.to_string().as_bytes())));
+                changes.push(Change::Value(name.as_str().into(), Value::new(value.to_string().as_bytes())));
             }
         }
         let mut tracked = Tracked::new(list_of(base), "message_id");

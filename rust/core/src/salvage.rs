@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::checkpoint::{About, Block};
 use crate::envelope::BlockId;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::frame::{self, Token};
 use crate::head::Head;
 use crate::list::List;
 use crate::open::{as_declared, check, follow, open_head, open_values, segment};
 use crate::patch;
 use crate::pointer;
-use crate::state::{Field, State};
+use crate::state::State;
 
 /// What came of it.
 #[derive(Debug)]
@@ -122,8 +123,8 @@ mod tests {
     use crate::checkpoint::parts;
     use crate::delta::{Change, Delta};
     use crate::edits::Tracked;
+    use crate::field::Value;
     use crate::frame::Frame;
-    use crate::state::Value;
 
     fn about(version: u64) -> About {
         About { session_id: "s".into(), user_id: "u".into(), epoch: 0, created_at: 1, version, token: [1; 16] }

@@ -1,105 +1,14 @@
 //! The content of a session at one version: its fields, each a JSON text or a list of records.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::envelope::BlockId;
 use crate::error::{Error, Result};
-use crate::json::{elements, members, slice};
+use crate::field::{Field, Value, field};
+use crate::json::{members, slice};
 use crate::list::List;
 use crate::names::FieldNames;
 use crate::patch::{self, Copied, Operation, Verb};
-use crate::segment::lock;
-use crate::{equal, json, pointer, text, write};
-
-/// Which stored block holds a value, and how many values that block has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Home {
-    pub id: BlockId,
-    pub members: usize,
-}
-
-/// The JSON text of one field.
-#[derive(Debug)]
-pub struct Value {
-    text: Box<[u8]>,
-    home: Mutex<Option<Home>>,
-}
-
-impl Value {
-    #[must_use]
-    pub fn new(text: &[u8]) -> Arc<Self> {
-        Arc::new(Self { text: text.into(), home: Mutex::new(None) })
-    }
-
-    /// One that was read from a block.
-    #[must_use]
-    pub fn stored(text: &[u8], home: Home) -> Arc<Self> {
-        Arc::new(Self { text: text.into(), home: Mutex::new(Some(home)) })
-    }
-
-    #[must_use]
-    pub fn text(&self) -> &[u8] {
-        &self.text
-    }
-
-    #[must_use]
-    pub fn home(&self) -> Option<Home> {
-        *lock(&self.home)
-    }
-
-    pub fn set_home(&self, home: Home) {
-        *lock(&self.home) = Some(home);
-    }
-}
-
-#[derive(Debug, Clone)]
-pub enum Field {
-    Value(Arc<Value>),
-    Records(List),
-}
-
-impl Field {
-    /// Whether both are one, without looking at what they hold.
-    #[must_use]
-    pub fn is_shared_with(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Value(own), Self::Value(other)) => Arc::ptr_eq(own, other),
-            (Self::Records(own), Self::Records(other)) => own.is_shared_with(other),
-            _ => false,
-        }
-    }
-
-    /// The length of its JSON text.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Value(value) => value.text().len(),
-            Self::Records(list) => list.encoded_size(),
-        }
-    }
-
-    /// Appends its JSON text.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        self.pieces(&mut |piece| out.extend_from_slice(piece))
-    }
-
-    /// Whether it is nested no deeper than this.
-    pub fn is_within(&self, depth: usize) -> Result<bool> {
-        match self {
-            Self::Value(value) => Ok(json::is_within(value.text(), depth)),
-            Self::Records(list) => list.is_within(depth),
-        }
-    }
-
-    /// Gives its JSON text to `write`, piece by piece.
-    pub fn pieces(&self, write: &mut dyn FnMut(&[u8])) -> Result<()> {
-        match self {
-            Self::Value(value) => write(value.text()),
-            Self::Records(list) => list.pieces(write)?,
-        }
-        Ok(())
-    }
-}
+use crate::{equal, pointer, text, write};
 
 /// Names of fields, which states share.
 pub type Names = Arc<FieldNames>;
@@ -115,18 +24,6 @@ pub struct State {
     shared: Arc<Vec<Field>>,
     /// With their places among those that are shared.
     latest: Arc<Vec<(usize, Field)>>,
-}
-
-/// A text as a field: a list of records if it is to be one and is an array.
-pub fn field(text: &[u8], records: bool) -> Result<Field> {
-    if !records || text.first() != Some(&b'[') {
-        return Ok(Field::Value(Value::new(text)));
-    }
-    let mut list = List::default();
-    for range in elements(text, 0)? {
-        list.push(slice(text, range?)?);
-    }
-    Ok(Field::Records(list))
 }
 
 impl State {
@@ -170,8 +67,15 @@ impl State {
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Field> {
+        self.entry(name).map(|(_, field)| field)
+    }
+
+    /// A field with its name as it is shared.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<(&Arc<str>, &Field)> {
         let place = self.place(name)?;
-        self.latest_at(place).or_else(|| self.shared.get(place))
+        let field = self.latest_at(place).or_else(|| self.shared.get(place))?;
+        self.names.get(place).map(|name| (name, field))
     }
 
     /// Puts a field in its place, or behind the others if it is new.
@@ -191,6 +95,33 @@ impl State {
         if shrinks || self.latest.len() > FEW {
             self.settle();
         }
+    }
+
+    /// The state in which these fields, each given once, are others. Those that were set last are not copied first.
+    #[must_use]
+    pub fn with<'a>(&self, fields: impl Iterator<Item = (&'a Arc<str>, Field)>) -> Self {
+        let (mut next, mut shrinks) = (self.clone(), false);
+        let mut latest = Vec::with_capacity(FEW);
+        for (name, field) in fields {
+            if let Some(place) = next.place(name) {
+                shrinks |= self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
+                latest.push((place, field));
+            } else {
+                Arc::make_mut(&mut next.names).push(name);
+                Arc::make_mut(&mut next.shared).push(field);
+            }
+        }
+        let given = latest.len();
+        for (at, field) in self.latest.iter() {
+            if !latest.iter().take(given).any(|(place, _)| place == at) {
+                latest.push((*at, field.clone()));
+            }
+        }
+        next.latest = Arc::new(latest);
+        if shrinks || next.latest.len() > FEW {
+            next.settle();
+        }
+        next
     }
 
     /// Puts the latest fields into their places.
@@ -447,6 +378,31 @@ mod tests {
     }
 
     /// A list of records takes the same patches as the text of the same document.
+    #[test]
+    fn fields_set_together_are_those_set_one_by_one() {
+        let mut seed = 5_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % below
+        };
+        let names: Vec<Arc<str>> = (0..12).map(|n| format!("field {n}").into()).collect();
+        let (mut together, mut single) = (State::default(), State::default());
+        for _ in 0..3000 {
+            let before = (together.clone(), encoded(&together));
+            let first = random(names.len());
+            let chosen = names.iter().cycle().skip(first).take(1 + random(7));
+            let fields: Vec<_> =
+                chosen.map(|name| (name, Field::Value(Value::new("1".repeat(1 + random(9)).as_bytes())))).collect();
+            together = together.with(fields.iter().map(|(name, field)| (*name, field.clone())));
+            for (name, field) in fields {
+                single.set(name, field);
+            }
+            assert_eq!((encoded(&together), together.size()), (encoded(&single), single.size()));
+            assert!(together.latest.len() <= FEW);
+            assert_eq!(encoded(&before.0), before.1);
+        }
+    }
+
     #[test]
     fn applies_like_the_text_of_the_document() {
         assert_eq!(encoded(&state(START)), START);

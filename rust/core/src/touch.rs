@@ -1,9 +1,10 @@
 //! What an operation of a patch touches, and when two of them exclude each other.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::json::{members, slice};
 use crate::patch::{Operation, Verb};
-use crate::state::{Field, State};
+use crate::state::State;
 use crate::{pointer, text};
 
 /// What an operation changes: the value at a path, or the end of the array there.

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use serde_json::{Value as Json, json};
 use swisper_core::delta::{Change, Delta};
 use swisper_core::edits::Tracked;
+use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
 use swisper_core::patch;
 use swisper_core::rebase::{Failure, Theirs};
-use swisper_core::state::{Field, State, Value};
+use swisper_core::state::State;
 
 const HISTORY: &str = "conversation_history";
 
@@ -75,7 +76,7 @@ fn random_change(base: &State, random: &mut Random, fresh: &mut usize) -> Delta 
     let mut changes = Vec::new();
     for (name, value) in document.as_object().unwrap().iter().filter(|(name, _)| *name != HISTORY) {
         if json_of(base)[name] != *value {
-            changes.push(Change::Value(name.clone(), Value::new(value.to_string().as_bytes())));
+            changes.push(Change::Value(name.as_str().into(), Value::new(value.to_string().as_bytes())));
         }
     }
     if tracked.is_changed() {

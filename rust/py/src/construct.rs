@@ -37,6 +37,11 @@ pub fn with_scratch<T>(py: Python<'_>, body: impl FnOnce(&mut Vec<u8>) -> PyResu
     result
 }
 
+/// What was written into it: a copy, or the buffer itself if it would not be kept.
+pub fn taken(scratch: &mut Vec<u8>) -> Box<[u8]> {
+    if scratch.capacity() <= KEPT { scratch.as_slice().into() } else { std::mem::take(scratch).into_boxed_slice() }
+}
+
 pub fn sized(py: Python<'_>, text: &[u8]) -> PyResult<Text> {
     if text.len() > MAX_SIZE {
         return Err(Refusal::new("a record larger than 16 MiB").raise(py));

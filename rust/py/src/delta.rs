@@ -85,7 +85,7 @@ impl Delta {
     fn restore(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
         for change in self.delta.changes() {
             let Change::Records(name, edits, _) = change else { continue };
-            if let Some(list) = touched.get_item(name)? {
+            if let Some(list) = touched.get_item(&**name)? {
                 list.cast::<RecordList>()?.borrow_mut().restore(touched.py(), edits)?;
             }
         }
@@ -97,7 +97,7 @@ impl Delta {
         let py = touched.py();
         for change in self.delta.changes() {
             let Change::Records(name, edits, _) = change else { continue };
-            let Some(list) = touched.get_item(name)? else { continue };
+            let Some(list) = touched.get_item(&**name)? else { continue };
             let last = edits.list.len().saturating_sub(1);
             let record = edits.list.get(last).map_err(|error| raise(py, &error, None))?;
             list.cast::<RecordList>()?.borrow_mut().insert_saved(py, record.text())?;

@@ -33,6 +33,7 @@ mod random;
 mod readonly;
 mod rebase;
 mod record;
+mod record_iterator;
 mod record_list;
 mod rfc3339;
 mod salvage;

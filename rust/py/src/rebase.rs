@@ -6,8 +6,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use swisper_core::delta::{self, Change};
 use swisper_core::edits::Edits;
+use swisper_core::field::Field;
 use swisper_core::rebase::{self as merging, BARRIERS, Failure, Theirs};
-use swisper_core::state::{Field, State};
+use swisper_core::state::State;
 
 use crate::decode;
 use crate::delta::Delta;
@@ -95,7 +96,7 @@ fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyR
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
         if (is_barrier || theirs.touch(name.to_str()?)) && list.is_changed() {
-            changes.push(Change::Records(name.to_string(), list.unsaved(), list.class().schema().id_key));
+            changes.push(Change::Records(name.to_string().into(), list.unsaved(), list.class().schema().id_key));
         }
     }
     Ok((!changes.is_empty()).then(|| delta::Delta::new(last.state.clone(), changes)))

@@ -8,16 +8,16 @@ use pyo3::types::slice::PySliceIndices;
 use pyo3::types::{PyBytes, PyList, PySlice, PyType};
 use swisper_core::edits::{Edits, Tracked};
 use swisper_core::error::Error;
+use swisper_core::field::Field;
 use swisper_core::json::member;
 use swisper_core::list::List;
-use swisper_core::segment::Packed;
-use swisper_core::state::Field;
 use swisper_core::text;
 
 use crate::decode;
 use crate::error::{raise, within, wrong_type};
 use crate::pydantic;
 use crate::record::{Class, Text};
+use crate::record_iterator::RecordIterator;
 use crate::select::Columns;
 use crate::stored::Stored;
 
@@ -39,6 +39,10 @@ impl RecordList {
 
     pub fn class(&self) -> Class {
         self.class
+    }
+
+    pub fn splices(&self) -> usize {
+        self.splices
     }
 
     /// The records as they are now.
@@ -88,7 +92,7 @@ impl RecordList {
         self.tracked.list().encode(out).map_err(|error| self.raise(py, &error))
     }
 
-    fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
+    pub fn raise(&self, py: Python<'_>, error: &Error) -> PyErr {
         raise(py, error, self.session_id.as_deref())
     }
 
@@ -96,7 +100,7 @@ impl RecordList {
         self.tracked.list().len()
     }
 
-    fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
+    pub fn text(&self, py: Python<'_>, index: usize) -> PyResult<Text> {
         let list = self.tracked.list();
         if let Some((packed, at)) = list.shared(index).map_err(|error| self.raise(py, &error))? {
             return Ok(Text::Shared(packed, at));
@@ -384,7 +388,7 @@ impl RecordList {
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
-        RecordIterator { list: Some(slf.unbind()), next: 0, run: None }
+        RecordIterator::new(slf.unbind())
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -449,54 +453,3 @@ impl RecordList {
 
 /// What a list is made from: the class of its records, and the records.
 type ListParts<'py> = (Bound<'py, PyType>, Bound<'py, PyList>);
-
-/// Iterates over the list as it is at each step, like an iterator over a `list`.
-#[pyclass(module = "swisper_ctx")]
-#[derive(Debug)]
-pub struct RecordIterator {
-    /// None once the end was reached: a list that grows later does not revive its iterator.
-    list: Option<Py<RecordList>>,
-    next: usize,
-    run: Option<Run>,
-}
-
-/// A sealed segment: it stays where it is until the list is spliced.
-#[derive(Debug)]
-struct Run {
-    packed: Arc<Packed>,
-    start: usize,
-    splices: usize,
-}
-
-impl Run {
-    fn get(&self, index: usize, splices: usize) -> Option<Text> {
-        let at = index.checked_sub(self.start).filter(|&at| at < self.packed.len() && splices == self.splices)?;
-        Some(Text::Shared(Arc::clone(&self.packed), at))
-    }
-}
-
-#[pymethods]
-impl RecordIterator {
-    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(list) = &self.list else { return Ok(None) };
-        let list = list.bind(py).borrow();
-        if self.next >= list.len() {
-            drop(list);
-            self.list = None;
-            return Ok(None);
-        }
-        let text = if let Some(text) = self.run.as_ref().and_then(|run| run.get(self.next, list.splices)) {
-            text
-        } else {
-            let found = list.tracked.list().sealed(self.next).map_err(|error| list.raise(py, &error))?;
-            self.run = found.map(|(packed, at)| Run { packed, start: self.next - at, splices: list.splices });
-            list.text(py, self.next)?
-        };
-        self.next += 1;
-        list.class.wrap(py, text).map(Some)
-    }
-}

@@ -5,8 +5,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
+use swisper_core::field::Field;
 use swisper_core::frame::{Frame, Token};
-use swisper_core::state::Field;
 
 use crate::attached::Attached;
 use crate::decode;

@@ -13,11 +13,12 @@ use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
 use swisper_core::envelope::BlockId;
 use swisper_core::error::Error;
+use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
 use swisper_core::open;
-use swisper_core::state::{Field, State, Value};
+use swisper_core::state::State;
 
-use crate::construct::with_scratch;
+use crate::construct::{taken, with_scratch};
 use crate::delta::Delta;
 use crate::error::raise;
 use crate::record::Class;
@@ -110,8 +111,10 @@ impl Snapshot {
             with_scratch(py, |out| {
                 if is_time { moment(out, &value) } else { encode::value(out, &value) }
                     .map_err(|refusal| refusal.at(name).raise(py))?;
-                if !matches!(self.state.get(name), Some(Field::Value(own)) if own.text() == out.as_slice()) {
-                    changes.push((place, Change::Value(name.to_owned(), Value::new(out))));
+                let own = self.state.entry(name);
+                if !matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
+                    let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+                    changes.push((place, Change::Value(name, Value::from_box(taken(out)))));
                 }
                 Ok(())
             })?;
@@ -249,9 +252,11 @@ impl Snapshot {
             let Ok(list) = value.cast_exact::<RecordList>() else { continue };
             let name = key.cast::<PyString>()?.to_str()?;
             let mut list = list.borrow_mut();
-            if list.is_changed() || self.state.get(name).is_none() {
+            let own = self.state.entry(name);
+            if list.is_changed() || own.is_none() {
                 let id_key = list.class().schema().id_key;
-                changes.push((place, Change::Records(name.to_owned(), list.freeze(), id_key)));
+                let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+                changes.push((place, Change::Records(name, list.freeze(), id_key)));
             }
         }
         if changes.is_empty() {
@@ -268,7 +273,7 @@ impl Snapshot {
         let id_key = class.schema().id_key;
         let mut tracked = Tracked::new(self.list(name), id_key);
         tracked.push(record.get(py));
-        Ok(self.delta(vec![Change::Records(name.to_owned(), tracked.freeze(), id_key)]))
+        Ok(self.delta(vec![Change::Records(name.into(), tracked.freeze(), id_key)]))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use swisper_core::state::Field;
+use swisper_core::field::Field;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "swisper_ctx._core")]

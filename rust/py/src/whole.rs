@@ -5,9 +5,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swisper_core::delta::Change;
 use swisper_core::error::Error;
+use swisper_core::field::Field;
 use swisper_core::list::List;
 use swisper_core::operations::Operations;
-use swisper_core::state::{Field, State};
+use swisper_core::state::State;
 
 use crate::decode;
 use crate::error::{patch_error, raise};

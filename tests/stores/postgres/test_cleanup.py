@@ -8,7 +8,7 @@ import pytest
 from tests.stores.postgres.locks import LOCK, assert_whole, transaction
 from tests.stores.postgres.schemas import execute
 
-from swisper_ctx import ConflictError, Message, SwisperContext
+from swisper_ctx import ConflictError, Message, StoreError, SwisperContext
 from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, commit, creation, grow
@@ -89,3 +89,57 @@ async def test_an_expired_session_is_replaced_by_one_of_two_creators(
     assert sum(isinstance(answer, ConflictError) for answer in answers[:6]) == 5
     await assert_whole(url)
     await other.aclose()
+
+
+async def test_two_processes_that_each_have_what_the_other_has_set_aside(
+    store: PostgresSessionStore, url: str, clock: ManualClock
+) -> None:
+    other = PostgresSessionStore(url, clock=clock)
+    mine, theirs = ["s", "t~quarantine-1"], ["t", "s~quarantine-1"]
+    for _ in range(20):
+        await store.commit([creation(name, expires_at=clock() + MINUTE) for name in mine + theirs])
+        clock.advance(2 * MINUTE)
+        counted = await asyncio.gather(store.delete(mine, expired=True), other.delete(theirs, expired=True))
+        left = [row[0] for row in await execute(url, "SELECT session_id FROM session_etags ORDER BY session_id")]
+        assert sum(counted) + len(left) == 4
+        # Nothing goes whose session stays.
+        assert all(name.partition("~")[0] in left for name in left)
+        await store.delete(left, expired=True)
+        await assert_whole(url)
+    await other.aclose()
+
+
+async def test_a_session_of_which_something_in_quarantine_is_held_stays_with_all_of_it(
+    store: PostgresSessionStore, url: str, clock: ManualClock
+) -> None:
+    names = ["s", "s~quarantine-1", "s~quarantine-2", "t", "t~quarantine-1"]
+    await store.commit([creation(name, expires_at=clock() + MINUTE) for name in ("s", "t")])
+    await store.commit([creation(name) for name in names if "~" in name])
+    clock.advance(2 * MINUTE)
+    async with transaction(url, LOCK, "s~quarantine-2"):
+        assert await store.cleanup_expired_sessions() == 2
+        left = await execute(url, "SELECT session_id FROM session_etags ORDER BY session_id")
+        assert [row[0] for row in left] == names[:3]
+    assert await store.cleanup_expired_sessions() == 3
+    await assert_whole(url)
+
+
+async def test_pages_of_what_has_expired_go_from_the_last_expiry_to_the_first(
+    store: PostgresSessionStore, clock: ManualClock
+) -> None:
+    expiries = {"a": 3, "b": 1, "c": 3, "d": 2, "e": 3, "f": 9}
+    await store.commit([creation(name, expires_at=clock() + after) for name, after in expiries.items()])
+    clock.advance(5)
+    first = await store.sessions(expired=True, limit=2)
+    await store.delete(["e", "c"], expired=True)
+    second = await store.sessions(expired=True, limit=2, cursor=first.cursor)
+    last = await store.sessions(expired=True, limit=2, cursor=second.cursor)
+    assert [[line.session_id for line in page.sessions] for page in (first, second, last)] == [
+        ["e", "c"],
+        ["a", "d"],
+        ["b"],
+    ]
+    assert last.cursor is None
+    for cursor in ("5", "5.", "5.x", "1.2.3"):
+        with pytest.raises(StoreError, match="cursor"):
+            await store.sessions(expired=True, cursor=cursor)

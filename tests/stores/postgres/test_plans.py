@@ -14,11 +14,12 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.conftest import FULL
+from tests.stores.postgres.locks import transaction
 from tests.stores.postgres.schemas import Schemas, execute, in_a_thread
 
 from swisper_ctx.stores import postgres
-from swisper_ctx.stores.postgres import checkpoint, read, statements
-from swisper_ctx.stores.postgres.connection import MICROS, PLANS
+from swisper_ctx.stores.postgres import checkpoint, read, removal, statements
+from swisper_ctx.stores.postgres.connection import PLANS
 
 pytestmark = pytest.mark.servers
 SESSIONS = 100_000 if FULL else 20_000
@@ -44,7 +45,7 @@ VALUES = {
     "text": "'s5000'",
     "bigint": "2",
     "integer": "2",
-    "numeric": "2",
+    "double precision": "2",
     "bytea": r"'\x00'",
     "text[]": f"ARRAY{[f's{number}' for number in MANY]}",
     "bigint[]": f"ARRAY{MANY}",
@@ -91,10 +92,8 @@ def is_statement(value: object) -> bool:
 
 
 def listing(of_user: bool, expired: bool) -> str:
-    conditions = ["number < $1", *(["user_id = $3"] if of_user else [])]
-    if expired:
-        conditions.append(f"expires_at <= coalesce(${len(conditions) + 2}::bigint, {MICROS})")
-    return read.LISTING.format(condition=" AND ".join(conditions), order="number + 0" if expired else "number")
+    statement, next_ = (read.EXPIRED_LISTING, 5) if expired else (read.LISTING, 3)
+    return statement.format(condition=f"AND user_id = ${next_}" if of_user else "")
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -165,3 +164,12 @@ async def test_none_does_behind_a_pooler_where_nothing_can_be_set(known: str) ->
     connection = await asyncpg.connect(known)
     assert await walked(connection, pooled, [KNOWN]) == {}
     await connection.close()
+
+
+async def test_what_has_expired_is_found_by_its_ids_where_nothing_had_when_the_table_was_analysed(big: str) -> None:
+    async with transaction(big, "UPDATE session_etags SET expires_at = 10::bigint ^ 17") as connection:
+        await connection.execute("ANALYZE session_etags; UPDATE session_etags SET expires_at = 1")
+        ids = [f"s{number}" for number in MANY[:25]]
+        (row,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) {removal.LOCK_EXPIRED}", ids, None)
+        indexes = [node["Index Name"] for node in nodes(json.loads(row[0])[0]["Plan"]) if "Index Name" in node]
+        assert indexes == ["session_etags_pkey"]

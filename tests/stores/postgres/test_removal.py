@@ -63,6 +63,10 @@ async def replace(store: PostgresSessionStore, etag: Etag) -> object:
     return await store.replace("s", [(body, body.body + b"!") for body in await store.bodies("s")])
 
 
+async def fold(store: PostgresSessionStore, etag: Etag) -> object:
+    return await checkpoint(store)
+
+
 async def waiting(url: str, count: int) -> None:
     """Until so many transactions wait for a lock."""
     for _ in range(2_000):
@@ -121,7 +125,7 @@ async def test_a_turn_is_waited_for_and_nothing_of_it_is_left(
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-@pytest.mark.parametrize("remove", [delete, restore, replace])
+@pytest.mark.parametrize("remove", [delete, restore, replace, fold])
 async def test_rows_are_waited_for_also_where_transactions_are_isolated_more_strictly(
     url: str, clock: ManualClock, isolation: str, remove: Callable[[PostgresSessionStore, Etag], Awaitable[object]]
 ) -> None:

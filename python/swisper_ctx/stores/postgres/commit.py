@@ -21,6 +21,7 @@ from swisper_ctx.stores.postgres.errors import (
     was_lost,
     write_error,
 )
+from swisper_ctx.stores.postgres.large import LARGE, append_large
 from swisper_ctx.stores.postgres.removal import delete_sessions
 from swisper_ctx.stores.postgres.statements import (
     APPEND,
@@ -123,12 +124,19 @@ class Group:
         is_plain = all(change.change_id is None and change.projection is None for change in changes)
         try:
             if is_plain and len(changes) == 1:
-                self._note(await self._connection.fetch(APPEND_ONE, *values_of(changes[0]), self._now))
+                await self._append_one(changes[0])
             else:
                 statement = APPEND if is_plain else APPEND_ONCE
                 self._note(await self._connection.fetch(statement, *columns(changes), self._now))
         except IN_THE_WAY:
             await self._append_unlocked(changes)
+
+    async def _append_one(self, change: Change) -> None:
+        if len(change.frame) < LARGE:
+            about = *values_of(change), self._now
+            self._note(await self._connection.fetch(APPEND_ONE, *about, change.frame))
+        elif (time := await append_large(self._connection, change, self._now)) is not None:
+            self.results[change.etag.token] = CommitResult(time)
 
     async def _append_unlocked(self, changes: Sequence[Change]) -> None:
         """Those whose rows nobody holds; the others a little later, or they fail."""

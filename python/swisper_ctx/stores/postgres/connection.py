@@ -179,19 +179,27 @@ class Connections:
         with suppress(*DRIVER_ERRORS):
             await self._pool.release(connection, timeout=self._settings.command_timeout)
 
-    @asynccontextmanager
-    async def writer(self) -> AsyncIterator[Connection]:
+    def writer(self) -> Writer:
         """A connection for one group. One that was left by an exception is not used again."""
-        async with self._free:
+        return Writer(self)
+
+    async def _take_writer(self) -> Connection:
+        await self._free.acquire()
+        try:
             connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.is_closed():
-                connection = await self._new_writer()
-            try:
-                yield connection
-            except BaseException:
+            return await self._new_writer() if connection is None or connection.is_closed() else connection
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def _give_back_writer(self, connection: Connection, is_sound: bool) -> None:
+        try:
+            if is_sound:
+                self._idle.append(connection)
+            else:
                 await self._discard(connection)
-                raise
-            self._idle.append(connection)
+        finally:
+            self._free.release()
 
     async def _new_writer(self) -> Connection:
         settings = self._settings
@@ -229,6 +237,22 @@ class Connections:
             except DRIVER_ERRORS:
                 self._pool.terminate()
         await self._until_loop_ends.aclose()
+
+
+class Writer:
+    """See `Connections.writer`. Not a generator: that would be a fortieth of what a lone turn costs this process."""
+
+    __slots__ = ("_connection", "_connections")
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._connections._take_writer()
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        await self._connections._give_back_writer(self._connection, kind is None)
 
 
 def terminate(connection: Connection) -> None:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import Any
 
 from swisper_ctx.errors import CorruptSessionError, StoreError, VersionUnavailableError
@@ -17,29 +18,31 @@ ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
 
 ETAGS = f"SELECT session_id, version, token FROM session_etags WHERE session_id = ANY($1::text[]) AND {ALIVE}"
 
-# Rows of four kinds, in columns that each uses as it needs them.
+# Rows of four kinds, in columns that each uses as it needs them: those of a block are in its own order.
 SESSION = f"""
-    SELECT 0 AS kind, version AS number, epoch AS other, user_id AS name, token AS id, NULL::bytea AS body,
+    SELECT 0 AS kind, token AS id, user_id AS name, version AS number, epoch AS other, NULL::bytea AS body,
         created_at, updated_at, expires_at
     FROM session_etags WHERE session_id = $1 AND {ALIVE}
 """
 HEAD = "SELECT base, stamp, body FROM context_heads WHERE session_id = $1 {condition} ORDER BY base DESC LIMIT 1"
-HEAD_ROW = "SELECT 1, base, NULL, NULL, stamp, body, NULL, NULL, NULL FROM head"
+HEAD_ROW = "SELECT 1, stamp, NULL, base, NULL, body, NULL, NULL, NULL FROM head"
 BLOCK_ROWS = """
-    SELECT 2, position, records, field, block_id, body, NULL, NULL, NULL FROM context_blocks
+    SELECT 2, block_id, field, position, records, body, NULL, NULL, NULL FROM context_blocks
     WHERE session_id = $1 AND {condition}
 """
-# Those that have `tail` records of their list after them come without their bodies, which are not read.
+# Those that have `tail` records of their list after them come without their bodies, which are not read. Counted in
+# floats, as each sum of bigints is a numeric, at three times the cost.
 LAST_BLOCK_ROWS = """
-    SELECT 2, position, records, field, block_id, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
+    SELECT 2, block_id, field, position, records, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
     FROM (
-        SELECT position, records, field, block_id, body,
-            sum(records) OVER (PARTITION BY field ORDER BY position DESC) - records AS behind
+        SELECT block_id, field, position, records, body, sum(records::float8) OVER (
+            PARTITION BY field ORDER BY position DESC ROWS UNBOUNDED PRECEDING
+        ) - records AS behind
         FROM context_blocks WHERE session_id = $1 AND dropped_at IS NULL
     ) AS used
 """
 FRAME_ROWS = """
-    SELECT 3, version, time, change_id, token, body, NULL, NULL, NULL FROM context_frames
+    SELECT 3, token, change_id, version, time, body, NULL, NULL, NULL FROM context_frames
     WHERE session_id = $1 AND {condition}
 """
 BASE = "version > (SELECT base FROM head)"
@@ -78,8 +81,16 @@ FRAMES = f"""
 HOLDS = f"SELECT {IS_ALIVE} AND EXISTS (SELECT FROM context_frames WHERE session_id = $1 AND change_id = $3::text)"
 LISTING = """
     SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
-    WHERE {condition} ORDER BY {order} DESC LIMIT $2
+    WHERE number < $1 {condition} ORDER BY number DESC LIMIT $2
 """
+# In the order of their index, or each page would look at all that have expired; not by `number` alone, in whose order
+# every session would be walked to find them.
+EXPIRED_LISTING = f"""
+    SELECT number, session_id, user_id, version, messages, created_at, updated_at, expires_at FROM session_etags
+    WHERE (expires_at, number) < ($3::bigint, $1::bigint) AND expires_at <= coalesce($4::bigint, {MICROS}) {{condition}}
+    ORDER BY expires_at DESC, number DESC LIMIT $2
+"""
+PLACE = attrgetter("field", "position")
 EVERYTHING = 2**63 - 1
 MOST_DIGITS = 19
 
@@ -124,28 +135,26 @@ def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:
     head: Head | None = None
     blocks, frames = list[Block](), list[Frame]()
     for row in rows:
-        kind, number, other, name, id_, body, *_ = row
-        if kind == 3:
-            frames.append(Frame(number, id_, name, other, body))
-        elif kind == 2:
-            blocks.append(Block(id_, name, number, other, body))
+        kind = row[0]
+        if kind == 2:
+            blocks.append(Block._make(row[1:6]))
+        elif kind == 3:
+            _, token, change_id, version, time, body, *_ = row
+            frames.append(Frame(version, token, change_id, time, body))
         elif kind == 1:
-            head = Head(number, id_, body)
+            _, stamp, _, base, _, body, *_ = row
+            head = Head(base, stamp, body)
         else:
             about = row
     if about is None:
         return None
-    _, version, epoch, user_id, token, _, created, updated, expires = about
+    _, token, user_id, version, epoch, _, created, updated, expires = about
     # The branches of a union come one after the other, each in an order of its own choice.
-    blocks.sort(key=_place)
+    blocks.sort(key=PLACE)
     frames.sort()
     etag = Etag(version, token)
     times = created, updated, expires
     return StoredSession(session_id, user_id, etag, epoch, *times, head, tuple(blocks), tuple(frames))
-
-
-def _place(block: Block) -> tuple[str, int]:
-    return block.field, block.position
 
 
 async def read_blocks(
@@ -167,28 +176,35 @@ async def holds(connection: Connection, session_id: str, now: int | None, change
     return bool(await connection.fetchval(HOLDS, session_id, now, change_id))
 
 
-async def list_sessions(
-    connection: Connection, user_id: str | None, expired: bool, now: int | None, cursor: str | None, limit: int
+async def list_sessions(connection: Connection, user_id: str | None, cursor: str | None, limit: int) -> SessionPage:
+    """A page of sessions, newest first: of one user, if given."""
+    of_user, condition = ((), "") if user_id is None else ((user_id,), "AND user_id = $3")
+    (before,) = _keys(cursor, 1)
+    rows = await connection.fetch(LISTING.format(condition=condition), before, limit + 1, *of_user)
+    return _page(rows, limit, lambda last: str(last[0]))
+
+
+async def list_expired(
+    connection: Connection, user_id: str | None, now: int | None, cursor: str | None, limit: int
 ) -> SessionPage:
-    """A page of sessions, newest first: of one user, if given; only those that have expired, if asked."""
-    values: list[object] = [_key(cursor), limit + 1]
-    conditions, order = ["number < $1"], "number"
-    if user_id is not None:
-        values.append(user_id)
-        conditions.append(f"user_id = ${len(values)}")
-    if expired:
-        values.append(now)
-        conditions.append(f"expires_at <= coalesce(${len(values)}::bigint, {MICROS})")
-        # Not by the index of `number`: in its order every session would be walked to find the few that have expired.
-        order = "number + 0"
-    rows = await connection.fetch(LISTING.format(condition=" AND ".join(conditions), order=order), *values)
+    """A page of the sessions that have expired, the last ones first: of one user, if given."""
+    of_user, condition = ((), "") if user_id is None else ((user_id,), "AND user_id = $5")
+    expiry, number = _keys(cursor, 2)
+    statement = EXPIRED_LISTING.format(condition=condition)
+    rows = await connection.fetch(statement, number, limit + 1, expiry, now, *of_user)
+    return _page(rows, limit, lambda last: f"{last[-1]}.{last[0]}")
+
+
+def _page(rows: Sequence[Any], limit: int, cursor_of: Callable[[Any], str]) -> SessionPage:
     found = tuple(SessionInfo(*tuple(row)[1:]) for row in rows[:limit])
-    return SessionPage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
+    return SessionPage(found, cursor_of(rows[limit - 1]) if len(rows) > limit else None)
 
 
-def _key(cursor: str | None) -> int:
+def _keys(cursor: str | None, count: int) -> list[int]:
+    """Where a page ends, as its cursor says; the end of everything without one."""
     if cursor is None:
-        return EVERYTHING
-    if not cursor.isdecimal() or len(cursor) > MOST_DIGITS:
+        return [EVERYTHING] * count
+    keys = cursor.split(".")
+    if len(keys) != count or not all(key.isdecimal() and len(key) <= MOST_DIGITS for key in keys):
         raise StoreError("this cursor comes from elsewhere")
-    return min(int(cursor), EVERYTHING)
+    return [min(int(key), EVERYTHING) for key in keys]

@@ -16,31 +16,33 @@ from swisper_ctx.stores.recovery import quarantine_ids
 
 LOCK = "SELECT session_id FROM session_etags WHERE session_id = ANY($1::text[]) ORDER BY session_id FOR UPDATE"
 # Beside turns and other processes that do the same: what they hold is not about to be deleted here.
+# Not by the index of what has expired: there may be much more in it than is asked for.
 LOCK_EXPIRED = f"""
     SELECT session_id FROM session_etags
-    WHERE session_id = ANY($1::text[]) AND expires_at <= coalesce($2::bigint, {MICROS})
+    WHERE session_id = ANY($1::text[]) AND expires_at + 0 <= coalesce($2::bigint, {MICROS})
     ORDER BY session_id FOR UPDATE SKIP LOCKED
 """
+IN_QUARANTINE = "SELECT session_id FROM session_etags WHERE session_id = ANY($1::text[])"
+# It may be in the list of another process, which would wait for what is locked here.
+LOCK_IN_QUARANTINE = f"{LOCK} SKIP LOCKED"
 # The rows of a table are asked for session by session, with the OFFSET: of many sessions a table that was never
 # analysed seems to have nothing else, and would be walked.
 LOCK_HEADS = """
-    SELECT head.session_id, head.base FROM unnest($1::text[]) AS wanted(session_id) CROSS JOIN LATERAL (
-        SELECT session_id, base FROM context_heads AS head
+    SELECT head.session_id, head.base, head.is_newest FROM unnest($1::text[]) AS wanted(session_id) CROSS JOIN LATERAL (
+        SELECT session_id, base, is_newest FROM context_heads AS head
         WHERE head.session_id = wanted.session_id ORDER BY base FOR UPDATE OFFSET 0
     ) AS head
 """
 CHILDREN = ("context_blocks", "context_frames", "context_heads", "pipeline_executions", "sessions")
-DELETE = [
-    *(
-        f"""DELETE FROM {table} WHERE ctid = ANY(ARRAY(
-            SELECT child.ctid FROM unnest($1::text[]) AS gone(session_id) CROSS JOIN LATERAL (
-                SELECT ctid FROM {table} AS child WHERE child.session_id = gone.session_id OFFSET 0
-            ) AS child
-        ))"""
-        for table in CHILDREN
-    ),
-    "DELETE FROM session_etags WHERE session_id = ANY($1::text[])",
-]
+DELETE_CHILDREN = ", ".join(
+    f"""{table}_gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+        SELECT child.ctid FROM unnest($1::text[]) AS gone(session_id) CROSS JOIN LATERAL (
+            SELECT ctid FROM {table} AS child WHERE child.session_id = gone.session_id OFFSET 0
+        ) AS child
+    )))"""
+    for table in CHILDREN
+)
+DELETE = f"WITH {DELETE_CHILDREN} DELETE FROM session_etags WHERE session_id = ANY($1::text[])"
 
 
 async def delete_sessions(
@@ -50,18 +52,26 @@ async def delete_sessions(
     async with connection.transaction(isolation="read_committed"):
         ids = sorted(set(session_ids))
         found = await (_locked_expired(connection, ids, now) if expired else _locked(connection, ids))
-        if expired and found:
-            set_aside = {each for session_id in found for each in quarantine_ids(session_id)}
-            found += await _locked(connection, sorted(set_aside.difference(found)))
         if found:
             await lock_heads(connection, found)
-            for statement in DELETE:
-                await connection.execute(statement, found)
+            await connection.execute(DELETE, found)
     return len(found)
 
 
 async def _locked_expired(connection: Connection, ids: Collection[str], now: int | None) -> list[str]:
-    return [session_id for (session_id,) in await connection.fetch(LOCK_EXPIRED, ids, now)]
+    """With what is in quarantine of each; a session of which some of that is held stays, with all of it."""
+    found = await _ids(connection, LOCK_EXPIRED, ids, now)
+    owners = {set_aside: session_id for session_id in found for set_aside in quarantine_ids(session_id)}
+    set_aside = (await _ids(connection, IN_QUARANTINE, list(owners))).difference(found)
+    if not set_aside:
+        return sorted(found)
+    held = set_aside.difference(await _ids(connection, LOCK_IN_QUARANTINE, sorted(set_aside)))
+    kept = {owners[each] for each in held}
+    return sorted(each for each in found | set_aside if owners.get(each, each) not in kept)
+
+
+async def _ids(connection: Connection, statement: str, *values: object) -> set[str]:
+    return {session_id for (session_id,) in await connection.fetch(statement, *values)}
 
 
 async def _locked(connection: Connection, ids: Collection[str]) -> list[str]:
@@ -75,6 +85,8 @@ async def _locked(connection: Connection, ids: Collection[str]) -> list[str]:
 async def lock_heads(connection: Connection, session_ids: Collection[str]) -> None:
     """Those of sessions that are locked: until the end of the transaction no checkpoint moves them."""
     before = None
-    # One that was waited for has left a newer head, which the next one may be about to move.
+    # One that was waited for has left a newer one, which the next may be about to move, until the newest is locked.
     while (heads := await connection.fetch(LOCK_HEADS, session_ids)) != before:
+        if {session_id for session_id, _, is_newest in heads if is_newest}.issuperset(session_ids):
+            break
         before = heads

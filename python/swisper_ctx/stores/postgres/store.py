@@ -128,7 +128,9 @@ class PostgresSessionStore(SessionStore):
     ) -> SessionPage:
         check_limit(limit)
         async with self._reader() as connection:
-            return await read.list_sessions(connection, user_id, expired, self._now(), cursor, limit)
+            if expired:
+                return await read.list_expired(connection, user_id, self._now(), cursor, limit)
+            return await read.list_sessions(connection, user_id, cursor, limit)
 
     async def commit(self, changes: Sequence[Change]) -> list[CommitResult]:
         if not changes:

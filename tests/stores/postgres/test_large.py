@@ -1,0 +1,94 @@
+"""Frames that go to the server in pieces: written as others are, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from tests.servers.proxy import FaultProxy
+from tests.stores.postgres.locks import LOCK, assert_whole, transaction
+from tests.stores.postgres.schemas import execute
+
+from swisper_ctx import StoreError, StoreUnavailableError
+from swisper_ctx.log import Etag
+from swisper_ctx.stores.postgres import PostgresSessionStore
+from swisper_ctx.stores.postgres.large import LARGE, PIECE
+from swisper_ctx.testing import ManualClock
+from swisper_ctx.testing.changes import append, commit, committed, creation, grow
+from swisper_ctx.testing.clock import MINUTE
+
+pytestmark = pytest.mark.servers
+SESSION = "SELECT version, token, messages, expires_at, updated_at FROM session_etags WHERE session_id = 'é'"
+SIZES = [LARGE - 1, LARGE, LARGE + 1, 2 * LARGE + PIECE, 2 * LARGE + PIECE - 1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_frame_of_any_size_is_written_as_it_is(
+    store: PostgresSessionStore, url: str, clock: ManualClock, size: int
+) -> None:
+    first = await committed(store, creation("é", expires_at=clock() + MINUTE))
+    clock.advance(5)
+    frame = os.urandom(size)
+    etag = await committed(store, append("é", first, frame=frame, messages=7, expires_at=clock() + 2 * MINUTE))
+    ((*row,),) = await execute(url, SESSION)
+    assert row == [2, etag.token, 7, clock() + 2 * MINUTE, clock()]
+    (_, written) = await store.frames("é")
+    assert written == (2, etag.token, None, clock(), frame)
+    after = await committed(store, append("é", etag))
+    assert await store.etags(["é"]) == {"é": after}
+    await assert_whole(url)
+
+
+async def test_one_that_is_refused_sends_and_changes_nothing(store: PostgresSessionStore, clock: ManualClock) -> None:
+    etag = await grow(store, "s", 2)
+    frame = bytes(LARGE)
+    assert (await commit(store, append("s", Etag(2, bytes(16)), frame=frame)))[0] == (None, None)
+    assert (await commit(store, append("unknown", etag, frame=frame)))[0] == (None, None)
+    assert len(await store.frames("s")) == 2
+    late = await committed(store, append("s", etag, expires_at=clock() + MINUTE))
+    clock.advance(MINUTE)
+    assert (await commit(store, append("s", late, frame=frame)))[0] == (None, None)
+
+
+async def test_where_the_frame_cannot_be_written_the_session_does_not_move(
+    store: PostgresSessionStore, url: str
+) -> None:
+    etag = await grow(store, "s", 2)
+    await execute(url, "INSERT INTO context_frames (session_id, version, time, token) VALUES ('s', 3, 0, '')")
+    (result,) = await commit(store, append("s", etag, frame=bytes(LARGE)))
+    assert type(result.error) is StoreError
+    assert await store.etags(["s"]) == {"s": etag}
+    await execute(url, "DELETE FROM context_frames WHERE version = 3")
+    await committed(store, append("s", etag, frame=bytes(LARGE)))
+    await assert_whole(url)
+
+
+async def test_a_row_that_somebody_holds_is_waited_for_as_with_others(store: PostgresSessionStore, url: str) -> None:
+    etag = await grow(store, "s", 2)
+    change = append("s", etag, frame=os.urandom(LARGE))
+    async with transaction(url, LOCK, "s") as other:
+        (result,) = await commit(store, change)
+        assert type(result.error) is StoreUnavailableError
+        committing = asyncio.ensure_future(commit(store, change))
+        await asyncio.sleep(0.1)
+        await other.execute("COMMIT")
+        assert (await committing)[0].time is not None
+    await assert_whole(url)
+
+
+async def test_a_connection_that_is_lost_between_pieces(url: str, clock: ManualClock, effort: int) -> None:
+    async with FaultProxy(url) as proxy:
+        store = PostgresSessionStore(proxy.url, clock=clock)
+        etag = await grow(store, "s", 1)
+        for number in range(12 * effort):
+            change = append("s", etag, frame=os.urandom(4 * LARGE))
+            committing = asyncio.ensure_future(commit(store, change))
+            await asyncio.sleep(number % 12 * 0.004)
+            await proxy.drop()
+            (result,) = await committing
+            assert result.time is not None
+            etag = change.etag
+        assert [frame.version for frame in await store.frames("s")] == list(range(1, etag.version + 1))
+        await assert_whole(url)
+        await store.aclose()
