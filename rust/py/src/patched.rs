@@ -1,6 +1,7 @@
 //! Applying a patch to plain objects: what it touches is copied, the rest is shared with the document.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -36,13 +37,13 @@ type Outcome<T> = Result<T, Problem>;
 struct Document<'py> {
     root: Bound<'py, PyAny>,
     /// The containers that were copied here and may be changed.
-    own: HashMap<usize, Bound<'py, PyAny>>,
+    own: BTreeMap<usize, Bound<'py, PyAny>>,
     transfers: Transfers,
 }
 
 /// What the operations make of a document, which stays as it is.
 pub fn apply<'py>(document: &Bound<'py, PyAny>, steps: &[Step]) -> PyResult<Bound<'py, PyAny>> {
-    let mut patched = Document { root: document.clone(), own: HashMap::new(), transfers: Transfers::default() };
+    let mut patched = Document { root: document.clone(), own: BTreeMap::new(), transfers: Transfers::default() };
     for (operation, step) in steps.iter().enumerate() {
         patched.apply(step).map_err(|problem| match problem {
             Problem::Fit(problem) => {
@@ -92,11 +93,15 @@ impl<'py> Document<'py> {
     }
 
     /// The container that the last token of a path is in, to be changed; None for the whole document.
-    fn parent<'p>(&mut self, path: &'p str, absent: &'static str) -> Outcome<Option<(Bound<'py, PyAny>, String)>> {
+    fn parent<'p>(
+        &mut self,
+        path: &'p str,
+        absent: &'static str,
+    ) -> Outcome<Option<(Bound<'py, PyAny>, Cow<'p, str>)>> {
         let Some((parents, last)) = pointer::parent(path) else {
             return if path.is_empty() { Ok(None) } else { Err(Problem::Fit(MALFORMED)) };
         };
-        let last = last.ok_or(Problem::Fit(MALFORMED))?.into_owned();
+        let last = last.ok_or(Problem::Fit(MALFORMED))?;
         // Found out before anything is copied.
         let tokens: Vec<_> = pointer::tokens(parents).ok_or(Problem::Fit(MALFORMED))?;
         self.find(parents).map_err(|problem| match problem {
