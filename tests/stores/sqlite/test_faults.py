@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from swisper_ctx import Message, OutcomeUnknownError, StoreUnavailableError, SwisperContext, serialize_context
+from swisper_ctx.stores.creating import check_clear
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.testing.changes import folded
 
@@ -84,6 +85,8 @@ def say(context: SwisperContext) -> None:
 
 
 async def begun(store: SQLiteSessionStore, count: int) -> list[SwisperContext]:
+    # Asked by each of the creations it would part them, and the saves after them are a group as they were.
+    await check_clear(store)
     contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(count)]
     await asyncio.gather(*map(store.save_session, contexts))
     return contexts
