@@ -15,8 +15,10 @@ const CHUNK: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Segments {
     chunks: Arc<Vec<(usize, Arc<Chunk>)>>,
-    /// Once somebody has asked: a stored segment must be made to tell.
-    size: OnceLock<usize>,
+    /// The bytes of the segments that were stored: they must be made to tell, once for all snapshots.
+    stored: Option<Arc<OnceLock<usize>>>,
+    /// The bytes of the others.
+    added: usize,
 }
 
 impl Segments {
@@ -36,7 +38,7 @@ impl Segments {
             start = range.end;
             chunks.push((end, Arc::new(Chunk::stored(Run { range, ..run.clone() }))));
         }
-        Some(Self { chunks: Arc::new(chunks), size: OnceLock::new() })
+        Some(Self { chunks: Arc::new(chunks), stored: Some(Arc::default()), added: 0 })
     }
 
     /// How many records.
@@ -53,12 +55,13 @@ impl Segments {
     /// The bytes of all records, commas included.
     #[must_use]
     pub fn size(&self) -> usize {
+        let Some(stored) = &self.stored else { return self.added };
         // Not within the lock of the cell: see `Chunk::segments`.
-        if let Some(size) = self.size.get() {
-            return *size;
-        }
-        let size = self.iter().map(|segment| segment.size()).sum();
-        *self.size.get_or_init(|| size)
+        let size = stored.get().copied().unwrap_or_else(|| {
+            let all: usize = self.iter().map(|segment| segment.size()).sum();
+            *stored.get_or_init(|| all.saturating_sub(self.added))
+        });
+        size + self.added
     }
 
     #[must_use]
@@ -72,9 +75,7 @@ impl Segments {
     }
 
     pub fn push(&mut self, segment: Arc<Segment>) {
-        if let Some(size) = self.size.get_mut() {
-            *size += segment.size();
-        }
+        self.added += segment.size();
         let (count, end) = (segment.count(), self.len() + segment.count());
         let chunks = Arc::make_mut(&mut self.chunks);
         let last = chunks.last_mut().filter(|(_, chunk)| chunk.segments().len() < CHUNK);
@@ -215,5 +216,25 @@ impl FromIterator<Arc<Segment>> for Segments {
         let mut out = Self::default();
         out.extend(segments);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_snapshot_sums_the_sizes_of_stored_segments_for_all() {
+        let segment = |_| pack(std::iter::once(br#"{"n":1}"#.as_slice()));
+        let made: Segments = (0..3 * CHUNK).flat_map(segment).collect();
+        let each = br#"{"n":1},"#.len();
+        assert_eq!(made.size(), 3 * CHUNK * each);
+        assert!(made.stored.is_none());
+        let stored = Segments { stored: Some(Arc::default()), added: 0, ..made.clone() };
+        let mut later = stored.clone();
+        later.extend(segment(0));
+        assert_eq!(later.size(), made.size() + each);
+        assert_eq!(stored.stored.as_ref().and_then(|size| size.get()), Some(&made.size()));
+        assert_eq!(stored.size(), made.size());
     }
 }
