@@ -29,7 +29,7 @@ async def check_create(store: SessionStore, session_id: str, user_id: str) -> No
 async def check_clear(store: SessionStore) -> None:
     """Raise StoreError if the newest session is sealed: a store without keys would put plaintext beside it.
 
-    That is asked once, before the first session that a store creates.
+    That is asked before the first session that a store creates; where several are created at that moment, by each.
     """
     for line in (await store.sessions(limit=1)).sessions:
         frames = await store.frames(line.session_id, after=line.version - 1, limit=1)
