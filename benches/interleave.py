@@ -5,17 +5,22 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from random import Random
 
 Way = Callable[[], float]
 """Does a batch of operations and gives the cost of one; what it prepares is not in it."""
 
 
 def interleave(ways: Mapping[str, Way], rounds: int) -> dict[str, list[float]]:
-    """The costs of each way: A B A B ..., after one round that does not count."""
+    """The costs of each way, after one round that does not count.
+
+    Each round has an order of its own: what a way finds in the caches and in the allocator was left by another.
+    """
     costs: dict[str, list[float]] = {name: [] for name in ways}
+    orders = Random(rounds)
     for _ in range(rounds + 1):
-        for name, way in ways.items():
-            costs[name].append(way())
+        for name in orders.sample(list(ways), len(ways)):
+            costs[name].append(ways[name]())
     return {name: samples[1:] for name, samples in costs.items()}
 
 
