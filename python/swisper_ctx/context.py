@@ -199,7 +199,8 @@ class ContextBase:
         cls._unopened = Snapshot(records, [spec.name for spec in cls._fields.values() if spec.is_time])
 
     def __init__(self, **fields: Any) -> None:
-        session_id = fields.pop("session_id", "") or new_session_id()
+        session_id = fields.pop("session_id", None)
+        session_id = new_session_id() if session_id is None else session_id
         position = Position(session_id, fields.pop("user_id", ""), self._unopened)
         object.__setattr__(self, "_position", position)
         for name, value in fields.items():
@@ -431,7 +432,7 @@ def deserialize_context(source: Mapping[str, Any], context_class: type[Any] = Sw
     EncodeError for a value that JSON cannot hold, PrivacyError for a `data_retention_policy` that means nothing,
     DecodeError for a time, list of records, id or version that is none; `pointer` leads to it.
     """
-    owner = {name: _member(source, name, "") for name in ("session_id", "user_id")}
+    owner = {name: _member(source, name, "") for name in ("session_id", "user_id") if name in source}
     context = context_class(**owner)
     position = context._position
     position.version = _member(source, "version", 0)

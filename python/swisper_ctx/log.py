@@ -300,7 +300,17 @@ class SessionPage(NamedTuple):
     cursor: str | None
 
 
+LARGEST = 2**63 - 1
+"""The largest number that every store can be asked for."""
+
+
 def check_limit(limit: int) -> None:
-    """Raise ValueError for a page of less than one session."""
-    if limit < 1:
-        raise ValueError("limit must be at least 1")
+    """Raise ValueError for a page of less than one session, or of more than a store can count."""
+    if not 1 <= limit <= LARGEST:
+        raise ValueError("limit must be at least 1 and below 2**63")
+
+
+def check_tail(tail: int | None) -> None:
+    """Raise ValueError for a number of records that none of a list can be."""
+    if tail is not None and not 0 <= tail <= LARGEST:
+        raise ValueError("tail must be at least 0 and below 2**63")

@@ -195,7 +195,8 @@ class PipelineSessionManager(Generic[C]):
         Raises ConflictError if there is a session of that id, StoreError for an id that is no str of 1 to 255 bytes of
         UTF-8 without NUL.
         """
-        context: C = self.context_class(session_id=session_id or new_session_id(), user_id=user_id, **fields)
+        session_id = new_session_id() if session_id is None else session_id
+        context: C = self.context_class(session_id=session_id, user_id=user_id, **fields)
         await self.session_store.save_session(context, ttl=self._ttl)
         return context
 

@@ -141,6 +141,12 @@ async def test_history_that_was_deleted_meanwhile_is_a_conflict(store: SessionSt
         await context.load_history()
 
 
+@pytest.mark.parametrize("tail", [-1, 2**63])
+async def test_a_tail_that_no_list_has_is_refused(store: SessionStore, tail: int) -> None:
+    with pytest.raises(ValueError, match="tail"):
+        await store.load_session("s", tail=tail)
+
+
 async def test_a_whole_load_has_nothing_to_fetch(store: SessionStore) -> None:
     whole = await long_session(store)
     before = serialize_context(whole)

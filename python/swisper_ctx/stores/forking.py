@@ -71,7 +71,8 @@ async def withdraw(store: SessionStore, fork: SwisperContext) -> None:
 def forked(source: C, new_id: str | None) -> C:
     """A new context with the content of another; it has no history yet, and is saved as a new session."""
     position = source._position
-    fork = type(source)(session_id=new_id or new_session_id(), user_id=position.user_id)
+    session_id = new_session_id() if new_id is None else new_id
+    fork = type(source)(session_id=session_id, user_id=position.user_id)
     unknown: dict[str, Any] = {}
     for name in position.snapshot.names:
         spec, value = source._fields.get(name), position.snapshot.get(name)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from swisper_ctx._core import Snapshot
 from swisper_ctx.context import FoldMark, Position, SwisperContext
 from swisper_ctx.errors import CorruptSessionError, NotLoadedError
-from swisper_ctx.log import Etag, StoredSession
+from swisper_ctx.log import Etag, StoredSession, check_tail
 from swisper_ctx.stores.checkpointer import marked
 
 C = TypeVar("C", bound=SwisperContext)
@@ -42,6 +42,7 @@ class Read(Protocol):
 
 async def load(read: Read, session_id: str, unopened: Snapshot, tail: int | None) -> Loaded | None:
     """The newest version, with at least the last `tail` records of each list. Raises CorruptSessionError."""
+    check_tail(tail)
     stored = await read(session_id, tail=tail)
     try:
         return None if stored is None else open_stored(stored, unopened)

@@ -1,5 +1,6 @@
 //! Dates and times of the standard library as RFC 3339 text.
 
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyTime, PyTimeAccess, PyTzInfo, PyTzInfoAccess,
@@ -25,12 +26,18 @@ pub fn datetime(out: &mut impl Sink, value: &Bound<'_, PyDateTime>) -> Outcome {
     let offset = offset(value.as_any(), value.get_tzinfo())?;
     if let Offset::Uneven = offset {
         let utc = PyTzInfo::utc(value.py())?;
-        let moved = value.call_method1("astimezone", (utc,))?.cast_into::<PyDateTime>().map_err(PyErr::from)?;
+        let moved = value.call_method1("astimezone", (utc,)).map_err(|error| no_utc(value.py(), error))?;
+        let moved = moved.cast_into::<PyDateTime>().map_err(PyErr::from)?;
         put_datetime(out, &moved, Offset::Minutes(0));
     } else {
         put_datetime(out, value, offset);
     }
     Ok(())
+}
+
+/// A time that is not in the years 1 to 9999 in UTC; what a zone of the caller raises stays that.
+fn no_utc(py: Python<'_>, error: PyErr) -> Refusal {
+    if error.is_instance_of::<PyOverflowError>(py) { Refusal::new("a time that has no UTC") } else { error.into() }
 }
 
 fn put_datetime(out: &mut impl Sink, value: &Bound<'_, PyDateTime>, offset: Offset) {

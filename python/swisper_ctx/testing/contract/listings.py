@@ -49,6 +49,11 @@ class SessionsContract:
         rest = await store.sessions(limit=3, cursor=first.cursor)
         assert [line.session_id for line in rest.sessions] == ["s2", "s1", "s0"]
 
+    @pytest.mark.parametrize("limit", [0, -1, 2**63])
+    async def test_a_page_of_a_size_that_there_is_not(self, store: SessionStore, limit: int) -> None:
+        with pytest.raises(ValueError, match="limit"):
+            await store.sessions(limit=limit)
+
     async def test_pages_of_a_user_and_of_the_expired(self, store: SessionStore, clock: ManualClock) -> None:
         for number in range(12):
             expires_at = START + 5 if number % 3 == 0 else START + 50 if number % 3 == 1 else None
