@@ -142,14 +142,16 @@ impl Writer {
         Self { start: out.len(), out }
     }
 
-    /// Writes an operation of one path and, if it comes with one, a value. The path is given in parts.
-    pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) {
+    /// Writes an operation of one path and, if it comes with one, a value. The path is given in parts; tells where it
+    /// was written.
+    pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) -> Range<usize> {
         let length: usize = path.iter().map(|part| part.len()).sum();
         self.out.reserve(written_size(verb, length, value.len()));
         if self.out.len() > self.start {
             self.out.push(b',');
         }
         self.out.extend_from_slice(verb.beginning());
+        let start = self.out.len();
         self.put(path);
         if verb.has_value() {
             self.put(&[br#"","value":"#, value]);
@@ -157,6 +159,21 @@ impl Writer {
             self.out.push(b'"');
         }
         self.out.push(b'}');
+        start..start + length
+    }
+
+    /// Where the next operation goes.
+    pub(crate) fn length(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back what was written behind a place.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.out.truncate(length);
+    }
+
+    pub(crate) fn written(&self, range: Range<usize>) -> Result<&[u8]> {
+        slice(&self.out, range)
     }
 
     fn put(&mut self, parts: &[&[u8]]) {
@@ -297,11 +314,6 @@ pub fn at<'a>(document: &'a [u8], path: &str) -> Result<Option<&'a [u8]>> {
         Err(Problem::Text(error)) => Err(error),
         Err(Problem::Fit(_)) => Ok(None),
     }
-}
-
-/// Where the value that a pointer leads to stands; None if nothing can be found there.
-pub(crate) fn place(document: &[u8], path: &str) -> Option<Range<usize>> {
-    find(document, path).ok().flatten()
 }
 
 /// Where the value at a path stands.
