@@ -131,13 +131,13 @@ impl Delta {
 
     /// `path` is room for one.
     fn write(&self, change: &Change, path: &mut Vec<u8>, out: &mut Writer) -> Result<()> {
-        let name = change.name();
+        let (Change::Value(name, _) | Change::Records(name, ..)) = change;
         path.clear();
         push_name(path, name);
-        match (change, self.base.get(name)) {
+        match (change, self.base.of(name)) {
             (Change::Value(_, value), None) => out.add(path, value.text()),
             (Change::Value(_, value), Some(Field::Value(own))) => {
-                if TRANSITIONS.contains(&name) {
+                if TRANSITIONS.contains(&&**name) {
                     out.test(path, own.text());
                 }
                 diff::value(out, path, own.text(), value.text())?;

@@ -166,7 +166,7 @@ enum Parts {
 fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result<Parts> {
     let mut new = members(target, 0)?.peekable();
     let (mut gone, mut changed, mut stays) = (None, 0, false);
-    for member in members(source, 0)? {
+    for (number, member) in members(source, 0)?.enumerate() {
         let (key, value) = member?;
         let raw = slice(source, key)?;
         let next = match new.peek() {
@@ -190,7 +190,7 @@ fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Res
         }
         changed += 1;
         let was_sure = found.is_sure;
-        found.is_sure = was_sure && found.steps.len() < FEW && is_first(source, raw)?;
+        found.is_sure = was_sure && found.steps.len() < FEW && is_first(source, number, raw)?;
         found.at(raw, |found| part(found, a, b))?;
         found.is_sure = was_sure;
     }
@@ -203,15 +203,17 @@ fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Res
     Ok(if stays && changed <= FEW { Parts::Always } else { Parts::IfShorter })
 }
 
-/// Whether a pointer with this raw key, one of the object's, leads to this member beyond doubt: the first that has it.
-fn is_first(object: &[u8], raw: &[u8]) -> Result<bool> {
-    for member in members(object, 0)? {
-        let own = slice(object, member?.0)?;
-        if std::ptr::eq(own, raw) || own == raw || own.contains(&b'\\') {
-            return Ok(std::ptr::eq(own, raw) && !own.contains(&b'\\'));
+/// Whether a pointer with the raw key of a member leads there beyond doubt: none before it has that key, however it is
+/// written.
+fn is_first(object: &[u8], number: usize, raw: &[u8]) -> Result<bool> {
+    let is_escaped = |raw: &[u8]| raw.contains(&b'\\');
+    for member in members(object, 0)?.take(number) {
+        let before = slice(object, member?.0)?;
+        if before == raw || is_escaped(before) {
+            return Ok(false);
         }
     }
-    Ok(false)
+    Ok(!is_escaped(raw))
 }
 
 fn keys(object: &[u8]) -> Result<HashSet<&[u8]>> {

@@ -234,9 +234,10 @@ impl Edits {
             out.replace(path, b"[]");
             return self.append(out, path, 0);
         }
-        let mut place = path.to_vec();
+        let mut place = Vec::new();
         for edit in &self.edits {
-            place.truncate(path.len());
+            place.clear();
+            place.extend_from_slice(path);
             edit.write(out, &mut place, id_key);
         }
         self.append(out, path, self.kept)

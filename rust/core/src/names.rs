@@ -26,6 +26,13 @@ impl FieldNames {
         }
     }
 
+    /// Where a name stands that is most likely one of these, shared.
+    #[must_use]
+    pub fn place_of(&self, name: &Arc<str>) -> Option<usize> {
+        let shared = self.names.iter().take(FEW).position(|own| Arc::ptr_eq(own, name));
+        shared.or_else(|| self.place(name))
+    }
+
     /// Puts a new name behind the others.
     pub fn push(&mut self, name: &str) {
         self.names.push(name.into());
@@ -87,6 +94,8 @@ mod tests {
             for found in [&names, &collected] {
                 assert!(found.iter().map(|name| &**name).eq(model.iter()));
                 assert!(model.iter().enumerate().all(|(at, name)| found.place(name) == Some(at)));
+                assert!(names.iter().enumerate().all(|(at, name)| found.place_of(name) == Some(at)));
+                assert!(model.iter().enumerate().all(|(at, name)| found.place_of(&(&**name).into()) == Some(at)));
                 assert_eq!(found.place(&format!("f{}", n + 1)), None);
             }
         }

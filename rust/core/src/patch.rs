@@ -142,8 +142,7 @@ impl Writer {
         Self { start: out.len(), out }
     }
 
-    /// Writes an operation of one path and, if it comes with one, a value. The path is given in parts; tells where it
-    /// was written.
+    /// Writes an operation with its value, if it has one; tells where its path, given in parts, was written.
     pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) -> Range<usize> {
         let length: usize = path.iter().map(|part| part.len()).sum();
         self.out.reserve(written_size(verb, length, value.len()));
@@ -152,9 +151,12 @@ impl Writer {
         }
         self.out.extend_from_slice(verb.beginning());
         let start = self.out.len();
-        self.put(path);
+        for part in path {
+            self.out.extend_from_slice(part);
+        }
         if verb.has_value() {
-            self.put(&[br#"","value":"#, value]);
+            self.out.extend_from_slice(br#"","value":"#);
+            self.out.extend_from_slice(value);
         } else {
             self.out.push(b'"');
         }
@@ -174,12 +176,6 @@ impl Writer {
 
     pub(crate) fn written(&self, range: Range<usize>) -> Result<&[u8]> {
         slice(&self.out, range)
-    }
-
-    fn put(&mut self, parts: &[&[u8]]) {
-        for part in parts {
-            self.out.extend_from_slice(part);
-        }
     }
 
     pub fn add(&mut self, path: &[u8], value: &[u8]) {

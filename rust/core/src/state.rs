@@ -51,10 +51,9 @@ impl State {
     /// Its fields, each with that of another state.
     pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, &'a Field, Option<&'a Field>)> {
         let alike = Arc::ptr_eq(&self.names, &other.names);
-        self.iter().enumerate().map(move |(at, (name, field))| {
-            let same_place = || other.latest_at(at).or_else(|| other.shared.get(at));
-            (name, field, if alike { same_place() } else { other.get(name) })
-        })
+        self.iter()
+            .enumerate()
+            .map(move |(at, (name, field))| (name, field, if alike { other.at(at) } else { other.get(name) }))
     }
 
     fn latest_at(&self, place: usize) -> Option<&Field> {
@@ -70,12 +69,20 @@ impl State {
         self.entry(name).map(|(_, field)| field)
     }
 
+    /// A field by a name that is most likely shared with this state.
+    pub(crate) fn of(&self, name: &Arc<str>) -> Option<&Field> {
+        self.at(self.names.place_of(name)?)
+    }
+
+    fn at(&self, place: usize) -> Option<&Field> {
+        self.latest_at(place).or_else(|| self.shared.get(place))
+    }
+
     /// A field with its name as it is shared.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<(&Arc<str>, &Field)> {
         let place = self.place(name)?;
-        let field = self.latest_at(place).or_else(|| self.shared.get(place))?;
-        self.names.get(place).map(|name| (name, field))
+        self.at(place).and_then(|field| Some((self.names.get(place)?, field)))
     }
 
     /// Puts a field in its place, or behind the others if it is new.
@@ -103,7 +110,7 @@ impl State {
         let (mut next, mut shrinks) = (self.clone(), false);
         let mut latest = Vec::with_capacity(FEW);
         for (name, field) in fields {
-            if let Some(place) = next.place(name) {
+            if let Some(place) = next.names.place_of(name) {
                 shrinks |= self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
                 latest.push((place, field));
             } else {
