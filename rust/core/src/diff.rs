@@ -66,7 +66,7 @@ impl<'a> Found<'a> {
     }
 
     fn put(&mut self, verb: Verb, value: &'a [u8], place: Option<Range<usize>>) {
-        let path = self.out.step(verb, &[self.path], value);
+        let path = self.out.step(verb, self.path, value);
         self.steps.push(Step { verb, path: path.start + self.root..path.end, value, place });
         self.size += patch::written_size(verb, self.path.len(), value.len());
     }

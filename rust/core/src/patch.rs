@@ -142,18 +142,15 @@ impl Writer {
         Self { start: out.len(), out }
     }
 
-    /// Writes an operation with its value, if it has one; tells where its path, given in parts, was written.
-    pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) -> Range<usize> {
-        let length: usize = path.iter().map(|part| part.len()).sum();
-        self.out.reserve(written_size(verb, length, value.len()));
+    /// Writes an operation with its value, if it has one; tells where its path was written.
+    pub fn step(&mut self, verb: Verb, path: &[u8], value: &[u8]) -> Range<usize> {
+        self.out.reserve(written_size(verb, path.len(), value.len()));
         if self.out.len() > self.start {
             self.out.push(b',');
         }
         self.out.extend_from_slice(verb.beginning());
         let start = self.out.len();
-        for part in path {
-            self.out.extend_from_slice(part);
-        }
+        self.out.extend_from_slice(path);
         if verb.has_value() {
             self.out.extend_from_slice(br#"","value":"#);
             self.out.extend_from_slice(value);
@@ -161,7 +158,7 @@ impl Writer {
             self.out.push(b'"');
         }
         self.out.push(b'}');
-        start..start + length
+        start..start + path.len()
     }
 
     /// Where the next operation goes.
@@ -179,19 +176,19 @@ impl Writer {
     }
 
     pub fn add(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Add, &[path], value);
+        self.step(Verb::Add, path, value);
     }
 
     pub fn replace(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Replace, &[path], value);
+        self.step(Verb::Replace, path, value);
     }
 
     pub fn test(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Test, &[path], value);
+        self.step(Verb::Test, path, value);
     }
 
     pub fn remove(&mut self, path: &[u8]) {
-        self.step(Verb::Remove, &[path], b"");
+        self.step(Verb::Remove, path, b"");
     }
 
     #[must_use]
@@ -484,7 +481,7 @@ mod tests {
         let mut writer = Writer::default();
         writer.test(b"/a", b"1");
         writer.remove(b"/a");
-        writer.step(Verb::Add, &[b"/b", b"/-"], b"{}");
+        writer.step(Verb::Add, b"/b/-", b"{}");
         let written = writer.finish();
         assert_eq!(
             written,
