@@ -195,6 +195,22 @@ def test_a_list_of_records_belongs_into_its_field() -> None:
         follower.follow()
 
 
+def test_a_value_that_cannot_be_encoded_leaves_every_edit_of_a_list_to_the_next_save() -> None:
+    context, follower = followed(conversation_history=[Message(role="user", content=text) for text in "abcd"])
+    history = context.conversation_history
+    history[1] = Message(role="user", content="e")
+    del history[0]
+    history.append(Message(role="user", content="f"))
+    wrong: Any = object()
+    context.performance_metrics["wrong"] = wrong
+    with pytest.raises(EncodeError, match="at /performance_metrics/wrong"):
+        follower.follow()
+    history.append(Message(role="user", content="g"))
+    context.performance_metrics["wrong"] = 1
+    assert follower.follow()
+    assert [entry["op"] for entry in follower.patch] == ["test", "replace", "test", "remove", "add", "add", "add"]
+
+
 # -- what has changed
 
 

@@ -521,9 +521,8 @@ class Snapshot:
         CorruptSessionError.
         """
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it has no fields yet: nothing was ever saved."""
+    def __bool__(self) -> bool:
+        """Whether it has fields: not before the first save."""
 
     @property
     def missing(self) -> list[bytes]:

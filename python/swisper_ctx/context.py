@@ -282,7 +282,7 @@ class ContextBase:
             spec = self._fields.get(name)
             if name in METADATA:
                 raise PatchError("it is set by the store", path=f"/{name}")
-            if spec is None and position.snapshot.is_empty:
+            if spec is None and not position.snapshot:
                 position.unknown[name] = value
             elif spec is None and hasattr(type(self), name):
                 raise PatchError("the class has something else of this name", path=f"/{name}")
@@ -303,7 +303,7 @@ class ContextBase:
             for name, spec in self._fields.items()
         }
         unknown = {name: snapshot.stored(name) for name in snapshot.names if name not in body}
-        unknown |= position.unknown if snapshot.is_empty else {}
+        unknown |= {} if snapshot else position.unknown
         unknown |= {name: value for name, value in touched.items() if name not in body}
         owner = {"session_id": position.session_id, "user_id": position.user_id}
         times = {name: moment(getattr(position, name)) for name in ("created_at", "updated_at")}
@@ -312,7 +312,7 @@ class ContextBase:
     def _freeze(self) -> Delta | None:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
-        delta = position.snapshot.freeze(self._touched() if position.snapshot.is_empty else self.__dict__)
+        delta = position.snapshot.freeze(self.__dict__ if position.snapshot else self._touched())
         if delta is not None:
             position.snapshot = delta.snapshot
         return delta

@@ -27,7 +27,7 @@ async def save_record(
     position = context._position
     before = position.snapshot
     delta = before.append(field, record)
-    if position.etag is None and before.is_empty:
+    if position.etag is None and not before:
         # The first version has every field: what it lacked, the later ones would lack too.
         records.append(record)
         await store.save_session(context, ttl=ttl)

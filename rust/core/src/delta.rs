@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use memchr::memchr2;
-use swisper_simd::plain_prefix;
-
 use crate::diff;
 use crate::edits::Edits;
 use crate::error::Result;
@@ -131,13 +128,13 @@ impl Delta {
 
     /// `path` is room for one.
     fn write(&self, change: &Change, path: &mut Vec<u8>, out: &mut Writer) -> Result<()> {
-        let name = change.name();
+        let (Change::Value(name, _) | Change::Records(name, ..)) = change;
         path.clear();
-        push_name(path, name);
-        match (change, self.base.get(name)) {
+        self.push_name(path, name);
+        match (change, self.base.of(name)) {
             (Change::Value(_, value), None) => out.add(path, value.text()),
             (Change::Value(_, value), Some(Field::Value(own))) => {
-                if TRANSITIONS.contains(&name) {
+                if TRANSITIONS.contains(&&**name) {
                     out.test(path, own.text());
                 }
                 diff::value(out, path, own.text(), value.text())?;
@@ -152,19 +149,18 @@ impl Delta {
         }
         Ok(())
     }
-}
 
-/// Appends the pointer to a field, as JSON text without quotes.
-fn push_name(path: &mut Vec<u8>, name: &str) {
-    let bytes = name.as_bytes();
-    if plain_prefix(bytes).length == bytes.len() && memchr2(b'/', b'~', bytes).is_none() {
-        path.push(b'/');
-        path.extend_from_slice(name.as_bytes());
-        return;
+    /// Appends the pointer to a field, as JSON text without quotes.
+    fn push_name(&self, path: &mut Vec<u8>, name: &str) {
+        if self.next.names().are_plain() {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+            return;
+        }
+        let mut quoted = Vec::new();
+        write::string(&mut quoted, name);
+        pointer::push(path, quoted.get(1..quoted.len() - 1).unwrap_or_default());
     }
-    let mut quoted = Vec::new();
-    write::string(&mut quoted, name);
-    pointer::push(path, quoted.get(1..quoted.len() - 1).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -189,6 +185,18 @@ mod tests {
         delta.append_patch(&mut behind).unwrap();
         assert_eq!(behind.strip_prefix(b"x").unwrap(), patch);
         String::from_utf8(patch).unwrap()
+    }
+
+    /// A name that is special makes those beside it no other, and goes into the patch as a pointer in a JSON string.
+    #[test]
+    fn fields_of_any_name_are_led_to() {
+        for special in ["", "a/b", "~", "\"", "\\", "\u{1}", "é", "a b", "-"] {
+            let first = Delta::new(State::default(), vec![value("plain_1", "1"), value("x", "[]")]);
+            let named = Delta::new(first.next().clone(), vec![value("x", "[1]"), value(special, "{}")]);
+            replayed(&named);
+            let changes = vec![value(special, r#"{"k":1}"#), value("plain_1", "2")];
+            replayed(&Delta::new(named.next().clone(), changes));
+        }
     }
 
     #[test]

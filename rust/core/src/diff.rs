@@ -20,59 +20,68 @@ const FRAME: usize = 32;
 
 /// Writes what turns `source` into `target`, both standing at `path` (JSON text without quotes).
 ///
-/// What was found is replayed before it is written: operations that give anything but the target are worth nothing.
+/// What is written is proved or replayed: operations that give anything but the target are worth nothing.
 pub fn value(out: &mut Writer, path: &mut Vec<u8>, source: &[u8], target: &[u8]) -> Result<()> {
-    let mut found = Found::below(path);
+    let start = out.length();
+    let mut found = Found::below(out, path, source);
     part(&mut found, source, target)?;
-    if found.lead_to(source, target) {
-        found.write(out);
-    } else {
+    if !found.lead_to(target) {
+        out.truncate(start);
         out.replace(path, target);
     }
     Ok(())
 }
 
-/// Operations that are not written yet.
+/// Operations that are written, as far as they are known to be good.
 struct Found<'a> {
-    /// Where the comparison is: first the path to the root, which is not kept with each operation.
+    out: &'a mut Writer,
+    /// Where the comparison is: first the path to the root.
     path: &'a mut Vec<u8>,
     root: usize,
-    /// From the root on, one after the other.
-    paths: Vec<u8>,
+    source: &'a [u8],
     steps: Vec<Step<'a>>,
-    /// How long all of them are when they are written.
+    /// How long all of them are.
     size: usize,
+    /// Whether the path leads to the part that is compared, beyond doubt.
+    is_sure: bool,
 }
 
 struct Step<'a> {
     verb: Verb,
+    /// Where the path below the root was written.
     path: Range<usize>,
     value: &'a [u8],
+    /// The part of the source that it replaces; None if it does something else, or if there is any doubt.
+    place: Option<Range<usize>>,
 }
 
 impl<'a> Found<'a> {
-    fn below(path: &'a mut Vec<u8>) -> Self {
+    fn below(out: &'a mut Writer, path: &'a mut Vec<u8>, source: &'a [u8]) -> Self {
         let root = path.len();
-        Self { path, root, paths: Vec::with_capacity(128), steps: Vec::with_capacity(4), size: 0 }
+        Self { out, path, root, source, steps: Vec::new(), size: 0, is_sure: true }
     }
 
     fn push(&mut self, verb: Verb, value: &'a [u8]) {
-        let start = self.paths.len();
-        self.paths.extend_from_slice(self.path.get(self.root..).unwrap_or_default());
-        self.steps.push(Step { verb, path: start..self.paths.len(), value });
+        self.put(verb, value, None);
+    }
+
+    fn put(&mut self, verb: Verb, value: &'a [u8], place: Option<Range<usize>>) {
+        let path = self.out.step(verb, self.path, value);
+        self.steps.push(Step { verb, path: path.start + self.root..path.end, value, place });
         self.size += patch::written_size(verb, self.path.len(), value.len());
     }
 
     fn mark(&self) -> (usize, usize, usize) {
-        (self.steps.len(), self.paths.len(), self.size)
+        (self.steps.len(), self.out.length(), self.size)
     }
 
-    /// One operation in the place of all that came since a mark.
-    fn replace_since(&mut self, (steps, paths, size): (usize, usize, usize), target: &'a [u8]) {
+    /// One operation on a part of the source in the place of all that came since a mark.
+    fn replace_since(&mut self, (steps, length, size): (usize, usize, usize), source: &[u8], target: &'a [u8]) {
         self.steps.truncate(steps);
-        self.paths.truncate(paths);
+        self.out.truncate(length);
         self.size = size;
-        self.push(Verb::Replace, target);
+        let start = source.as_ptr().addr().wrapping_sub(self.source.as_ptr().addr());
+        self.put(Verb::Replace, target, self.is_sure.then_some(start..start.wrapping_add(source.len())));
     }
 
     /// Runs `body` with one more token, the raw key, on the path.
@@ -94,36 +103,34 @@ impl<'a> Found<'a> {
     }
 
     /// Whether the operations make the target of the source.
-    fn lead_to(&self, source: &[u8], target: &[u8]) -> bool {
-        let [Step { verb: Verb::Replace, path, value }] = self.steps.as_slice() else {
-            return self.replay(source).is_ok_and(|given| given == target);
-        };
-        // One value in the place of another: that is seen without a copy.
-        let path = self.paths.get(path.clone()).and_then(|path| pointer::from_json(path).ok());
-        let place = path.and_then(|path| patch::place(source, &path));
-        let around = place.and_then(|place| Some((source.get(..place.start)?, source.get(place.end..)?)));
-        around.is_some_and(|(before, after)| {
-            target.strip_prefix(before).and_then(|rest| rest.strip_prefix(*value)) == Some(after)
-        })
+    fn lead_to(&self, target: &[u8]) -> bool {
+        if self.steps.iter().all(|step| step.place.is_some()) {
+            self.replaced_in(target).is_some()
+        } else {
+            self.replay().is_ok_and(|given| given == target)
+        }
+    }
+
+    /// Where all of them put a value in the place of another one, the target has the same text around those.
+    fn replaced_in(&self, target: &[u8]) -> Option<()> {
+        let (mut at, mut rest) = (0, target);
+        for step in &self.steps {
+            let place = step.place.as_ref()?;
+            rest = rest.strip_prefix(self.source.get(at..place.start)?)?.strip_prefix(step.value)?;
+            at = place.end;
+        }
+        (rest == self.source.get(at..)?).then_some(())
     }
 
     /// What the operations give when they are applied to the root.
-    fn replay(&self, source: &[u8]) -> Result<Vec<u8>> {
-        let mut document = Vec::with_capacity(source.len() + self.size);
-        document.extend_from_slice(source);
+    fn replay(&self) -> Result<Vec<u8>> {
+        let mut document = Vec::with_capacity(self.source.len() + self.size);
+        document.extend_from_slice(self.source);
         for (number, step) in self.steps.iter().enumerate() {
-            let path = pointer::from_json(slice(&self.paths, step.path.clone())?)?;
+            let path = pointer::from_json(self.out.written(step.path.clone())?)?;
             patch::apply_step(&mut document, number, step.verb, &path, step.value)?;
         }
         Ok(document)
-    }
-
-    fn write(&self, out: &mut Writer) {
-        let root = self.path.get(..self.root).unwrap_or_default();
-        for step in &self.steps {
-            let path = self.paths.get(step.path.clone()).unwrap_or_default();
-            out.step(step.verb, &[root, path], step.value);
-        }
     }
 }
 
@@ -142,7 +149,7 @@ fn part<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result
     };
     let is_longer = || found.size - mark.2 > target.len() + found.path.len() + FRAME;
     if by_parts == Parts::Never || by_parts == Parts::IfShorter && is_longer() {
-        found.replace_since(mark, target);
+        found.replace_since(mark, source, target);
     }
     Ok(())
 }
@@ -159,7 +166,7 @@ enum Parts {
 fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Result<Parts> {
     let mut new = members(target, 0)?.peekable();
     let (mut gone, mut changed, mut stays) = (None, 0, false);
-    for member in members(source, 0)? {
+    for (number, member) in members(source, 0)?.enumerate() {
         let (key, value) = member?;
         let raw = slice(source, key)?;
         let next = match new.peek() {
@@ -177,9 +184,15 @@ fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Res
         };
         new.next();
         let (a, b) = (slice(source, value)?, slice(target, target_value)?);
-        changed += usize::from(a != b);
-        stays |= a == b;
+        if a == b {
+            stays = true;
+            continue;
+        }
+        changed += 1;
+        let was_sure = found.is_sure;
+        found.is_sure = was_sure && found.steps.len() < FEW && is_first(source, number, raw)?;
         found.at(raw, |found| part(found, a, b))?;
+        found.is_sure = was_sure;
     }
     for member in new {
         let (key, value) = member?;
@@ -188,6 +201,19 @@ fn objects<'a>(found: &mut Found<'a>, source: &'a [u8], target: &'a [u8]) -> Res
         found.at(slice(target, key)?, |found| found.push(Verb::Add, added));
     }
     Ok(if stays && changed <= FEW { Parts::Always } else { Parts::IfShorter })
+}
+
+/// Whether a pointer with the raw key of a member leads there beyond doubt: none before it has that key, however it is
+/// written.
+fn is_first(object: &[u8], number: usize, raw: &[u8]) -> Result<bool> {
+    let is_escaped = |raw: &[u8]| raw.contains(&b'\\');
+    for member in members(object, 0)?.take(number) {
+        let before = slice(object, member?.0)?;
+        if before == raw || is_escaped(before) {
+            return Ok(false);
+        }
+    }
+    Ok(!is_escaped(raw))
 }
 
 fn keys(object: &[u8]) -> Result<HashSet<&[u8]>> {
@@ -247,18 +273,20 @@ mod tests {
             ("[1,[2,3],4]", "[1,[2],4,4]"),
         ] {
             let mut path = br#"/f~1\""#.to_vec();
-            let mut found = Found::below(&mut path);
-            part(&mut found, source.as_bytes(), target.as_bytes()).unwrap();
-            assert_eq!(found.replay(source.as_bytes()).unwrap(), target.as_bytes());
             let mut out = Writer::default();
-            found.write(&mut out);
+            let mut found = Found::below(&mut out, &mut path, source.as_bytes());
+            part(&mut found, source.as_bytes(), target.as_bytes()).unwrap();
+            assert_eq!(found.replay().unwrap(), target.as_bytes());
+            let written_at = |step: &Step<'_>| found.out.written(step.path.clone()).unwrap().to_vec();
+            let steps: Vec<_> =
+                found.steps.iter().map(|step| (step.verb, written_at(step), step.value.to_vec())).collect();
             let written = out.finish();
             let read = patch::parse(&written).unwrap();
-            assert_eq!(read.len(), found.steps.len());
-            for (op, step) in read.iter().zip(&found.steps) {
-                let path = pointer::from_json(found.paths.get(step.path.clone()).unwrap()).unwrap();
-                assert_eq!((op.verb, &*op.path), (step.verb, &*format!("/f~1\"{path}")));
-                assert_eq!((op.value.unwrap_or_default(), &op.from), (step.value, &None));
+            assert_eq!(read.len(), steps.len());
+            for (op, (verb, path, value)) in read.iter().zip(&steps) {
+                let path = pointer::from_json(path).unwrap();
+                assert_eq!((op.verb, &*op.path), (*verb, &*format!("/f~1\"{path}")));
+                assert_eq!((op.value.unwrap_or_default(), &op.from), (&**value, &None));
             }
         }
     }
@@ -310,5 +338,51 @@ mod tests {
         assert_eq!(difference(r#"{"a":1,"a":1,"stays":0}"#, r#"{"a":1,"a":2,"stays":0}"#), whole);
         let first = r#"[{"op":"replace","path":"/f/a","value":2}]"#;
         assert_eq!(difference(r#"{"a":1,"a":1,"stays":0}"#, r#"{"a":2,"a":1,"stays":0}"#), first);
+    }
+
+    /// A value of few kinds and few keys, some of which are equal, or the same key written in another way.
+    fn any_value(random: &mut impl FnMut(usize) -> usize, depth: usize) -> String {
+        const KEYS: [&str; 6] = ["a", "\\u0061", "b", "/", "~", "\\\""];
+        match random(if depth == 0 { 2 } else { 6 }) {
+            0 => random(12).to_string(),
+            1 => ["true", "\"}\"", "\",\"", "\"\\\"\""][random(4)].to_owned(),
+            2 => format!("[{}]", (0..random(4)).map(|_| any_value(random, depth - 1)).collect::<Vec<_>>().join(",")),
+            _ => {
+                let members =
+                    (0..random(4)).map(|_| format!("\"{}\":{}", KEYS[random(6)], any_value(random, depth - 1)));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    /// What is proved is what a replay gives.
+    #[test]
+    fn a_proof_says_what_a_replay_says() {
+        let mut seed = 9_u64;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(seed >> 33).unwrap() % below
+        };
+        let (mut proved, mut refused) = (0, 0);
+        for _ in 0..100_000 {
+            let source = any_value(&mut random, 3);
+            // Another value, or the same with one of its parts changed.
+            let target = match source.char_indices().nth(random(source.len() + 8)) {
+                Some((at, '0'..='9')) => format!("{}7{}", &source[..at], &source[at + 1..]),
+                _ => any_value(&mut random, 3),
+            };
+            difference(&source, &target);
+            let (mut out, mut path) = (Writer::default(), Vec::new());
+            let mut found = Found::below(&mut out, &mut path, source.as_bytes());
+            part(&mut found, source.as_bytes(), target.as_bytes()).unwrap();
+            let replayed = found.replay().is_ok_and(|given| given == target.as_bytes());
+            if found.steps.iter().all(|step| step.place.is_some()) {
+                assert!(replayed, "{source} {target}");
+                assert!(found.replaced_in(target.as_bytes()).is_some(), "{source} {target}");
+                proved += 1;
+            }
+            refused += usize::from(!replayed);
+        }
+        assert!(proved > 30_000 && refused > 100, "{proved} {refused}");
     }
 }

@@ -9,7 +9,7 @@ use crate::align::{Alignment, align};
 use crate::error::{Error, Result};
 use crate::json::member;
 use crate::list::{Apart, List, Record};
-use crate::patch::{Verb, Writer};
+use crate::patch::Writer;
 use crate::tree::Text;
 
 /// Longer parts that differ are put in as a whole, and so are those with more edits: each edit copies a segment.
@@ -227,25 +227,24 @@ impl Edits {
         self.edits.iter().any(|edit| matches!(edit, Edit::Remove { id: None, .. } | Edit::Replace { id: None, .. }))
     }
 
-    /// Writes them as operations on the array at `path` (JSON text without quotes).
-    pub fn write(&self, out: &mut Writer, path: &[u8], id_key: &str) -> Result<()> {
+    /// Writes them as operations on the array at `path` (JSON text without quotes), which may be added to meanwhile.
+    pub fn write(&self, out: &mut Writer, path: &mut Vec<u8>, id_key: &str) -> Result<()> {
+        let (length, mut new) = (path.len(), self.kept);
         // Each edit costs about a record: past this many, the list as a whole is shorter.
         if self.edits.len() > self.list.len() + 8 {
             out.replace(path, b"[]");
-            return self.append(out, path, 0);
+            new = 0;
+        } else {
+            for edit in &self.edits {
+                edit.write(out, path, id_key);
+                path.truncate(length);
+            }
         }
-        let mut place = path.to_vec();
-        for edit in &self.edits {
-            place.truncate(path.len());
-            edit.write(out, &mut place, id_key);
+        path.extend_from_slice(b"/-");
+        for at in new..self.list.len() {
+            self.list.visit(at, |text| out.add(path, text))?;
         }
-        self.append(out, path, self.kept)
-    }
-
-    fn append(&self, out: &mut Writer, path: &[u8], from: usize) -> Result<()> {
-        for at in from..self.list.len() {
-            self.list.visit(at, |text| out.step(Verb::Add, &[path, b"/-"], text))?;
-        }
+        path.truncate(length);
         Ok(())
     }
 }
@@ -293,7 +292,7 @@ mod tests {
 
     fn patch(edits: &Edits) -> String {
         let mut out = Writer::default();
-        edits.write(&mut out, b"/h", "id").unwrap();
+        edits.write(&mut out, &mut b"/h".to_vec(), "id").unwrap();
         String::from_utf8(out.finish()).unwrap()
     }
 

@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod chunk;
 pub mod compact;
 pub mod compare;
+mod content;
 pub mod delta;
 pub mod diff;
 pub mod edits;

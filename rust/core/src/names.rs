@@ -13,6 +13,7 @@ pub struct FieldNames {
     names: Vec<Arc<str>>,
     /// Empty where they are few.
     places: HashMap<Arc<str>, usize>,
+    has_special: bool,
 }
 
 impl FieldNames {
@@ -26,9 +27,23 @@ impl FieldNames {
         }
     }
 
+    /// Where a name stands that is most likely one of these, shared.
+    #[must_use]
+    pub fn place_of(&self, name: &Arc<str>) -> Option<usize> {
+        let shared = self.names.iter().take(FEW).position(|own| Arc::ptr_eq(own, name));
+        shared.or_else(|| self.place(name))
+    }
+
+    /// Whether each of them stands in a JSON pointer, and that in JSON text, as it is.
+    #[must_use]
+    pub fn are_plain(&self) -> bool {
+        !self.has_special
+    }
+
     /// Puts a new name behind the others.
     pub fn push(&mut self, name: &str) {
         self.names.push(name.into());
+        self.has_special |= !is_plain(name);
         if self.names.len() == FEW + 1 {
             self.index();
         } else if let Some(last) = self.names.last().filter(|_| self.names.len() > FEW) {
@@ -43,6 +58,7 @@ impl FieldNames {
     }
 
     fn index(&mut self) {
+        self.has_special = !self.names.iter().all(|name| is_plain(name));
         self.places.clear();
         if self.names.len() > FEW {
             self.places.extend(self.names.iter().cloned().enumerate().map(|(at, name)| (name, at)));
@@ -50,9 +66,13 @@ impl FieldNames {
     }
 }
 
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 impl FromIterator<Arc<str>> for FieldNames {
     fn from_iter<I: IntoIterator<Item = Arc<str>>>(names: I) -> Self {
-        let mut found = Self { names: names.into_iter().collect(), places: HashMap::new() };
+        let mut found = Self { names: names.into_iter().collect(), places: HashMap::new(), has_special: false };
         found.index();
         found
     }
@@ -80,13 +100,17 @@ mod tests {
                 names.remove(place);
                 model.remove(place);
             } else {
-                names.push(&format!("f{n}"));
-                model.push(format!("f{n}"));
+                let name = format!("f{n}{}", if n % 5 == 0 { "/" } else { "" });
+                names.push(&name);
+                model.push(name);
             }
             let collected: FieldNames = names.iter().cloned().collect();
             for found in [&names, &collected] {
                 assert!(found.iter().map(|name| &**name).eq(model.iter()));
                 assert!(model.iter().enumerate().all(|(at, name)| found.place(name) == Some(at)));
+                assert_eq!(found.are_plain(), !model.iter().any(|name| name.contains('/')));
+                assert!(names.iter().enumerate().all(|(at, name)| found.place_of(name) == Some(at)));
+                assert!(model.iter().enumerate().all(|(at, name)| found.place_of(&(&**name).into()) == Some(at)));
                 assert_eq!(found.place(&format!("f{}", n + 1)), None);
             }
         }

@@ -142,43 +142,53 @@ impl Writer {
         Self { start: out.len(), out }
     }
 
-    /// Writes an operation of one path and, if it comes with one, a value. The path is given in parts.
-    pub fn step(&mut self, verb: Verb, path: &[&[u8]], value: &[u8]) {
-        let length: usize = path.iter().map(|part| part.len()).sum();
-        self.out.reserve(written_size(verb, length, value.len()));
+    /// Writes an operation with its value, if it has one; tells where its path was written.
+    pub fn step(&mut self, verb: Verb, path: &[u8], value: &[u8]) -> Range<usize> {
+        self.out.reserve(written_size(verb, path.len(), value.len()));
         if self.out.len() > self.start {
             self.out.push(b',');
         }
         self.out.extend_from_slice(verb.beginning());
-        self.put(path);
+        let start = self.out.len();
+        self.out.extend_from_slice(path);
         if verb.has_value() {
-            self.put(&[br#"","value":"#, value]);
+            self.out.extend_from_slice(br#"","value":"#);
+            self.out.extend_from_slice(value);
         } else {
             self.out.push(b'"');
         }
         self.out.push(b'}');
+        start..start + path.len()
     }
 
-    fn put(&mut self, parts: &[&[u8]]) {
-        for part in parts {
-            self.out.extend_from_slice(part);
-        }
+    /// Where the next operation goes.
+    pub(crate) fn length(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back what was written behind a place.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.out.truncate(length);
+    }
+
+    pub(crate) fn written(&self, range: Range<usize>) -> Result<&[u8]> {
+        slice(&self.out, range)
     }
 
     pub fn add(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Add, &[path], value);
+        self.step(Verb::Add, path, value);
     }
 
     pub fn replace(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Replace, &[path], value);
+        self.step(Verb::Replace, path, value);
     }
 
     pub fn test(&mut self, path: &[u8], value: &[u8]) {
-        self.step(Verb::Test, &[path], value);
+        self.step(Verb::Test, path, value);
     }
 
     pub fn remove(&mut self, path: &[u8]) {
-        self.step(Verb::Remove, &[path], b"");
+        self.step(Verb::Remove, path, b"");
     }
 
     #[must_use]
@@ -297,11 +307,6 @@ pub fn at<'a>(document: &'a [u8], path: &str) -> Result<Option<&'a [u8]>> {
         Err(Problem::Text(error)) => Err(error),
         Err(Problem::Fit(_)) => Ok(None),
     }
-}
-
-/// Where the value that a pointer leads to stands; None if nothing can be found there.
-pub(crate) fn place(document: &[u8], path: &str) -> Option<Range<usize>> {
-    find(document, path).ok().flatten()
 }
 
 /// Where the value at a path stands.
@@ -476,7 +481,7 @@ mod tests {
         let mut writer = Writer::default();
         writer.test(b"/a", b"1");
         writer.remove(b"/a");
-        writer.step(Verb::Add, &[b"/b", b"/-"], b"{}");
+        writer.step(Verb::Add, b"/b/-", b"{}");
         let written = writer.finish();
         assert_eq!(
             written,

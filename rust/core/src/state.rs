@@ -2,67 +2,57 @@
 
 use std::sync::Arc;
 
+pub use crate::content::Names;
+use crate::content::{Content, FEW};
 use crate::error::{Error, Result};
 use crate::field::{Field, Value, field};
 use crate::json::{members, slice};
 use crate::list::List;
-use crate::names::FieldNames;
 use crate::patch::{self, Copied, Operation, Verb};
 use crate::{equal, pointer, text, write};
 
-/// Names of fields, which states share.
-pub type Names = Arc<FieldNames>;
-
-/// So many fields may differ from those that are shared before they are written to a vector of their own.
-const FEW: usize = 4;
-
-/// See the module. Immutable; a clone shares all fields but the few that were set last, so that a turn, which sets
-/// the same few again and again, counts no references to the others.
+/// See the module. Immutable; a clone is one more reference.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    names: Names,
-    shared: Arc<Vec<Field>>,
-    /// With their places among those that are shared.
-    latest: Arc<Vec<(usize, Field)>>,
+    content: Arc<Content>,
 }
 
 impl State {
     /// Of fields, each with its name, which all differ.
     #[must_use]
     pub fn new(names: Names, fields: Vec<Field>) -> Self {
-        Self { names, shared: Arc::new(fields), latest: Arc::default() }
+        Self { content: Arc::new(Content { names, shared: Arc::new(fields), latest: Vec::new() }) }
     }
 
     #[must_use]
     pub fn names(&self) -> &Names {
-        &self.names
+        &self.content.names
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.shared.is_empty()
+        self.content.shared.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
-        let fields = self.shared.iter().enumerate().map(|(at, field)| self.latest_at(at).unwrap_or(field));
-        self.names.iter().map(|name| &**name).zip(fields)
+        let fields = self.content.shared.iter().enumerate().map(|(at, field)| self.latest_at(at).unwrap_or(field));
+        self.content.names.iter().map(|name| &**name).zip(fields)
     }
 
     /// Its fields, each with that of another state.
     pub fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, &'a Field, Option<&'a Field>)> {
-        let alike = Arc::ptr_eq(&self.names, &other.names);
-        self.iter().enumerate().map(move |(at, (name, field))| {
-            let same_place = || other.latest_at(at).or_else(|| other.shared.get(at));
-            (name, field, if alike { same_place() } else { other.get(name) })
-        })
+        let alike = Arc::ptr_eq(&self.content.names, &other.content.names);
+        self.iter()
+            .enumerate()
+            .map(move |(at, (name, field))| (name, field, if alike { other.at(at) } else { other.get(name) }))
     }
 
     fn latest_at(&self, place: usize) -> Option<&Field> {
-        self.latest.iter().find(|(at, _)| *at == place).map(|(_, field)| field)
+        self.content.latest.iter().find(|(at, _)| *at == place).map(|(_, field)| field)
     }
 
     fn place(&self, name: &str) -> Option<usize> {
-        self.names.place(name)
+        self.content.names.place(name)
     }
 
     #[must_use]
@@ -70,75 +60,68 @@ impl State {
         self.entry(name).map(|(_, field)| field)
     }
 
+    /// A field by a name that is most likely shared with this state.
+    pub(crate) fn of(&self, name: &Arc<str>) -> Option<&Field> {
+        self.at(self.content.names.place_of(name)?)
+    }
+
+    fn at(&self, place: usize) -> Option<&Field> {
+        self.latest_at(place).or_else(|| self.content.shared.get(place))
+    }
+
     /// A field with its name as it is shared.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<(&Arc<str>, &Field)> {
         let place = self.place(name)?;
-        let field = self.latest_at(place).or_else(|| self.shared.get(place))?;
-        self.names.get(place).map(|name| (name, field))
+        self.at(place).and_then(|field| Some((self.content.names.get(place)?, field)))
     }
 
     /// Puts a field in its place, or behind the others if it is new.
     pub fn set(&mut self, name: &str, field: Field) {
-        let Some(place) = self.place(name) else {
-            Arc::make_mut(&mut self.names).push(name);
-            Arc::make_mut(&mut self.shared).push(field);
+        let place = self.place(name);
+        let content = Arc::make_mut(&mut self.content);
+        let Some(place) = place else {
+            content.push(name, field);
             return;
         };
-        // What has become smaller is not to be held by those that are shared.
-        let shrinks = self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
-        let latest = Arc::make_mut(&mut self.latest);
-        match latest.iter_mut().find(|(at, _)| *at == place) {
+        let shrinks = content.shrinks(place, &field);
+        match content.latest.iter_mut().find(|(at, _)| *at == place) {
             Some((_, before)) => *before = field,
-            None => latest.push((place, field)),
+            None => content.latest.push((place, field)),
         }
-        if shrinks || self.latest.len() > FEW {
-            self.settle();
-        }
+        content.settle_if(shrinks);
     }
 
     /// The state in which these fields, each given once, are others. Those that were set last are not copied first.
     #[must_use]
     pub fn with<'a>(&self, fields: impl Iterator<Item = (&'a Arc<str>, Field)>) -> Self {
-        let (mut next, mut shrinks) = (self.clone(), false);
-        let mut latest = Vec::with_capacity(FEW);
+        let Content { names, shared, latest: before } = &*self.content;
+        let latest = Vec::with_capacity(FEW);
+        let (mut next, mut shrinks) = (Content { names: Arc::clone(names), shared: Arc::clone(shared), latest }, false);
         for (name, field) in fields {
-            if let Some(place) = next.place(name) {
-                shrinks |= self.shared.get(place).is_some_and(|shared| field.size() < shared.size());
-                latest.push((place, field));
+            if let Some(place) = next.names.place_of(name) {
+                shrinks |= next.shrinks(place, &field);
+                next.latest.push((place, field));
             } else {
-                Arc::make_mut(&mut next.names).push(name);
-                Arc::make_mut(&mut next.shared).push(field);
+                next.push(name, field);
             }
         }
-        let given = latest.len();
-        for (at, field) in self.latest.iter() {
-            if !latest.iter().take(given).any(|(place, _)| place == at) {
-                latest.push((*at, field.clone()));
+        let given = next.latest.len();
+        for (at, field) in before {
+            if !next.latest.iter().take(given).any(|(place, _)| place == at) {
+                next.latest.push((*at, field.clone()));
             }
         }
-        next.latest = Arc::new(latest);
-        if shrinks || next.latest.len() > FEW {
-            next.settle();
-        }
-        next
-    }
-
-    /// Puts the latest fields into their places.
-    fn settle(&mut self) {
-        let fields = Arc::make_mut(&mut self.shared);
-        for (at, field) in Arc::make_mut(&mut self.latest).drain(..) {
-            if let Some(place) = fields.get_mut(at) {
-                *place = field;
-            }
-        }
+        next.settle_if(shrinks);
+        Self { content: Arc::new(next) }
     }
 
     fn unset(&mut self, name: &str) {
         if let Some(at) = self.place(name) {
-            self.settle();
-            Arc::make_mut(&mut self.names).remove(at);
-            Arc::make_mut(&mut self.shared).remove(at);
+            let content = Arc::make_mut(&mut self.content);
+            content.settle_if(true);
+            Arc::make_mut(&mut content.names).remove(at);
+            Arc::make_mut(&mut content.shared).remove(at);
         }
     }
 
@@ -398,7 +381,7 @@ mod tests {
                 single.set(name, field);
             }
             assert_eq!((encoded(&together), together.size()), (encoded(&single), single.size()));
-            assert!(together.latest.len() <= FEW);
+            assert!(together.content.latest.len() <= FEW);
             assert_eq!(encoded(&before.0), before.1);
         }
     }
@@ -469,7 +452,7 @@ mod tests {
             assert_eq!(encoded(&before), expected);
         }
         state.set("d", of(7));
-        assert!(state.latest.is_empty());
+        assert!(state.content.latest.is_empty());
         state.unset("c");
         assert!(state.get("c").is_none());
         assert_eq!(state.iter().count(), names.len() - 1);

@@ -83,13 +83,7 @@ impl Delta {
     }
 
     fn restore(&self, touched: &Bound<'_, PyDict>) -> PyResult<()> {
-        for change in self.delta.changes() {
-            let Change::Records(name, edits, _) = change else { continue };
-            if let Some(list) = touched.get_item(&**name)? {
-                list.cast::<RecordList>()?.borrow_mut().restore(touched.py(), edits)?;
-            }
-        }
-        Ok(())
+        restore(self.delta.changes(), touched)
     }
 
     /// See `_core.pyi`.
@@ -108,6 +102,17 @@ impl Delta {
     fn __repr__(&self) -> String {
         format!("<Delta of {} fields>", self.delta.changes().len())
     }
+}
+
+/// Puts the edits that were taken out of the lists among `touched` back into them.
+pub fn restore(changes: &[Change], touched: &Bound<'_, PyDict>) -> PyResult<()> {
+    for change in changes {
+        let Change::Records(name, edits, _) = change else { continue };
+        if let Some(list) = touched.get_item(&**name)? {
+            list.cast::<RecordList>()?.borrow_mut().restore(touched.py(), edits)?;
+        }
+    }
+    Ok(())
 }
 
 fn frame<'a>(

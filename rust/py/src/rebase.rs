@@ -91,8 +91,7 @@ fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<
 /// What the context has changed since `last` that theirs could be at odds with: all of it, if they are a barrier.
 fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyResult<Option<delta::Delta>> {
     let is_barrier = BARRIERS.iter().any(|name| theirs.touch(name));
-    let values = last.values(touched, |name| is_barrier || theirs.touch(name) || BARRIERS.contains(&name))?;
-    let mut changes: Vec<_> = values.into_iter().map(|(_, change)| change).collect();
+    let mut changes = last.values(touched, |name| is_barrier || theirs.touch(name) || BARRIERS.contains(&name))?;
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
         if (is_barrier || theirs.touch(name.to_str()?)) && list.is_changed() {

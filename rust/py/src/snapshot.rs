@@ -19,7 +19,7 @@ use swisper_core::open;
 use swisper_core::state::State;
 
 use crate::construct::{taken, with_scratch};
-use crate::delta::Delta;
+use crate::delta::{Delta, restore};
 use crate::error::raise;
 use crate::record::Class;
 use crate::record_list::RecordList;
@@ -51,6 +51,9 @@ fn block_ids(bytes: &[u8]) -> PyResult<&[BlockId]> {
     let (ids, rest) = bytes.as_chunks();
     if rest.is_empty() { Ok(ids) } else { Err(PyValueError::new_err("each block id has 16 bytes")) }
 }
+
+/// Most turns change no more fields.
+const FEW: usize = 4;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "swisper_ctx._core")]
@@ -93,33 +96,56 @@ impl Snapshot {
         Some(RecordList::over(self.list(name), class, self.session_id.as_deref().map(str::to_owned)))
     }
 
-    /// The changes of the values among `touched`, of those that are wanted, each with its place there.
-    pub fn values(
-        &self,
-        touched: &Bound<'_, PyDict>,
-        is_wanted: impl Fn(&str) -> bool,
-    ) -> PyResult<Vec<(usize, Change)>> {
-        let py = touched.py();
-        let mut changes = Vec::with_capacity(touched.len());
-        for (place, (key, value)) in touched.iter().enumerate() {
+    /// The changes of the values among `touched`, of those that are wanted.
+    pub fn values(&self, touched: &Bound<'_, PyDict>, is_wanted: impl Fn(&str) -> bool) -> PyResult<Vec<Change>> {
+        let mut changes = Vec::new();
+        for (key, value) in touched {
             let key = key.cast::<PyString>()?;
             let name = key.to_str()?;
-            if !is_wanted(name) || value.is_exact_instance_of::<RecordList>() && self.is_records(name) {
-                continue;
+            if is_wanted(name) && !(value.is_exact_instance_of::<RecordList>() && self.is_records(name)) {
+                changes.extend(self.value(name, &value)?);
             }
-            let is_time = self.fields.times.iter().any(|own| own == name);
-            with_scratch(py, |out| {
-                if is_time { moment(out, &value) } else { encode::value(out, &value) }
-                    .map_err(|refusal| refusal.at(name).raise(py))?;
-                let own = self.state.entry(name);
-                if !matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
-                    let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
-                    changes.push((place, Change::Value(name, Value::from_box(taken(out)))));
-                }
-                Ok(())
-            })?;
         }
         Ok(changes)
+    }
+
+    /// The change of one value; None if it is as it was.
+    fn value(&self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Change>> {
+        let py = value.py();
+        let is_time = self.fields.times.iter().any(|own| own == name);
+        with_scratch(py, |out| {
+            if is_time { moment(out, value) } else { encode::value(out, value) }
+                .map_err(|refusal| refusal.at(name).raise(py))?;
+            let own = self.state.entry(name);
+            if matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
+                return Ok(None);
+            }
+            let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+            Ok(Some(Change::Value(name, Value::from_box(taken(out)))))
+        })
+    }
+
+    /// What was done to a list of records; None if nothing was.
+    fn edits(&self, name: &str, list: &Bound<'_, RecordList>) -> Option<Change> {
+        let mut list = list.borrow_mut();
+        let own = self.state.entry(name);
+        (list.is_changed() || own.is_none()).then(|| {
+            let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+            Change::Records(name, list.freeze(), list.class().schema().id_key)
+        })
+    }
+
+    /// Appends the changes of `touched`, in its order.
+    fn take(&self, touched: &Bound<'_, PyDict>, changes: &mut Vec<Change>) -> PyResult<()> {
+        for (key, value) in touched {
+            let key = key.cast::<PyString>()?;
+            let name = key.to_str()?;
+            changes.extend(match value.cast_exact::<RecordList>() {
+                Ok(list) if self.is_records(name) => self.edits(name, list),
+                _ => self.value(name, &value)?,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -175,9 +201,8 @@ impl Snapshot {
         Ok((Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) }, ids))
     }
 
-    #[getter]
-    fn is_empty(&self) -> bool {
-        self.state.is_empty()
+    fn __bool__(&self) -> bool {
+        !self.state.is_empty()
     }
 
     #[getter]
@@ -246,25 +271,13 @@ impl Snapshot {
     }
 
     fn freeze(&self, touched: &Bound<'_, PyDict>) -> PyResult<Option<Delta>> {
-        // Values first: one that cannot be encoded leaves the lists as they are.
-        let mut changes = self.values(touched, |_| true)?;
-        for (place, (key, value)) in touched.iter().enumerate() {
-            let Ok(list) = value.cast_exact::<RecordList>() else { continue };
-            let name = key.cast::<PyString>()?.to_str()?;
-            let mut list = list.borrow_mut();
-            let own = self.state.entry(name);
-            if list.is_changed() || own.is_none() {
-                let id_key = list.class().schema().id_key;
-                let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
-                changes.push((place, Change::Records(name, list.freeze(), id_key)));
-            }
+        let mut changes = Vec::with_capacity(touched.len().min(FEW));
+        if let Err(error) = self.take(touched, &mut changes) {
+            // A value that cannot be encoded leaves the lists as they are.
+            restore(&changes, touched)?;
+            return Err(error);
         }
-        if changes.is_empty() {
-            return Ok(None);
-        }
-        // In the order in which their fields were given.
-        changes.sort_by_key(|(place, _)| *place);
-        Ok(Some(self.delta(changes.into_iter().map(|(_, change)| change).collect())))
+        Ok(if changes.is_empty() { None } else { Some(self.delta(changes)) })
     }
 
     fn append(&self, py: Python<'_>, name: &str, record: &Bound<'_, PyAny>) -> PyResult<Delta> {

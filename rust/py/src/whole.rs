@@ -42,7 +42,7 @@ pub fn content<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Content<'py>>>
 /// The state that a save would lead to.
 fn current(saved: &Snapshot, touched: &Bound<'_, PyDict>) -> PyResult<State> {
     let mut state = saved.state.clone();
-    for (_, change) in saved.values(touched, |_| true)? {
+    for change in saved.values(touched, |_| true)? {
         if let Change::Value(name, value) = change {
             state.set(&name, Field::Value(value));
         }
