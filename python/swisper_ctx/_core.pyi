@@ -514,11 +514,11 @@ class Snapshot:
         head: tuple[int, bytes],
         blocks: tuple[_Block, ...],
         frames: Sequence[tuple[int, bytes]],
-    ) -> tuple[Snapshot, bytes]:
-        """The state that stored bytes stand for, and the ids of all blocks. Segments are opened when they are touched.
+    ) -> tuple[Snapshot, StoredBlocks]:
+        """The state that stored bytes stand for, and the blocks of its head. Raises CorruptSessionError.
 
-        `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). Raises
-        CorruptSessionError.
+        `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). What stands in these of
+        lists of records is looked at when one of the lists is touched: it then raises CorruptSessionError.
         """
 
     @property
@@ -574,9 +574,16 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         stamp: bytes,
-        stored: bytes,
+        stored: bytes | StoredBlocks,
     ) -> tuple[bytes, list[_NewBlock], list[bytes], bytes]:
-        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are."""
+        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are.
+
+        Raises CorruptSessionError.
+        """
+
+@final
+class StoredBlocks:
+    """The blocks of the head that a snapshot was opened from: they have ids, which `Snapshot.checkpoint` asks for."""
 
 @final
 class Delta:

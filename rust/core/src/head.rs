@@ -1,7 +1,8 @@
 //! The description of a checkpoint: what the blocks beside it are, and for which state they stand.
 //!
-//! Payload: a JSON object that a person can read, its bytes in hexadecimal. `fields` has the number of records of each
-//! list, and null for a value.
+//! Payload: a JSON object that a person can read, its bytes in hexadecimal. `blocks` has the number of blocks of each
+//! list that has any, and the ids of the blocks of values: "" is that of the small ones. `fields` has the number of
+//! records of each list, and null for a value.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -24,6 +25,14 @@ thread_local! {
     static LAST: RefCell<Names> = RefCell::default();
 }
 
+/// What a field has of the blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    Values(BlockId),
+    /// So many blocks of records.
+    Records(usize),
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -32,6 +41,8 @@ pub struct Head {
     pub stamp: [u8; 16],
     pub user_id: String,
     pub created_at: i64,
+    /// The fields that have blocks, in the order of their names, in which stores give the blocks.
+    pub blocks: Vec<(Arc<str>, Held)>,
     /// The fields of the state.
     pub names: Names,
     /// How many records each of them has; None of a value.
@@ -60,6 +71,12 @@ impl Head {
         self.names.iter().map(|name| &**name).zip(self.records.iter().copied())
     }
 
+    /// What a field has of the blocks.
+    #[must_use]
+    pub fn held(&self, field: &str) -> Option<Held> {
+        self.blocks.iter().find(|(name, _)| **name == *field).map(|(_, held)| *held)
+    }
+
     /// Whether a field is a list of records.
     #[must_use]
     pub fn is_records(&self, name: &str) -> bool {
@@ -74,19 +91,36 @@ impl Head {
         )
         .into_bytes();
         write::string(&mut out, &self.user_id);
-        out.extend_from_slice(br#","fields":{"#);
-        for (n, (name, records)) in self.fields().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            write::string(&mut out, name);
-            let total = records.map_or_else(|| "null".to_owned(), |records| records.to_string());
-            out.push(b':');
-            out.extend_from_slice(total.as_bytes());
-        }
-        out.extend_from_slice(b"}}");
+        out.extend_from_slice(br#","blocks":"#);
+        object(&mut out, self.blocks.iter().map(|(name, held)| (&**name, held.text())));
+        out.extend_from_slice(br#","fields":"#);
+        let total = |records: Option<usize>| records.map_or_else(|| "null".to_owned(), |records| records.to_string());
+        object(&mut out, self.fields().map(|(name, records)| (name, total(records))));
+        out.push(b'}');
         out
     }
+}
+
+impl Held {
+    fn text(&self) -> String {
+        match self {
+            Self::Values(id) => format!("\"{}\"", hex::encode(id)),
+            Self::Records(blocks) => blocks.to_string(),
+        }
+    }
+}
+
+fn object<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (&'a str, String)>) {
+    out.push(b'{');
+    for (n, (name, value)) in members.enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write::string(out, name);
+        out.push(b':');
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.push(b'}');
 }
 
 /// Members come in the order in which they are written.
@@ -104,6 +138,7 @@ fn read(payload: &[u8]) -> Option<Head> {
         digest: hex::decode(&string(get(b"\"digest\"")?)?)?,
         created_at: number(get(b"\"created_at\"")?)?,
         user_id: string(get(b"\"user_id\"")?)?.into_owned(),
+        blocks: blocks(get(b"\"blocks\"")?)?,
         names: Names::default(),
         records: Vec::new(),
     };
@@ -113,6 +148,19 @@ fn read(payload: &[u8]) -> Option<Head> {
 
 fn number<T: FromStr>(text: &[u8]) -> Option<T> {
     str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn blocks(text: &[u8]) -> Option<Vec<(Arc<str>, Held)>> {
+    let found = members(text, 0).ok()?.map(|found| {
+        let (key, value) = found.ok()?;
+        let held = match text.get(value)? {
+            [b'"', id @ .., b'"'] => Held::Values(hex::decode(str::from_utf8(id).ok()?)?),
+            count => Held::Records(number(count)?),
+        };
+        Some((Arc::from(&*text::unescape(text.get(key)?).ok()?), held))
+    });
+    let blocks: Vec<_> = found.collect::<Option<_>>()?;
+    blocks.is_sorted_by(|(a, _), (b, _)| a < b).then_some(blocks)
 }
 
 /// Names and numbers of records as they stand in the payload; None if they are not written so, or a name stands there
@@ -174,6 +222,7 @@ mod tests {
             stamp: [2; 16],
             user_id: "u\"".into(),
             created_at: 5,
+            blocks: vec![("".into(), Held::Values([3; 16])), ("conversation_history".into(), Held::Records(1))],
             names: Arc::new(["conversation_history", "metadata"].map(Arc::from).into_iter().collect()),
             records: vec![Some(2), None],
             digest: digest([("a", [[1; 16]].as_slice())].into_iter()),
@@ -189,7 +238,8 @@ mod tests {
             concat!(
                 r#"{"version":3,"token":"01010101010101010101010101010101","stamp":"02020202020202020202020202020202","#,
                 r#""digest":"c64baa47409d0b4f479fca58be6a83ec5ee95e6644d11994644cd01481b464c4","created_at":5,"#,
-                r#""user_id":"u\"","fields":{"conversation_history":2,"metadata":null}}"#
+                r#""user_id":"u\"","blocks":{"":"03030303030303030303030303030303","conversation_history":1},"#,
+                r#""fields":{"conversation_history":2,"metadata":null}}"#
             )
         );
         assert_eq!(Head::open("s", 0, 3, &sealed).unwrap(), head());
@@ -207,6 +257,10 @@ mod tests {
             ("c64b", "c6"),
             (":5", ":null"),
             ("\"u\\\"\"", "[]"),
+            ("\":1}", "\":-1}"),
+            ("\"\":", "\"x\":"),
+            ("\"0303", "\"03"),
+            ("\"0303", "\"zz03"),
             (":2", ":2.0"),
             (":2", ":-2"),
             ("metadata", "conversation_history"),

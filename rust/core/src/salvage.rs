@@ -41,14 +41,15 @@ pub fn salvage(
     frames: &[(u64, Vec<u8>)],
     is_records: &dyn Fn(&str) -> bool,
 ) -> Salvage {
-    let head = Head::open(&about.session_id, about.epoch, base, head).ok();
+    let head = Head::open(&about.session_id, about.epoch, base, head).ok().map(Arc::new);
     let owner = head.as_ref().map(|head| head.user_id.clone());
     let head = head.filter(|head| head.user_id == about.user_id);
     let shapes = |name: &str| is_records(name) || head.as_ref().is_some_and(|head| head.is_records(name));
     let (sound, bad): (Vec<_>, Vec<_>) =
         blocks.iter().cloned().partition(|block| check(&about.session_id, about.epoch, block.clone()).is_ok());
     let whole = head.as_ref().filter(|_| bad.is_empty());
-    let whole = whole.and_then(|head| open_head(about, head, sound.clone().into(), &shapes).ok());
+    let whole = whole.and_then(|head| open_head(about, head, Arc::new(sound.clone()), &shapes).ok());
+    let whole = whole.filter(|opened| opened.blocks.rows().is_ok()).map(|opened| opened.state);
     // At version 0 a session is empty, whatever has become of its first head.
     let complete = whole.is_some() || (base == 0 && blocks.is_empty());
     let mut state = whole.unwrap_or_else(|| remains(about, sound, &shapes));
