@@ -1,5 +1,6 @@
 //! One field of a session: a JSON text, or a list of records.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::envelope::BlockId;
@@ -15,10 +16,17 @@ pub struct Home {
     pub members: usize,
 }
 
+#[derive(Debug)]
+enum Text {
+    Own(Box<[u8]>),
+    /// A part of what stands in a block.
+    Stored(Arc<Vec<u8>>, Range<usize>),
+}
+
 /// The JSON text of one field.
 #[derive(Debug)]
 pub struct Value {
-    text: Box<[u8]>,
+    text: Text,
     home: Mutex<Option<Home>>,
 }
 
@@ -31,18 +39,21 @@ impl Value {
     /// Of text that need not be copied.
     #[must_use]
     pub fn from_box(text: Box<[u8]>) -> Arc<Self> {
-        Arc::new(Self { text, home: Mutex::new(None) })
+        Arc::new(Self { text: Text::Own(text), home: Mutex::new(None) })
     }
 
-    /// One that was read from a block.
+    /// One that stands in the payload of a block.
     #[must_use]
-    pub fn stored(text: &[u8], home: Home) -> Arc<Self> {
-        Arc::new(Self { text: text.into(), home: Mutex::new(Some(home)) })
+    pub fn stored(payload: &Arc<Vec<u8>>, range: Range<usize>, home: Home) -> Arc<Self> {
+        Arc::new(Self { text: Text::Stored(Arc::clone(payload), range), home: Mutex::new(Some(home)) })
     }
 
     #[must_use]
     pub fn text(&self) -> &[u8] {
-        &self.text
+        match &self.text {
+            Text::Own(text) => text,
+            Text::Stored(payload, range) => payload.get(range.clone()).unwrap_or_default(),
+        }
     }
 
     #[must_use]

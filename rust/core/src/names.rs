@@ -26,6 +26,13 @@ impl FieldNames {
         }
     }
 
+    /// The same, if it is likely to stand at `start` or soon after it.
+    #[must_use]
+    pub fn place_from(&self, start: usize, name: &str) -> Option<usize> {
+        let near = self.names.iter().enumerate().skip(start).take(FEW);
+        near.into_iter().find(|(_, own)| ***own == *name).map(|(at, _)| at).or_else(|| self.place(name))
+    }
+
     /// Puts a new name behind the others.
     pub fn push(&mut self, name: &str) {
         self.names.push(name.into());

@@ -58,14 +58,16 @@ pub fn open_head(
 
 /// The values that stand in blocks, each in the place of its field.
 fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<Vec<Option<Arc<Value>>>> {
-    let mut values = vec![None; head.names.len()];
+    let (mut values, mut next) = (vec![None; head.names.len()], 0);
     for (field, held) in &head.blocks {
         let Held::Values(id) = held else { continue };
         let body = source.body(place_of_values(head, source, field, id)?);
         let block = Block { id: *id, field: Arc::clone(field), position: 0, records: 0, body };
         open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-            if let Some(place) = head.names.place(name).and_then(|at| values.get_mut(at)) {
-                *place = Some(value);
+            if let Some(at) = head.names.place_from(next, name)
+                && let Some(place) = values.get_mut(at)
+            {
+                (*place, next) = (Some(value), at + 1);
             }
         })?;
     }
@@ -80,6 +82,9 @@ pub(crate) fn as_declared(name: &str, value: Arc<Value>, is_records: &dyn Fn(&st
     Ok(Field::Value(value))
 }
 
+/// So many values, or fewer, stand in most blocks.
+const MEMBERS: usize = 16;
+
 /// Gives the values in a block to `take`, each with its name.
 pub(crate) fn open_values(
     session_id: &str,
@@ -88,13 +93,15 @@ pub(crate) fn open_values(
     take: &mut dyn FnMut(&str, Arc<Value>),
 ) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
-    let payload = block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
-    let found: Vec<_> =
-        members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
-    for (key, value) in &found {
-        let home = Home { id: block.id, members: found.len() };
-        let name = text::unescape(slice(&payload, key.clone())?)?;
-        take(&name, Value::stored(slice(&payload, value.clone())?, home));
+    let payload = Arc::new(block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?);
+    let mut found = Vec::with_capacity(MEMBERS);
+    for member in members(&payload, 0).map_err(|error| error.inside(&place.name()))? {
+        found.push(member.map_err(|error| error.inside(&place.name()))?);
+    }
+    let home = Home { id: block.id, members: found.len() };
+    for (key, value) in found {
+        let name = text::unescape(slice(&payload, key)?)?;
+        take(&name, Value::stored(&payload, value, home));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A persistent vector of segments in two levels, so that neither a snapshot nor the next append copies it whole.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::chunk::{Chunk, Chunks, StoredList};
 use crate::error::{Error, Result};
@@ -24,9 +24,12 @@ pub struct Segments {
     added: usize,
 }
 
+/// What all lists have that have no segments.
+static NONE: LazyLock<Arc<Lazy<Chunks, StoredList>>> = LazyLock::new(|| Arc::new(Lazy::made(Vec::new())));
+
 impl Default for Segments {
     fn default() -> Self {
-        Self { count: 0, chunks: Arc::new(Lazy::made(Vec::new())), stored: None, added: 0 }
+        Self { count: 0, chunks: Arc::clone(&NONE), stored: None, added: 0 }
     }
 }
 
