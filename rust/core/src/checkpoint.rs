@@ -117,7 +117,7 @@ pub fn unstored_size(state: &State) -> usize {
     if small_changed { large + small } else { large }
 }
 
-fn is_small(field: &Field) -> Option<&Arc<Value>> {
+fn is_small(field: &Field) -> Option<&Value> {
     match field {
         Field::Value(value) if value.text().len() < OWN_BLOCK => Some(value),
         _ => None,
@@ -143,7 +143,7 @@ impl Builder<'_> {
         self.values("", &small)
     }
 
-    fn large_value(&mut self, name: &str, value: &Arc<Value>) -> Result<()> {
+    fn large_value(&mut self, name: &str, value: &Value) -> Result<()> {
         if value.text().len() < OWN_BLOCK {
             return Ok(());
         }
@@ -151,7 +151,7 @@ impl Builder<'_> {
     }
 
     /// One block for these values: the one they came from if it holds just them, else a new one.
-    fn values(&mut self, field: &str, values: &[(&str, &Arc<Value>)]) -> Result<()> {
+    fn values(&mut self, field: &str, values: &[(&str, &Value)]) -> Result<()> {
         let home = values.first().and_then(|(_, value)| value.home());
         let kept = home.filter(|home| {
             let all_here = values.iter().all(|(_, value)| value.home() == Some(*home));
@@ -163,7 +163,7 @@ impl Builder<'_> {
         }
         let mut only = State::default();
         for (name, value) in values {
-            only.set(name, Field::Value(Arc::clone(value)));
+            only.set(name, Field::Value((*value).clone()));
         }
         let mut payload = Vec::new();
         only.encode(&mut payload)?;
@@ -510,8 +510,7 @@ mod tests {
         let first = Delta::new(State::default(), vec![all, value("query", "\"x\"")]);
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let asked = Arc::default();
-        let state =
-            open(&about(1), 1, &one.head, Counted(Arc::clone(&asked), used.clone()), &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, Counted(Arc::clone(&asked), used.clone()), &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert_eq!((list.len(), &*asked.lock().unwrap()), (150, &vec![0]), "only the values");
         for (index, bodies) in [(70, 1 + 64), (100, 1 + 64), (0, 1 + 64 + 64), (149, 151), (3, 151)] {

@@ -7,13 +7,13 @@ use crate::checkpoint::{About, Block};
 use crate::chunk::StoredList;
 use crate::envelope::{BlockId, Kind, Place};
 use crate::error::{Error, Result};
-use crate::field::{Field, Home, Value};
+use crate::field::{Field, Home, Stored, Value};
 use crate::frame::{self, Token};
 use crate::head::{Head, Held};
 use crate::json::{members, slice};
 use crate::list::List;
 use crate::patch;
-use crate::segment::{Segment, Stored};
+use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::state::State;
 use crate::text;
@@ -42,22 +42,22 @@ pub fn open_head(
         epoch: about.epoch,
         field: Arc::clone(field),
     };
-    let fields = head.names.iter().zip(&head.records).map(|(name, records)| {
-        match (records, values.next().flatten(), head.held(name)) {
-            (Some(0), _, None) => Ok(Field::Records(List::default())),
+    let mut fields = Vec::with_capacity(head.names.len());
+    for (name, records) in head.names.iter().zip(&head.records) {
+        fields.push(match (records, values.next().flatten(), head.held(name)) {
+            (Some(0), _, None) => Field::Records(List::default()),
             (Some(total @ 1..), _, Some(Held::Records(1..))) => {
-                Ok(Field::Records(List::stored(Segments::stored(*total, list(name)))))
+                Field::Records(List::stored(Segments::stored(*total, list(name))))
             }
-            (None, Some(value), _) => as_declared(name, value, is_records),
-            _ => Err(incomplete(name)),
-        }
-    });
-    let fields = fields.collect::<Result<_>>()?;
+            (None, Some(value), _) => as_declared(name, value, is_records)?,
+            _ => return Err(incomplete(name)),
+        });
+    }
     Ok(Opened { state: State::new(Arc::clone(&head.names), fields), blocks })
 }
 
 /// The values that stand in blocks, each in the place of its field.
-fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<Vec<Option<Arc<Value>>>> {
+fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<Vec<Option<Value>>> {
     let (mut values, mut next) = (vec![None; head.names.len()], 0);
     for (field, held) in &head.blocks {
         let Held::Values(id) = held else { continue };
@@ -75,7 +75,7 @@ fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<V
 }
 
 /// A value, which becomes a list if it is declared as records by now.
-pub(crate) fn as_declared(name: &str, value: Arc<Value>, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
+pub(crate) fn as_declared(name: &str, value: Value, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
     if value.text().first() == Some(&b'[') && is_records(name) {
         return crate::field::field(value.text(), true);
     }
@@ -90,25 +90,25 @@ pub(crate) fn open_values(
     session_id: &str,
     epoch: u32,
     block: &Block,
-    take: &mut dyn FnMut(&str, Arc<Value>),
+    take: &mut dyn FnMut(&str, Value),
 ) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
-    let payload = Arc::new(block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?);
+    let payload = block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
     let mut found = Vec::with_capacity(MEMBERS);
     for member in members(&payload, 0).map_err(|error| error.inside(&place.name()))? {
         found.push(member.map_err(|error| error.inside(&place.name()))?);
     }
-    let home = Home { id: block.id, members: found.len() };
+    let block = Stored::new(payload, Home { id: block.id, members: found.len() });
     for (key, value) in found {
-        let name = text::unescape(slice(&payload, key)?)?;
-        take(&name, Value::stored(&payload, value, home));
+        let name = text::unescape(slice(block.payload(), key)?)?;
+        take(&name, Value::stored(&block, value));
     }
     Ok(())
 }
 
 pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
     let session_id = Arc::clone(session_id);
-    Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body: block.body })
+    Segment::lazy(block.records, block.position, segment::Stored { session_id, epoch, id: block.id, body: block.body })
 }
 
 /// Opens a block by itself, whatever its head says of it.

@@ -78,7 +78,7 @@ fn remains(about: &About, mut blocks: Vec<Block>, is_records: &dyn Fn(&str) -> b
         } else {
             // It was opened before, or it would not be among these.
             let _ = open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-                let field = as_declared(name, Arc::clone(&value), is_records).unwrap_or(Field::Value(value));
+                let field = as_declared(name, value.clone(), is_records).unwrap_or(Field::Value(value));
                 state.set(name, field);
             });
         }

@@ -388,6 +388,8 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 #[pyfunction]
 pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: Bound<'_, PyTuple>) -> PyResult<()> {
     let block = PyTuple::new(py, [stored])?;
-    let checked = stored_rows(&block)?.blocks(0..1, &Read::new(&block)).try_for_each(|block| open::check(&session_id.into(), epoch, block));
+    let checked = stored_rows(&block)?
+        .blocks(0..1, &Read::new(&block))
+        .try_for_each(|block| open::check(&session_id.into(), epoch, block));
     checked.map_err(|error| raise(py, &error, Some(session_id)))
 }

@@ -102,7 +102,11 @@ impl BlockIds<'_> {
         match self {
             Self::Known(bytes) => {
                 let (ids, rest) = bytes.as_bytes().as_chunks();
-                if rest.is_empty() { Ok(Ok(ids.to_vec())) } else { Err(PyValueError::new_err("each block id has 16 bytes")) }
+                if rest.is_empty() {
+                    Ok(Ok(ids.to_vec()))
+                } else {
+                    Err(PyValueError::new_err("each block id has 16 bytes"))
+                }
             }
             Self::Stored(blocks) => Ok(blocks.get().0.rows().map(|rows| rows.ids(0..rows.len()).to_vec())),
         }
