@@ -25,6 +25,7 @@ __all__ = [
     "Save",
     "Snapshot",
     "Stored",
+    "StoredBlocks",
     "append_frame",
     "apply_patch",
     "chat_form",
@@ -584,6 +585,9 @@ class Snapshot:
 @final
 class StoredBlocks:
     """The blocks of the head that a snapshot was opened from: they have ids, which `Snapshot.checkpoint` asks for."""
+
+    def check(self, session_id: str) -> None:
+        """Look at their rows now. Raises CorruptSessionError if they are not those that the head was written with."""
 
 @final
 class Delta:

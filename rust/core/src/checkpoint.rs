@@ -381,17 +381,19 @@ mod tests {
         open(&about(2), 1, &one.head, used, &[frame([1; 16], 2)], &records).unwrap();
     }
 
+    type Spoil = dyn Fn(&mut Vec<Block>);
+
     #[test]
     fn blocks_of_a_list_that_are_not_those_of_the_head_are_refused_when_it_is_touched() {
         let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400), value("query", "\"x\"")]);
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
-        let changed = |change: &dyn Fn(&mut Vec<Block>)| {
+        let changed = |change: &Spoil| {
             let mut blocks = used.clone();
             change(&mut blocks);
             blocks
         };
-        let cases: [(&str, &dyn Fn(&mut Vec<Block>)); 6] = [
+        let cases: [(&str, &Spoil); 6] = [
             ("order", &|blocks| blocks[1].position = blocks[2].position + 1),
             ("another id", &|blocks| blocks[1].id = [77; 16]),
             ("another field", &|blocks| blocks[1].field = "other".into()),

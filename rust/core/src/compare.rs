@@ -3,7 +3,6 @@
 //! Where operations on the parts would be longer than the whole, the whole is replaced. Unlike what a session's log
 //! says of its own fields, the order of members does not count here.
 
-
 use crate::align;
 use crate::error::{Error, Kind};
 use crate::field::Field;

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::error::Result;
+use crate::text;
+
 /// Up to so many are found as fast by comparing one after the other.
 const FEW: usize = 32;
 
@@ -26,11 +29,15 @@ impl FieldNames {
         }
     }
 
-    /// The same, if it is likely to stand at `start` or soon after it.
-    #[must_use]
-    pub fn place_from(&self, start: usize, name: &str) -> Option<usize> {
-        let near = self.names.iter().enumerate().skip(start).take(FEW);
-        near.into_iter().find(|(_, own)| ***own == *name).map(|(at, _)| at).or_else(|| self.place(name))
+    /// The same of a key with its quotes, which is likely to stand at `start` or soon after it.
+    pub fn place_of_key(&self, key: &[u8], start: usize) -> Result<Option<usize>> {
+        if let [b'"', plain @ .., b'"'] = key
+            && !plain.contains(&b'\\')
+            && let Some(at) = self.names.iter().skip(start).take(FEW).position(|own| own.as_bytes() == plain)
+        {
+            return Ok(Some(start + at));
+        }
+        Ok(self.place(&text::unescape(key)?))
     }
 
     /// Puts a new name behind the others.
@@ -76,6 +83,20 @@ impl Deref for FieldNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_found_wherever_one_begins_to_look() {
+        let names: FieldNames = ["ab", r"a\u0062", "c", "é"].map(Arc::from).into_iter().collect();
+        let keys =
+            [("\"ab\"", 0), (r#""a\u0062""#, 0), (r#""a\\u0062""#, 1), ("\"c\"", 2), ("\"é\"", 3), (r#""\u00e9""#, 3)];
+        for start in 0..6 {
+            for (key, place) in keys {
+                assert_eq!(names.place_of_key(key.as_bytes(), start), Ok(Some(place)), "{key}");
+            }
+            assert_eq!(names.place_of_key(b"\"d\"", start), Ok(None));
+            assert!(names.place_of_key(b"\"\xff\"", start).is_err());
+        }
+    }
 
     #[test]
     fn each_is_found_at_its_place_whatever_comes_and_goes() {

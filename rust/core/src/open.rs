@@ -16,7 +16,6 @@ use crate::patch;
 use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::state::State;
-use crate::text;
 use crate::unread::{Source, Unread, incomplete, place_of_values};
 
 /// A state, and the blocks of its head.
@@ -63,12 +62,13 @@ fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<V
         let Held::Values(id) = held else { continue };
         let body = source.body(place_of_values(head, source, field, id)?);
         let block = Block { id: *id, field: Arc::clone(field), position: 0, records: 0, body };
-        open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-            if let Some(at) = head.names.place_from(next, name)
+        open_values(&about.session_id, about.epoch, &block, &mut |key, value| {
+            if let Some(at) = head.names.place_of_key(key, next)?
                 && let Some(place) = values.get_mut(at)
             {
                 (*place, next) = (Some(value), at + 1);
             }
+            Ok(())
         })?;
     }
     Ok(values)
@@ -85,12 +85,12 @@ pub(crate) fn as_declared(name: &str, value: Value, is_records: &dyn Fn(&str) ->
 /// So many values, or fewer, stand in most blocks.
 const MEMBERS: usize = 16;
 
-/// Gives the values in a block to `take`, each with its name.
+/// Gives the values in a block to `take`, each with its key as it stands there.
 pub(crate) fn open_values(
     session_id: &str,
     epoch: u32,
     block: &Block,
-    take: &mut dyn FnMut(&str, Value),
+    take: &mut dyn FnMut(&[u8], Value) -> Result<()>,
 ) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
     let payload = block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
@@ -100,8 +100,7 @@ pub(crate) fn open_values(
     }
     let block = Stored::new(payload, Home { id: block.id, members: found.len() });
     for (key, value) in found {
-        let name = text::unescape(slice(block.payload(), key)?)?;
-        take(&name, Value::stored(&block, value));
+        take(slice(block.payload(), key)?, Value::stored(&block, value))?;
     }
     Ok(())
 }
@@ -114,7 +113,7 @@ pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segmen
 /// Opens a block by itself, whatever its head says of it.
 pub fn check(session_id: &Arc<str>, epoch: u32, block: Block) -> Result<()> {
     if block.records == 0 {
-        open_values(session_id, epoch, &block, &mut |_, _| ())
+        open_values(session_id, epoch, &block, &mut |_, _| Ok(()))
     } else {
         segment(session_id, epoch, block).records().map(|_| ())
     }

@@ -14,6 +14,7 @@ use crate::open::{as_declared, check, follow, open_head, open_values, segment};
 use crate::patch;
 use crate::pointer;
 use crate::state::State;
+use crate::text;
 
 /// What came of it.
 #[derive(Debug)]
@@ -77,9 +78,11 @@ fn remains(about: &About, mut blocks: Vec<Block>, is_records: &dyn Fn(&str) -> b
             parts.push(Arc::new(segment(&about.session_id, about.epoch, block)));
         } else {
             // It was opened before, or it would not be among these.
-            let _ = open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
+            let _ = open_values(&about.session_id, about.epoch, &block, &mut |key, value| {
+                let name = &*text::unescape(key)?;
                 let field = as_declared(name, value.clone(), is_records).unwrap_or(Field::Value(value));
                 state.set(name, field);
+                Ok(())
             });
         }
     }

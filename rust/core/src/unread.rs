@@ -74,7 +74,7 @@ fn others(head: &Head) -> Error {
     Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with")
 }
 
-pub fn incomplete(field: &str) -> Error {
+pub(crate) fn incomplete(field: &str) -> Error {
     Error::corrupt(format!("field {field}"), "its block is missing")
 }
 

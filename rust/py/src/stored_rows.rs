@@ -11,6 +11,7 @@ use swisper_core::error::{Error, Result};
 use swisper_core::rows::Rows;
 use swisper_core::unread::{Source, Unread};
 
+use crate::error::raise;
 use crate::sealed::stored_body;
 use crate::small_int;
 use crate::snapshot::array;
@@ -89,6 +90,13 @@ fn number(object: &Bound<'_, PyAny>) -> PyResult<i64> {
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "swisper_ctx._core")]
 pub struct StoredBlocks(pub Arc<Unread>);
+
+#[pymethods]
+impl StoredBlocks {
+    fn check(&self, py: Python<'_>, session_id: &str) -> PyResult<()> {
+        self.0.rows().map(drop).map_err(|error| raise(py, &error, Some(session_id)))
+    }
+}
 
 /// Ids of blocks, one behind the other, or those of a head whose rows were not looked at.
 #[derive(FromPyObject)]
