@@ -527,6 +527,10 @@ class Snapshot:
         """Whether it has no fields yet: nothing was ever saved."""
 
     @property
+    def is_partial(self) -> bool:
+        """Whether blocks were left in the store: told without a look at the lists."""
+
+    @property
     def missing(self) -> list[bytes]:
         """The ids of the blocks that were left in the store."""
 

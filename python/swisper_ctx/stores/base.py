@@ -234,7 +234,7 @@ class SessionStore(ABC):
         if loaded is None or user_id not in (None, loaded.user_id):
             return None
         context = loaded.context(context_class)
-        if tail is not None and loaded.snapshot.missing:
+        if tail is not None and loaded.snapshot.is_partial:
             context._position.blocks = self.blocks
         if loaded.mark is not None:
             self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)

@@ -249,7 +249,7 @@ mod tests {
     use crate::edits::Tracked;
     use crate::error::Error;
     use crate::frame::Frame;
-    use crate::open::{check, fill, missing};
+    use crate::open::{check, fill, is_partial, missing};
     use crate::rows::Rows;
     use crate::unread::Source;
 
@@ -451,14 +451,18 @@ mod tests {
         let mut some = used.clone();
         some[0].body = None;
         let state = open(&about(1), 1, &one.head, some, &[], &records).unwrap();
+        assert!(is_partial(&state), "before the list is touched");
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert_eq!((list.len(), list.get(0).err()), (400, Some(Error::NotLoaded)));
+        assert!(is_partial(&state));
         let mut longer = Tracked::new(list.clone(), "message_id");
         let second = Delta::new(state.clone(), vec![history(&mut longer, 400..402)]);
         let (two, _) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.added.len(), 1, "the short segment at the end; the one that is not here is kept");
         assert_eq!(missing(&state), [used[0].id]);
+        assert!(!is_partial(&open(&about(1), 1, &one.head, used.clone(), &[], &records).unwrap()));
         fill(&state, used[0].id, &Body::new(used[0].body.as_ref().unwrap().bytes().unwrap().to_vec()));
+        assert!(!is_partial(&state));
         assert_eq!(encoded(&state), encoded(first.next()));
     }
 
@@ -499,6 +503,10 @@ mod tests {
         fn body(&self, row: usize) -> Option<Body> {
             self.0.lock().unwrap().push(row);
             self.1.body(row)
+        }
+
+        fn is_partial(&self) -> bool {
+            self.1.is_partial()
         }
     }
 

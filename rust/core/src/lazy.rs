@@ -34,6 +34,11 @@ impl<T, F: Clone> Lazy<T, F> {
         self.made.get()
     }
 
+    /// What it is to be made of, if it is not made yet.
+    pub fn pending(&self) -> Option<F> {
+        if self.made.get().is_some() { None } else { lock(&self.waiting).clone() }
+    }
+
     pub fn get_mut(&mut self, make: impl FnOnce(&F) -> T) -> Option<&mut T> {
         self.get(make);
         self.made.get_mut()

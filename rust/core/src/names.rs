@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use memchr::memchr;
+
 use crate::error::Result;
 use crate::text;
 
@@ -32,7 +34,7 @@ impl FieldNames {
     /// The same of a key with its quotes, which is likely to stand at `start` or soon after it.
     pub fn place_of_key(&self, key: &[u8], start: usize) -> Result<Option<usize>> {
         if let [b'"', plain @ .., b'"'] = key
-            && !plain.contains(&b'\\')
+            && memchr(b'\\', plain).is_none()
             && let Some(at) = self.names.iter().skip(start).take(FEW).position(|own| own.as_bytes() == plain)
         {
             return Ok(Some(start + at));

@@ -119,13 +119,22 @@ pub fn check(session_id: &Arc<str>, epoch: u32, block: Block) -> Result<()> {
     }
 }
 
-/// The segments of all lists.
-fn segments(state: &State) -> impl Iterator<Item = &Arc<Segment>> {
-    let lists = state.iter().filter_map(|(_, field)| match field {
+fn lists(state: &State) -> impl Iterator<Item = &List> {
+    state.iter().filter_map(|(_, field)| match field {
         Field::Records(list) => Some(list),
         Field::Value(_) => None,
-    });
-    lists.flat_map(|list| list.segments().iter())
+    })
+}
+
+/// The segments of all lists.
+fn segments(state: &State) -> impl Iterator<Item = &Arc<Segment>> {
+    lists(state).flat_map(|list| list.segments().iter())
+}
+
+/// Whether blocks were left in the store; no list is touched for it.
+#[must_use]
+pub fn is_partial(state: &State) -> bool {
+    lists(state).any(|list| list.segments().is_partial())
 }
 
 /// The ids of the blocks that were left in the store.

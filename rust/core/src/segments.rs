@@ -55,6 +55,15 @@ impl Segments {
         self.len() == 0
     }
 
+    /// Whether blocks of it were left in the store, or of another list that was read with it.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        match self.chunks.pending() {
+            Some(list) => list.source.is_partial(),
+            None => self.iter().any(|segment| segment.missing().is_some()),
+        }
+    }
+
     /// The bytes of all records, commas included.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -24,6 +24,9 @@ pub trait Source: Send + Sync {
 
     /// The body of a row; None if it was left in the store.
     fn body(&self, row: usize) -> Option<Body>;
+
+    /// Whether any was left there.
+    fn is_partial(&self) -> bool;
 }
 
 /// See the module.
@@ -109,5 +112,9 @@ impl Source for Vec<Block> {
 
     fn body(&self, row: usize) -> Option<Body> {
         self.get(row)?.body.clone()
+    }
+
+    fn is_partial(&self) -> bool {
+        self.iter().any(|block| block.body.is_none())
     }
 }

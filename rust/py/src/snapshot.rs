@@ -183,6 +183,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn is_partial(&self) -> bool {
+        open::is_partial(&self.state)
+    }
+
+    #[getter]
     fn missing<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         open::missing(&self.state).iter().map(|id| PyBytes::new(py, id)).collect()
     }

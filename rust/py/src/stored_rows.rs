@@ -52,6 +52,13 @@ impl Source for Read {
             (!body.is_none()).then(|| stored_body(body).unwrap_or_else(|_| Body::wrong()))
         })
     }
+
+    fn is_partial(&self) -> bool {
+        Python::attach(|py| {
+            let blocks = self.0.bind(py).as_slice();
+            blocks.iter().any(|block| parts(block).is_ok_and(|[.., body]| body.is_none()))
+        })
+    }
 }
 
 /// What stands in clear of these blocks; their bodies are looked at when they are touched.
