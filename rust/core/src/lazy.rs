@@ -29,7 +29,8 @@ impl<T, F: Clone> Lazy<T, F> {
         let waiting = lock(&self.waiting).clone();
         if let Some(from) = waiting {
             drop(self.made.set(make(&from)));
-            *lock(&self.waiting) = None;
+            // Let go of behind the lock, as above.
+            let _done = lock(&self.waiting).take();
         }
         self.made.get()
     }
