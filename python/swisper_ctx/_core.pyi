@@ -25,6 +25,7 @@ __all__ = [
     "Save",
     "Snapshot",
     "Stored",
+    "StoredBlocks",
     "append_frame",
     "apply_patch",
     "chat_form",
@@ -514,15 +515,19 @@ class Snapshot:
         head: tuple[int, bytes],
         blocks: tuple[_Block, ...],
         frames: Sequence[tuple[int, bytes]],
-    ) -> tuple[Snapshot, bytes]:
-        """The state that stored bytes stand for, and the ids of all blocks. Segments are opened when they are touched.
+    ) -> tuple[Snapshot, StoredBlocks]:
+        """The state that stored bytes stand for, and the blocks of its head. Raises CorruptSessionError.
 
-        `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). Raises
-        CorruptSessionError.
+        `head` and `frames` are (version, body), `blocks` (id, field, position, records, body). What stands in these of
+        lists of records is looked at when one of the lists is touched: it then raises CorruptSessionError.
         """
 
     def __bool__(self) -> bool:
         """Whether it has fields: not before the first save."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether blocks were left in the store: told without a look at the lists."""
 
     @property
     def missing(self) -> list[bytes]:
@@ -573,9 +578,19 @@ class Snapshot:
         created_at: int,
         etag: _Etag,
         stamp: bytes,
-        stored: bytes,
+        stored: bytes | StoredBlocks,
     ) -> tuple[bytes, list[_NewBlock], list[bytes], bytes]:
-        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are."""
+        """Head, new blocks, those of the `stored` block ids that are no longer used, and all ids that now are.
+
+        Raises CorruptSessionError.
+        """
+
+@final
+class StoredBlocks:
+    """The blocks of the head that a snapshot was opened from: they have ids, which `Snapshot.checkpoint` asks for."""
+
+    def check(self, session_id: str) -> None:
+        """Look at their rows now. Raises CorruptSessionError if they are not those that the head was written with."""
 
 @final
 class Delta:

@@ -17,6 +17,7 @@ from swisper_ctx._core import (
     Product,
     RecordList,
     Snapshot,
+    StoredBlocks,
     apply_patch,
     plain,
 )
@@ -57,8 +58,8 @@ class FoldMark:
 
     __slots__ = ("base", "blocks", "folded", "frames", "spread", "stamp", "total", "version")
 
-    def __init__(self, stamp: bytes, blocks: bytes, base: int) -> None:
-        """`blocks` are the ids of those in use, one behind the other."""
+    def __init__(self, stamp: bytes, blocks: bytes | StoredBlocks, base: int) -> None:
+        """`blocks` are those in use, or their ids, one behind the other."""
         self.stamp, self.blocks, self.base, self.version = stamp, blocks, base, base
         self.frames = 0
         """How many there are after the base."""

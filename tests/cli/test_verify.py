@@ -76,6 +76,16 @@ def test_blocks_and_heads_of_older_checkpoints_are_opened(checkpointed: Path) ->
     assert len(found) == 3
 
 
+def test_blocks_of_an_older_checkpoint_in_another_order_are_found(checkpointed: Path) -> None:
+    talk(checkpointed, "long")
+    assert run(checkpointed, "checkpoint", "long").exit_code == 0
+    where = f"{of_session('long')} AND dropped_at IS NOT NULL AND field = 'conversation_history'"
+    assert change(checkpointed, f"UPDATE blocks SET position = -1 WHERE {where}") == 1
+    assert [text.partition(": ")[2] for text in problems(checkpointed)["long"]] == [
+        "its blocks are not those it was written with"
+    ]
+
+
 def test_a_block_of_another_kind_is_damage(checkpointed: Path) -> None:
     assert change(checkpointed, f"UPDATE blocks SET body = 'text' WHERE {of_session('short')} AND {SEGMENT}")
     assert any("wrong kind" in text for text in problems(checkpointed)["short"])

@@ -84,7 +84,7 @@ async def damaged_before(store: SessionStore, stored: StoredSession) -> AsyncIte
         if before is None:
             return
         try:
-            open_session(before)
+            touch_lists(open_session(before))
         except ContextError as error:
             yield str(error)
         for problem in damaged_blocks(before, [block for block in before.blocks if block.block_id not in seen]):
@@ -131,6 +131,14 @@ def damaged_fields(context: SwisperContext) -> Iterator[str]:
         else:
             if isinstance(value, RecordList):
                 yield from damaged_segments(value)
+
+
+def touch_lists(context: SwisperContext) -> None:
+    """Have the rows of its blocks looked at."""
+    snapshot = context._position.snapshot
+    for name in snapshot.names:
+        if snapshot.count(name):
+            snapshot.get(name)[0]
 
 
 def damaged_segments(records: RecordList[Any]) -> Iterator[str]:

@@ -227,13 +227,14 @@ class SessionStore(ABC):
         `await context.load_history()` has fetched them. With `strict`, a cache asks the truth first, however short ago
         it did.
 
-        Raises CorruptSessionError for bytes that are damaged or foreign.
+        Raises CorruptSessionError for bytes that are damaged or foreign; what is wrong with blocks of lists of records
+        is raised when they are touched.
         """
         loaded = await self._loaded(session_id, context_class._unopened, tail, strict)
         if loaded is None or user_id not in (None, loaded.user_id):
             return None
         context = loaded.context(context_class)
-        if tail is not None and loaded.snapshot.missing:
+        if tail is not None and loaded.snapshot.is_partial:
             context._position.blocks = self.blocks
         if loaded.mark is not None:
             self._checkpointer.consider(context._position, loaded.snapshot, loaded.etag)

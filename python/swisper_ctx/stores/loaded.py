@@ -54,14 +54,14 @@ async def load(read: Read, session_id: str, unopened: Snapshot, tail: int | None
 def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:
     """What a whole read stands for, its fields as `unopened` declares them. Raises CorruptSessionError."""
     session_id, user_id, etag, epoch, created_at, updated_at, expires_at, head, blocks, frames = stored
-    bodies = [(frame.version, frame.body or b"") for frame in frames]
+    bodies = [(frame.version, frame.body or b"") for frame in frames] if frames else []
     checkpoint = (head.base, head.body) if head else (0, b"")
     try:
-        snapshot, ids = unopened.open(session_id, user_id, epoch, created_at, etag, checkpoint, blocks, bodies)
+        snapshot, of_head = unopened.open(session_id, user_id, epoch, created_at, etag, checkpoint, blocks, bodies)
     except (TypeError, ValueError, OverflowError) as error:
         # A row with a value of another type or size than was written.
         raise CorruptSessionError("a value of the wrong kind is stored", session_id=session_id) from error
-    mark = marked(stored, ids)
+    mark = marked(stored, of_head)
     return Loaded(session_id, user_id, etag, epoch, created_at, updated_at, expires_at, snapshot, mark)
 
 

@@ -284,7 +284,9 @@ def bad_heads(
         try:
             # Where its frame is missing, which is told already, nobody knows the token that it should have.
             if etag.token:
-                empty.open(*about, remains.created_at, etag, (head.base, head.body), used_at(blocks, head.base), [])
+                used, at = used_at(blocks, head.base), (head.base, head.body)
+                _, stored = empty.open(*about, remains.created_at, etag, at, used, [])
+                stored.check(session_id)
         except ContextError as error:
             yield str(error)
         except (TypeError, ValueError, OverflowError):

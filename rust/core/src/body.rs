@@ -25,6 +25,7 @@ enum Owner {
     Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
     Sealed(Arc<dyn Opener>),
     Wrong,
+    Refused(Arc<Error>),
 }
 
 impl Body {
@@ -42,6 +43,12 @@ impl Body {
         Self(Owner::Wrong)
     }
 
+    /// It may be another one's.
+    #[must_use]
+    pub fn refused(error: Error) -> Self {
+        Self(Owner::Refused(Arc::new(error)))
+    }
+
     /// The payload, if it belongs to `place`.
     pub fn open(&self, place: &Place<'_>) -> Result<Vec<u8>> {
         if matches!(self.0, Owner::Wrong) {
@@ -56,6 +63,7 @@ impl Body {
             Owner::Bytes(bytes) => Ok(Cow::Borrowed((**bytes).as_ref())),
             Owner::Sealed(opener) => opener.open().map(Cow::Owned),
             Owner::Wrong => Ok(Cow::default()),
+            Owner::Refused(error) => Err(Error::clone(error)),
         }
     }
 
@@ -65,7 +73,7 @@ impl Body {
         match &self.0 {
             Owner::Bytes(bytes) => envelope::raw_length((**bytes).as_ref()),
             Owner::Sealed(opener) => opener.size(),
-            Owner::Wrong => 0,
+            Owner::Wrong | Owner::Refused(_) => 0,
         }
     }
 }
@@ -75,7 +83,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Owner::Bytes(bytes) => write!(to, "{} bytes", (**bytes).as_ref().len()),
             Owner::Sealed(opener) => write!(to, "{} bytes, sealed", opener.size()),
-            Owner::Wrong => to.write_str("no bytes"),
+            Owner::Wrong | Owner::Refused(_) => to.write_str("no bytes"),
         }
     }
 }

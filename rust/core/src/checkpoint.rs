@@ -8,7 +8,7 @@ use crate::envelope::{self, BlockId, Kind, Place};
 use crate::error::Result;
 use crate::field::{Field, Home, Value};
 use crate::frame::Token;
-use crate::head::{Head, digest};
+use crate::head::{Head, Held, digest};
 use crate::list::List;
 use crate::segment::{Segment, Spot};
 use crate::state::State;
@@ -89,6 +89,7 @@ pub fn parts(
         stamp,
         user_id: about.user_id.clone(),
         created_at: about.created_at,
+        blocks: builder.held(state),
         names: Arc::clone(state.names()),
         records,
         digest: digest(builder.order.iter().map(|(field, ids)| (&**field, ids.as_slice()))),
@@ -116,7 +117,7 @@ pub fn unstored_size(state: &State) -> usize {
     if small_changed { large + small } else { large }
 }
 
-fn is_small(field: &Field) -> Option<&Arc<Value>> {
+fn is_small(field: &Field) -> Option<&Value> {
     match field {
         Field::Value(value) if value.text().len() < OWN_BLOCK => Some(value),
         _ => None,
@@ -124,6 +125,16 @@ fn is_small(field: &Field) -> Option<&Arc<Value>> {
 }
 
 impl Builder<'_> {
+    fn held(&self, state: &State) -> Vec<(Arc<str>, Held)> {
+        let held = self.order.iter().filter_map(|(field, ids)| match state.get(field) {
+            Some(Field::Records(_)) => Some((Arc::clone(field), Held::Records(ids.len()))),
+            _ => ids.first().map(|id| (Arc::clone(field), Held::Values(*id))),
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        held
+    }
+
     fn small_values(&mut self, state: &State) -> Result<()> {
         let small: Vec<_> = state.iter().filter_map(|(name, f)| is_small(f).map(|value| (name, value))).collect();
         if small.is_empty() {
@@ -132,7 +143,7 @@ impl Builder<'_> {
         self.values("", &small)
     }
 
-    fn large_value(&mut self, name: &str, value: &Arc<Value>) -> Result<()> {
+    fn large_value(&mut self, name: &str, value: &Value) -> Result<()> {
         if value.text().len() < OWN_BLOCK {
             return Ok(());
         }
@@ -140,7 +151,7 @@ impl Builder<'_> {
     }
 
     /// One block for these values: the one they came from if it holds just them, else a new one.
-    fn values(&mut self, field: &str, values: &[(&str, &Arc<Value>)]) -> Result<()> {
+    fn values(&mut self, field: &str, values: &[(&str, &Value)]) -> Result<()> {
         let home = values.first().and_then(|(_, value)| value.home());
         let kept = home.filter(|home| {
             let all_here = values.iter().all(|(_, value)| value.home() == Some(*home));
@@ -152,7 +163,7 @@ impl Builder<'_> {
         }
         let mut only = State::default();
         for (name, value) in values {
-            only.set(name, Field::Value(Arc::clone(value)));
+            only.set(name, Field::Value((*value).clone()));
         }
         let mut payload = Vec::new();
         only.encode(&mut payload)?;
@@ -238,8 +249,9 @@ mod tests {
     use crate::edits::Tracked;
     use crate::error::Error;
     use crate::frame::Frame;
-    use crate::open::{check, fill, missing, open};
-    use crate::rows::{Bodies, Rows};
+    use crate::open::{check, fill, is_partial, missing};
+    use crate::rows::Rows;
+    use crate::unread::Source;
 
     fn about(version: u64) -> About {
         let token = [u8::try_from(version).unwrap(); 16];
@@ -250,6 +262,17 @@ mod tests {
         let mut out = Vec::new();
         state.encode(&mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    fn open(
+        about: &About,
+        base: u64,
+        head: &[u8],
+        source: impl Source + 'static,
+        frames: &[(u64, Vec<u8>)],
+        is_records: &dyn Fn(&str) -> bool,
+    ) -> Result<State> {
+        crate::open::open(about, base, head, Arc::new(source), frames, is_records).map(|opened| opened.state)
     }
 
     struct Counter(u8);
@@ -300,21 +323,21 @@ mod tests {
         );
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         assert_eq!(one.added.len(), 2 + 4, "small values, the large one, four segments");
-        let reopened = open(&about(1), 1, &one.head, used.clone().into(), &[], &records).unwrap();
+        let reopened = open(&about(1), 1, &one.head, used.clone(), &[], &records).unwrap();
         assert_eq!(encoded(&reopened), encoded(first.next()));
 
         let second = Delta::new(first.next().clone(), vec![history(&mut tracked, 400..402), value("refs", "[1]")]);
         let patch = second.patch().unwrap();
         let frame = Frame { version: 2, parent: [1; 16], token: [2; 16], change_id: "", time: 0, patch: &patch };
         let frames = [(2, frame.seal("s", 0))];
-        let replayed = open(&about(2), 1, &one.head, used.clone().into(), &frames, &records).unwrap();
+        let replayed = open(&about(2), 1, &one.head, used.clone(), &frames, &records).unwrap();
         assert_eq!(encoded(&replayed), encoded(second.next()));
 
         for state in [second.next(), &replayed] {
             let (two, used) = checkpoint(state, 2, &used, &mut ids);
             assert_eq!(two.added.len(), 2, "the small values and the last, short segment");
             assert_eq!(two.dropped.len(), 2);
-            let reopened = open(&about(2), 2, &two.head, used.clone().into(), &[], &records).unwrap();
+            let reopened = open(&about(2), 2, &two.head, used.clone(), &[], &records).unwrap();
             assert_eq!(encoded(&reopened), encoded(second.next()));
             let (three, _) = checkpoint(&reopened, 2, &used, &mut ids);
             assert_eq!((three.added.len(), three.dropped.len()), (0, 0), "nothing has changed");
@@ -333,7 +356,7 @@ mod tests {
         let (two, used) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.dropped.len(), 2, "the edited segment, and the short one of the tail");
         assert_eq!(two.added.len(), 4, "one segment became three between its neighbours");
-        let reopened = open(&about(2), 2, &two.head, used.into(), &[], &records).unwrap();
+        let reopened = open(&about(2), 2, &two.head, used, &[], &records).unwrap();
         assert_eq!(encoded(&reopened), encoded(second.next()));
     }
 
@@ -343,13 +366,10 @@ mod tests {
         let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400), value("query", "\"x\"")]);
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let refused = |about: &About, blocks: Vec<Block>, frames: &[(u64, Vec<u8>)]| {
-            assert!(matches!(open(about, 1, &one.head, blocks.into(), frames, &records), Err(Error::Corrupt { .. })));
+            assert!(matches!(open(about, 1, &one.head, blocks, frames, &records), Err(Error::Corrupt { .. })));
         };
-        let mut swapped = used.clone();
-        let (a, b) = (swapped[1].position, swapped[2].position);
-        (swapped[1].position, swapped[2].position) = (b, a);
-        refused(&about(1), swapped, &[]);
         refused(&about(1), used[..used.len() - 1].to_vec(), &[]);
+        refused(&about(1), [used.as_slice(), &used[1..2]].concat(), &[]);
         refused(&about(2), used.clone(), &[]);
         refused(&About { user_id: "other".into(), ..about(1) }, used.clone(), &[]);
         let frame = |parent, version| {
@@ -358,7 +378,69 @@ mod tests {
         };
         refused(&about(2), used.clone(), &[frame([7; 16], 2)]);
         refused(&about(2), used.clone(), &[frame([1; 16], 3)]);
-        open(&about(2), 1, &one.head, used.into(), &[frame([1; 16], 2)], &records).unwrap();
+        open(&about(2), 1, &one.head, used, &[frame([1; 16], 2)], &records).unwrap();
+    }
+
+    type Spoil = dyn Fn(&mut Vec<Block>);
+
+    #[test]
+    fn blocks_of_a_list_that_are_not_those_of_the_head_are_refused_when_it_is_touched() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let first = Delta::new(State::default(), vec![history(&mut tracked, 0..400), value("query", "\"x\"")]);
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        let changed = |change: &Spoil| {
+            let mut blocks = used.clone();
+            change(&mut blocks);
+            blocks
+        };
+        let cases: [(&str, &Spoil); 6] = [
+            ("order", &|blocks| blocks[1].position = blocks[2].position + 1),
+            ("another id", &|blocks| blocks[1].id = [77; 16]),
+            ("another field", &|blocks| blocks[1].field = "other".into()),
+            ("the field of the values", &|blocks| blocks[1].field = "".into()),
+            ("no records", &|blocks| blocks[1].records = 0),
+            ("one twice", &|blocks| blocks[2] = blocks[1].clone()),
+        ];
+        for (name, change) in cases {
+            let state = open(&about(1), 1, &one.head, changed(change), &[], &records).unwrap();
+            let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
+            assert_eq!((list.len(), state.get("query").map(Field::size)), (400, Some(3)), "{name}");
+            let mut longer = list.clone();
+            longer.push(b"{}");
+            let refused = |outcome: Result<()>| matches!(outcome, Err(Error::Corrupt { .. }));
+            for list in [list, &longer] {
+                assert!(refused(list.get(0).map(drop)), "{name}");
+                assert!(refused(list.get(399).map(drop)), "{name}");
+                assert!(refused(list.encode(&mut Vec::new())), "{name}");
+                assert!(refused(list.clone().splice(200..201, &[])), "{name}");
+                assert!(refused(list.rfind(|_| Ok(false)).map(drop)), "{name}");
+            }
+            let stored: Vec<_> = used.iter().map(|block| block.id).collect();
+            for version in [1, 2] {
+                let parts = parts(&state, &about(version), [9; 16], &stored, &mut || ids.next());
+                assert!(refused(parts.map(drop)), "{name}");
+            }
+            assert_eq!((longer.len(), longer.get(400).unwrap().text()), (401, b"{}".as_slice()));
+        }
+    }
+
+    #[test]
+    fn blocks_open_in_whatever_order_they_come() {
+        let (mut ids, mut tracked) = (Counter(0), Tracked::new(List::default(), "message_id"));
+        let large = format!("\"{}\"", "m".repeat(20_000));
+        let changes = vec![value("zebra", &large), history(&mut tracked, 0..400), value("query", "\"x\"")];
+        let first = Delta::new(State::default(), changes);
+        let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
+        for turns in 0..used.len() {
+            let mut blocks = used.clone();
+            blocks.rotate_left(turns);
+            let state = open(&about(1), 1, &one.head, blocks, &[], &records).unwrap();
+            assert_eq!(encoded(&state), encoded(first.next()));
+        }
+        let mut exchanged = used.clone();
+        exchanged[0].id = [88; 16];
+        let opened = open(&about(1), 1, &one.head, exchanged, &[], &records);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "the values are looked at when it is opened");
     }
 
     #[test]
@@ -368,15 +450,19 @@ mod tests {
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let mut some = used.clone();
         some[0].body = None;
-        let state = open(&about(1), 1, &one.head, some.into(), &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, some, &[], &records).unwrap();
+        assert!(is_partial(&state), "before the list is touched");
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert_eq!((list.len(), list.get(0).err()), (400, Some(Error::NotLoaded)));
+        assert!(is_partial(&state));
         let mut longer = Tracked::new(list.clone(), "message_id");
         let second = Delta::new(state.clone(), vec![history(&mut longer, 400..402)]);
         let (two, _) = checkpoint(second.next(), 2, &used, &mut ids);
         assert_eq!(two.added.len(), 1, "the short segment at the end; the one that is not here is kept");
         assert_eq!(missing(&state), [used[0].id]);
+        assert!(!is_partial(&open(&about(1), 1, &one.head, used.clone(), &[], &records).unwrap()));
         fill(&state, used[0].id, &Body::new(used[0].body.as_ref().unwrap().bytes().unwrap().to_vec()));
+        assert!(!is_partial(&state));
         assert_eq!(encoded(&state), encoded(first.next()));
     }
 
@@ -400,10 +486,27 @@ mod tests {
 
     struct Counted(Arc<Mutex<Vec<usize>>>, Vec<Block>);
 
-    impl Bodies for Counted {
+    impl Source for Counted {
+        fn count(&self) -> usize {
+            self.1.len()
+        }
+
+        fn is_values(&self, row: usize, field: &str, id: &BlockId) -> bool {
+            self.1.is_values(row, field, id)
+        }
+
+        fn rows(&self) -> Result<Rows> {
+            self.0.lock().unwrap().push(usize::MAX);
+            self.1.rows()
+        }
+
         fn body(&self, row: usize) -> Option<Body> {
             self.0.lock().unwrap().push(row);
-            self.1[row].body.clone()
+            self.1.body(row)
+        }
+
+        fn is_partial(&self) -> bool {
+            self.1.is_partial()
         }
     }
 
@@ -417,17 +520,13 @@ mod tests {
         let first = Delta::new(State::default(), vec![all, value("query", "\"x\"")]);
         let (one, used) = checkpoint(first.next(), 1, &[], &mut ids);
         let asked = Arc::default();
-        let mut rows = Rows::with_capacity(used.len(), Counted(Arc::clone(&asked), used.clone()));
-        for block in &used {
-            let field = rows.field(&block.field);
-            rows.push(field, block.id, block.position, block.records);
-        }
-        let state = open(&about(1), 1, &one.head, rows.in_order(), &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, Counted(Arc::clone(&asked), used.clone()), &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert_eq!((list.len(), &*asked.lock().unwrap()), (150, &vec![0]), "only the values");
-        for (index, rows) in [(70, 1 + 64), (100, 1 + 64), (0, 1 + 64 + 64), (149, 151), (3, 151)] {
+        for (index, bodies) in [(70, 1 + 64), (100, 1 + 64), (0, 1 + 64 + 64), (149, 151), (3, 151)] {
             assert!(list.get(index).unwrap().text().starts_with(format!(r#"{{"message_id":"{index}","#).as_bytes()));
-            assert_eq!(asked.lock().unwrap().len(), rows, "{index}");
+            assert_eq!(asked.lock().unwrap().len(), bodies + 1, "{index}");
+            assert_eq!(asked.lock().unwrap()[1], usize::MAX, "the rows, once");
         }
         let mut longer = list.clone();
         longer.push(&vec![b'1'; 70_000]);
@@ -443,7 +542,7 @@ mod tests {
         let mut body = used[1].body.as_ref().unwrap().bytes().unwrap().to_vec();
         *body.last_mut().unwrap() ^= 1;
         used[1].body = Some(Body::new(body));
-        let state = open(&about(1), 1, &one.head, used.into(), &[], &records).unwrap();
+        let state = open(&about(1), 1, &one.head, used, &[], &records).unwrap();
         let Some(Field::Records(list)) = state.get("history") else { panic!("no history") };
         assert!(list.get(0).is_ok());
         assert!(matches!(list.get(140), Err(Error::Corrupt { .. })));

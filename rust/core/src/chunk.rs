@@ -1,56 +1,55 @@
-//! A few segments that stand together in a list. Those of a stored one are made when one of them is touched.
+//! A few segments that stand together in a list. Those of a stored one are made when one of them is touched, and the
+//! chunks themselves when any of them is.
 
+use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
+use crate::lazy::Lazy;
 use crate::open::segment;
 use crate::rows::Rows;
-use crate::segment::{Segment, lock};
+use crate::segment::Segment;
+use crate::unread::{Source, Unread};
 
 /// The blocks of a list as they were read.
-#[derive(Debug, Clone)]
-pub struct Run {
-    pub rows: Arc<Rows>,
+#[derive(Clone)]
+pub struct StoredList {
+    pub blocks: Arc<Unread>,
+    pub source: Arc<dyn Source>,
     pub session_id: Arc<str>,
     pub epoch: u32,
-    pub range: Range<usize>,
+    pub field: Arc<str>,
+}
+
+/// Some of them.
+#[derive(Debug, Clone)]
+pub struct Run {
+    list: StoredList,
+    rows: Arc<Rows>,
+    range: Range<usize>,
 }
 
 /// Each segment stands with the number of records in the chunk up to its end: to find one touches no other.
 pub type Ends = Vec<(usize, Arc<Segment>)>;
 
 #[derive(Debug)]
-pub struct Chunk {
-    made: OnceLock<Ends>,
-    /// What they are to be made of.
-    waiting: Mutex<Option<Run>>,
-}
+pub struct Chunk(Lazy<Ends, Run>);
 
 impl Chunk {
     pub fn new(segments: Ends) -> Self {
-        Self { made: OnceLock::from(segments), waiting: Mutex::new(None) }
+        Self(Lazy::made(segments))
     }
 
     pub fn stored(run: Run) -> Self {
-        Self { made: OnceLock::new(), waiting: Mutex::new(Some(run)) }
+        Self(Lazy::waiting(run))
     }
 
     pub fn segments(&self) -> &[(usize, Arc<Segment>)] {
-        if let Some(made) = self.made.get() {
-            return made;
-        }
-        // Not under the lock: who has the bodies may wait for another thread, and that one for the lock.
-        let waiting = lock(&self.waiting).clone();
-        if let Some(run) = waiting {
-            drop(self.made.set(run.segments()));
-            *lock(&self.waiting) = None;
-        }
-        self.made.get().map_or(&[], Vec::as_slice)
+        self.0.get(Run::segments).map_or(&[], Vec::as_slice)
     }
 
     pub fn segments_mut(&mut self) -> Option<&mut Ends> {
-        self.segments();
-        self.made.get_mut()
+        self.0.get_mut(Run::segments)
     }
 }
 
@@ -60,13 +59,39 @@ impl Clone for Chunk {
     }
 }
 
+/// Each chunk stands with the number of records in all chunks up to its end.
+pub type Chunks = Vec<(usize, Arc<Chunk>)>;
+
+impl StoredList {
+    /// Chunks of so many segments. Where the blocks are not those of the head, one that is refused has all records.
+    pub fn chunks(&self, total: usize, most: usize) -> Chunks {
+        let rows = match self.blocks.rows() {
+            Ok(rows) => rows,
+            Err(error) => return vec![(total, Arc::new(Chunk::new(vec![(total, Segment::refused(total, error))])))],
+        };
+        let (all, mut end) = (rows.of(&self.field), 0);
+        let chunk = |start: usize| {
+            let range = start..all.end.min(start + most);
+            end += rows.records(range.clone()).sum::<usize>();
+            (end, Arc::new(Chunk::stored(Run { list: self.clone(), rows: Arc::clone(rows), range })))
+        };
+        all.clone().step_by(most).map(chunk).collect()
+    }
+}
+
+impl fmt::Debug for StoredList {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "list {}", self.field)
+    }
+}
+
 impl Run {
     fn segments(&self) -> Ends {
-        let mut end = 0;
-        let blocks = self.rows.blocks(self.range.clone());
+        let (mut end, StoredList { source, session_id, epoch, .. }) = (0, &self.list);
+        let blocks = self.rows.blocks(self.range.clone(), &**source);
         let segments = blocks.map(|block| {
             end += block.records;
-            (end, Arc::new(segment(&self.session_id, self.epoch, block)))
+            (end, Arc::new(segment(session_id, *epoch, block)))
         });
         segments.collect()
     }

@@ -3,8 +3,6 @@
 //! Where operations on the parts would be longer than the whole, the whole is replaced. Unlike what a session's log
 //! says of its own fields, the order of members does not count here.
 
-use std::sync::Arc;
-
 use crate::align;
 use crate::error::{Error, Kind};
 use crate::field::Field;
@@ -74,7 +72,7 @@ impl Comparison {
 
     fn fields(&mut self, source: &Field, target: &Field) -> Result<(), Error> {
         match (source, target) {
-            (Field::Value(old), Field::Value(new)) if Arc::ptr_eq(old, new) => Ok(()),
+            (Field::Value(old), Field::Value(new)) if old.is_shared_with(new) => Ok(()),
             (Field::Value(old), Field::Value(new)) => self.texts(old.text(), new.text()),
             (Field::Records(old), Field::Records(new)) => self.lists(old, new),
             _ => {

@@ -16,7 +16,7 @@ const TRANSITIONS: [&str; 1] = ["current_state"];
 /// A new value of one field.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Value(Arc<str>, Arc<Value>),
+    Value(Arc<str>, Value),
     Records(Arc<str>, Edits, &'static str),
 }
 
@@ -47,7 +47,7 @@ impl Change {
             (Self::Records(name, _, id_key), Some(Field::Records(own)), Some(Field::Records(list))) => {
                 Self::Records(Arc::clone(name), Edits::appended(list.clone(), own.len()), id_key)
             }
-            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(Arc::clone(name), Arc::clone(value)),
+            (Self::Value(name, _), _, Some(Field::Value(value))) => Self::Value(Arc::clone(name), value.clone()),
             _ => self.clone(),
         }
     }
@@ -65,7 +65,7 @@ impl Delta {
     #[must_use]
     pub fn new(base: State, changes: Vec<Change>) -> Self {
         let next = base.with(changes.iter().map(|change| match change {
-            Change::Value(name, value) => (name, Field::Value(Arc::clone(value))),
+            Change::Value(name, value) => (name, Field::Value(value.clone())),
             Change::Records(name, edits, _) => (name, Field::Records(edits.list.clone())),
         }));
         Self { base, next, changes }

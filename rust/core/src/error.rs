@@ -61,6 +61,12 @@ impl Error {
         Self::Corrupt { block: block.into(), problem: problem.into() }
     }
 
+    /// Of rows that hold another type or size than was written.
+    #[must_use]
+    pub fn wrong_kind() -> Self {
+        Self::corrupt("a block", "a value of the wrong kind is stored")
+    }
+
     /// The same failure of a patch, seen from so many bytes further on in its path.
     #[must_use]
     pub fn from_within(self, skipped: usize) -> Self {

@@ -1,5 +1,6 @@
 //! One field of a session: a JSON text, or a list of records.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::envelope::BlockId;
@@ -15,49 +16,106 @@ pub struct Home {
     pub members: usize,
 }
 
-/// The JSON text of one field.
+/// The JSON text of one field. Its clones are one.
+#[derive(Debug, Clone)]
+pub struct Value(Text);
+
+#[derive(Debug, Clone)]
+enum Text {
+    Own(Arc<OwnText>),
+    /// One after the other: sessions are opened faster without an allocation for each.
+    Stored(Arc<Stored>, Range<u32>),
+}
+
 #[derive(Debug)]
-pub struct Value {
+struct OwnText {
     text: Box<[u8]>,
     home: Mutex<Option<Home>>,
 }
 
+/// The values that stand in one block.
+#[derive(Debug)]
+pub struct Stored {
+    payload: Vec<u8>,
+    home: Home,
+    /// Those that stand in another block by now, by their start.
+    moved: Mutex<Vec<(u32, Home)>>,
+}
+
+impl Stored {
+    #[must_use]
+    pub fn new(payload: Vec<u8>, home: Home) -> Arc<Self> {
+        Arc::new(Self { payload, home, moved: Mutex::default() })
+    }
+
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
 impl Value {
     #[must_use]
-    pub fn new(text: &[u8]) -> Arc<Self> {
+    pub fn new(text: &[u8]) -> Self {
         Self::from_box(text.into())
     }
 
     /// Of text that need not be copied.
     #[must_use]
-    pub fn from_box(text: Box<[u8]>) -> Arc<Self> {
-        Arc::new(Self { text, home: Mutex::new(None) })
+    pub fn from_box(text: Box<[u8]>) -> Self {
+        Self(Text::Own(Arc::new(OwnText { text, home: Mutex::new(None) })))
     }
 
-    /// One that was read from a block.
+    /// One that stands in a block. Payloads have less than 4 GiB.
     #[must_use]
-    pub fn stored(text: &[u8], home: Home) -> Arc<Self> {
-        Arc::new(Self { text: text.into(), home: Mutex::new(Some(home)) })
+    pub fn stored(block: &Arc<Stored>, range: Range<usize>) -> Self {
+        let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self(Text::Stored(Arc::clone(block), short(range.start)..short(range.end)))
     }
 
     #[must_use]
     pub fn text(&self) -> &[u8] {
-        &self.text
+        match &self.0 {
+            Text::Own(own) => &own.text,
+            Text::Stored(block, at) => block.payload.get(at.start as usize..at.end as usize).unwrap_or_default(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Text::Own(own), Text::Own(other)) => Arc::ptr_eq(own, other),
+            (Text::Stored(own, at), Text::Stored(other, there)) => Arc::ptr_eq(own, other) && at == there,
+            _ => false,
+        }
     }
 
     #[must_use]
     pub fn home(&self) -> Option<Home> {
-        *lock(&self.home)
+        match &self.0 {
+            Text::Own(own) => *lock(&own.home),
+            Text::Stored(block, at) => {
+                let moved = lock(&block.moved).iter().find(|(start, _)| *start == at.start).map(|(_, home)| *home);
+                Some(moved.unwrap_or(block.home))
+            }
+        }
     }
 
     pub fn set_home(&self, home: Home) {
-        *lock(&self.home) = Some(home);
+        match &self.0 {
+            Text::Own(own) => *lock(&own.home) = Some(home),
+            Text::Stored(block, at) => {
+                let mut moved = lock(&block.moved);
+                moved.retain(|(start, _)| *start != at.start);
+                moved.push((at.start, home));
+            }
+        }
     }
 }
 
 #[derive(Debug, Clone)]
 pub enum Field {
-    Value(Arc<Value>),
+    Value(Value),
     Records(List),
 }
 
@@ -66,7 +124,7 @@ impl Field {
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Value(own), Self::Value(other)) => Arc::ptr_eq(own, other),
+            (Self::Value(own), Self::Value(other)) => own.is_shared_with(other),
             (Self::Records(own), Self::Records(other)) => own.is_shared_with(other),
             _ => false,
         }
@@ -114,4 +172,23 @@ pub fn field(text: &[u8], records: bool) -> Result<Field> {
         list.push(slice(text, range?)?);
     }
     Ok(Field::Records(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_of_a_block_has_a_home_of_its_own_which_its_clones_share() {
+        let first = Home { id: [1; 16], members: 2 };
+        let block = Stored::new(br#"{"a":12,"b":[]}"#.to_vec(), first);
+        let (a, b) = (Value::stored(&block, 5..7), Value::stored(&block, 12..14));
+        assert_eq!((a.text(), b.text()), (b"12".as_slice(), b"[]".as_slice()));
+        assert!(a.is_shared_with(&a.clone()) && !a.is_shared_with(&b) && !a.is_shared_with(&Value::new(b"12")));
+        for n in 2..4 {
+            let next = Home { id: [n; 16], members: 1 };
+            a.clone().set_home(next);
+            assert_eq!((a.home(), b.home()), (Some(next), Some(first)));
+        }
+    }
 }

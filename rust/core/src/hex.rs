@@ -8,14 +8,18 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// The bytes that 2n digits stand for; None for anything else.
 #[must_use]
-pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut out = [0; N];
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let (pairs, rest) = text.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
     for (to, &[high, low]) in out.iter_mut().zip(pairs) {
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let digit = |byte| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
         *to = digit(high)? << 4 | digit(low)?;
     }
     Some(out)
@@ -28,8 +32,9 @@ mod tests {
     #[test]
     fn round_trip() {
         assert_eq!(encode(&[0, 15, 255]), "000fff");
-        assert_eq!(decode("000fff"), Some([0, 15, 255]));
-        assert_eq!(decode::<3>("000ff"), None);
-        assert_eq!(decode::<1>("0g"), None);
+        assert_eq!(decode(b"000fff"), Some([0, 15, 255]));
+        assert_eq!(decode::<3>(b"000ff"), None);
+        assert_eq!(decode::<1>(b"0g"), None);
+        assert_eq!(decode::<1>(b"0F"), None);
     }
 }

@@ -4,6 +4,11 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use memchr::memchr;
+
+use crate::error::Result;
+use crate::text;
+
 /// Up to so many are found as fast by comparing one after the other.
 const FEW: usize = 32;
 
@@ -38,6 +43,17 @@ impl FieldNames {
     #[must_use]
     pub fn are_plain(&self) -> bool {
         !self.has_special
+    }
+
+    /// The same of a key with its quotes, which is likely to stand at `start` or soon after it.
+    pub fn place_of_key(&self, key: &[u8], start: usize) -> Result<Option<usize>> {
+        if let [b'"', plain @ .., b'"'] = key
+            && memchr(b'\\', plain).is_none()
+            && let Some(at) = self.names.iter().skip(start).take(FEW).position(|own| own.as_bytes() == plain)
+        {
+            return Ok(Some(start + at));
+        }
+        Ok(self.place(&text::unescape(key)?))
     }
 
     /// Puts a new name behind the others.
@@ -89,6 +105,20 @@ impl Deref for FieldNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_found_wherever_one_begins_to_look() {
+        let names: FieldNames = ["ab", r"a\u0062", "c", "é"].map(Arc::from).into_iter().collect();
+        let keys =
+            [("\"ab\"", 0), (r#""a\u0062""#, 0), (r#""a\\u0062""#, 1), ("\"c\"", 2), ("\"é\"", 3), (r#""\u00e9""#, 3)];
+        for start in 0..6 {
+            for (key, place) in keys {
+                assert_eq!(names.place_of_key(key.as_bytes(), start), Ok(Some(place)), "{key}");
+            }
+            assert_eq!(names.place_of_key(b"\"d\"", start), Ok(None));
+            assert!(names.place_of_key(b"\"\xff\"", start).is_err());
+        }
+    }
 
     #[test]
     fn each_is_found_at_its_place_whatever_comes_and_goes() {

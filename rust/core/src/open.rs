@@ -1,133 +1,140 @@
 //! From the blocks of a checkpoint, and the frames after it, to the state they stand for.
 
-use std::iter;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::checkpoint::{About, Block};
-use crate::chunk::Run;
+use crate::chunk::StoredList;
 use crate::envelope::{BlockId, Kind, Place};
 use crate::error::{Error, Result};
-use crate::field::{Field, Home, Value};
+use crate::field::{Field, Home, Stored, Value};
 use crate::frame::{self, Token};
-use crate::head::{Head, digest};
+use crate::head::{Head, Held};
 use crate::json::{members, slice};
 use crate::list::List;
 use crate::patch;
-use crate::rows::Rows;
-use crate::segment::{Segment, Stored};
+use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::state::State;
-use crate::text;
+use crate::unread::{Source, Unread, incomplete, place_of_values};
 
-/// The state that a head and its blocks stand for. Segments are not opened; `is_records` as in `State::apply`.
-pub fn open_head(about: &About, head: &Head, rows: Rows, is_records: &dyn Fn(&str) -> bool) -> Result<State> {
-    let small = ("", rows.of(""));
-    let runs: Vec<_> = head.names.iter().map(|name| (&**name, rows.of(name))).collect();
-    check_digest(head, &rows, || iter::once(&small).chain(&runs))?;
-    let (values, rows) = (open_head_values(about, head, &rows, iter::once(&small).chain(&runs))?, Arc::new(rows));
-    let fields = runs.into_iter().zip(&head.records).zip(values).map(|(((name, range), records), value)| {
-        let (rows, session_id) = (Arc::clone(&rows), Arc::clone(&about.session_id));
-        match (records, value) {
-            (Some(total), _) => open_records(name, *total, &Run { rows, session_id, epoch: about.epoch, range }),
-            (None, Some(value)) => as_declared(name, value, is_records),
-            (None, None) => Err(incomplete(name)),
-        }
-    });
-    Ok(State::new(Arc::clone(&head.names), fields.collect::<Result<_>>()?))
+/// A state, and the blocks of its head.
+pub struct Opened {
+    pub state: State,
+    pub blocks: Arc<Unread>,
 }
 
-/// Which of the rows belong to a field.
-type FieldRun<'a> = (&'a str, Range<usize>);
-
-/// Whether `runs` are all rows there are, and those that the head was written with.
-fn check_digest<'a, I>(head: &Head, rows: &Rows, runs: impl Fn() -> I) -> Result<()>
-where
-    I: Iterator<Item = &'a FieldRun<'a>>,
-{
-    let known: usize = runs().map(|(_, run)| run.len()).sum();
-    if known == rows.len() && digest(runs().map(|(field, run)| (*field, rows.ids(run.clone())))) == head.digest {
-        return Ok(());
+/// The state that a head and its blocks stand for. Rows and segments are looked at when a list is touched;
+/// `is_records` as in `State::apply`.
+pub fn open_head(
+    about: &About,
+    head: &Arc<Head>,
+    source: Arc<dyn Source>,
+    is_records: &dyn Fn(&str) -> bool,
+) -> Result<Opened> {
+    let blocks = Arc::new(Unread::new(head, Arc::clone(&source))?);
+    let mut values = open_head_values(about, head, &*source)?.into_iter();
+    let list = |field: &Arc<str>| StoredList {
+        blocks: Arc::clone(&blocks),
+        source: Arc::clone(&source),
+        session_id: Arc::clone(&about.session_id),
+        epoch: about.epoch,
+        field: Arc::clone(field),
+    };
+    let mut fields = Vec::with_capacity(head.names.len());
+    for (name, records) in head.names.iter().zip(&head.records) {
+        fields.push(match (records, values.next().flatten(), head.held(name)) {
+            (Some(0), _, None) => Field::Records(List::default()),
+            (Some(total @ 1..), _, Some(Held::Records(1..))) => {
+                Field::Records(List::stored(Segments::stored(*total, list(name))))
+            }
+            (None, Some(value), _) => as_declared(name, value, is_records)?,
+            _ => return Err(incomplete(name)),
+        });
     }
-    Err(Error::corrupt(format!("head {}", head.version), "its blocks are not those it was written with"))
+    Ok(Opened { state: State::new(Arc::clone(&head.names), fields), blocks })
 }
 
 /// The values that stand in blocks, each in the place of its field.
-fn open_head_values<'a>(
-    about: &About,
-    head: &Head,
-    rows: &Rows,
-    runs: impl Iterator<Item = &'a FieldRun<'a>>,
-) -> Result<Vec<Option<Arc<Value>>>> {
-    let mut values = vec![None; head.names.len()];
-    for block in runs.filter(|(field, _)| !head.is_records(field)).flat_map(|(_, run)| rows.blocks(run.clone())) {
-        open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-            if let Some(place) = head.names.place(name).and_then(|at| values.get_mut(at)) {
-                *place = Some(value);
+fn open_head_values(about: &About, head: &Head, source: &dyn Source) -> Result<Vec<Option<Value>>> {
+    let (mut values, mut next) = (vec![None; head.names.len()], 0);
+    for (field, held) in &head.blocks {
+        let Held::Values(id) = held else { continue };
+        let body = source.body(place_of_values(head, source, field, id)?);
+        let block = Block { id: *id, field: Arc::clone(field), position: 0, records: 0, body };
+        open_values(&about.session_id, about.epoch, &block, &mut |key, value| {
+            if let Some(at) = head.names.place_of_key(key, next)?
+                && let Some(place) = values.get_mut(at)
+            {
+                (*place, next) = (Some(value), at + 1);
             }
+            Ok(())
         })?;
     }
     Ok(values)
 }
 
 /// A value, which becomes a list if it is declared as records by now.
-pub(crate) fn as_declared(name: &str, value: Arc<Value>, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
+pub(crate) fn as_declared(name: &str, value: Value, is_records: &dyn Fn(&str) -> bool) -> Result<Field> {
     if value.text().first() == Some(&b'[') && is_records(name) {
         return crate::field::field(value.text(), true);
     }
     Ok(Field::Value(value))
 }
 
-fn incomplete(field: &str) -> Error {
-    Error::corrupt(format!("field {field}"), "its block is missing")
-}
+/// So many values, or fewer, stand in most blocks.
+const MEMBERS: usize = 16;
 
-/// Gives the values in a block to `take`, each with its name.
+/// Gives the values in a block to `take`, each with its key as it stands there.
 pub(crate) fn open_values(
     session_id: &str,
     epoch: u32,
     block: &Block,
-    take: &mut dyn FnMut(&str, Arc<Value>),
+    take: &mut dyn FnMut(&[u8], Value) -> Result<()>,
 ) -> Result<()> {
     let place = Place { session_id, epoch, kind: Kind::Fields, id: block.id };
     let payload = block.body.as_ref().ok_or(Error::NotLoaded)?.open(&place)?;
-    let found: Vec<_> =
-        members(&payload, 0).and_then(Iterator::collect).map_err(|error: Error| error.inside(&place.name()))?;
-    for (key, value) in &found {
-        let home = Home { id: block.id, members: found.len() };
-        let name = text::unescape(slice(&payload, key.clone())?)?;
-        take(&name, Value::stored(slice(&payload, value.clone())?, home));
+    let mut found = Vec::with_capacity(MEMBERS);
+    for member in members(&payload, 0).map_err(|error| error.inside(&place.name()))? {
+        found.push(member.map_err(|error| error.inside(&place.name()))?);
+    }
+    let block = Stored::new(payload, Home { id: block.id, members: found.len() });
+    for (key, value) in found {
+        take(slice(block.payload(), key)?, Value::stored(&block, value))?;
     }
     Ok(())
 }
 
-fn open_records(name: &str, total: usize, run: &Run) -> Result<Field> {
-    let segments = Segments::stored(run).filter(|segments| segments.len() == total);
-    segments.map(|segments| Field::Records(List::stored(segments))).ok_or_else(|| incomplete(name))
-}
-
 pub(crate) fn segment(session_id: &Arc<str>, epoch: u32, block: Block) -> Segment {
     let session_id = Arc::clone(session_id);
-    Segment::lazy(block.records, block.position, Stored { session_id, epoch, id: block.id, body: block.body })
+    Segment::lazy(block.records, block.position, segment::Stored { session_id, epoch, id: block.id, body: block.body })
 }
 
 /// Opens a block by itself, whatever its head says of it.
 pub fn check(session_id: &Arc<str>, epoch: u32, block: Block) -> Result<()> {
     if block.records == 0 {
-        open_values(session_id, epoch, &block, &mut |_, _| ())
+        open_values(session_id, epoch, &block, &mut |_, _| Ok(()))
     } else {
         segment(session_id, epoch, block).records().map(|_| ())
     }
 }
 
-/// The segments of all lists.
-fn segments(state: &State) -> impl Iterator<Item = &Arc<Segment>> {
-    let lists = state.iter().filter_map(|(_, field)| match field {
+fn lists(state: &State) -> impl Iterator<Item = &List> {
+    state.iter().filter_map(|(_, field)| match field {
         Field::Records(list) => Some(list),
         Field::Value(_) => None,
-    });
-    lists.flat_map(|list| list.segments().iter())
+    })
+}
+
+/// The segments of all lists.
+fn segments(state: &State) -> impl Iterator<Item = &Arc<Segment>> {
+    lists(state).flat_map(|list| list.segments().iter())
+}
+
+/// Whether blocks were left in the store; no list is touched for it.
+#[must_use]
+pub fn is_partial(state: &State) -> bool {
+    lists(state).any(|list| list.segments().is_partial())
 }
 
 /// The ids of the blocks that were left in the store.
@@ -146,23 +153,23 @@ pub fn open(
     about: &About,
     base: u64,
     head: &[u8],
-    rows: Rows,
+    source: Arc<dyn Source>,
     frames: &[(u64, Vec<u8>)],
     is_records: &dyn Fn(&str) -> bool,
-) -> Result<State> {
-    let head = Head::open(&about.session_id, about.epoch, base, head)?;
+) -> Result<Opened> {
+    let head = Arc::new(Head::open(&about.session_id, about.epoch, base, head)?);
     if head.user_id != about.user_id {
         return Err(Error::corrupt(format!("head {base}"), "it belongs to another user"));
     }
     let shapes = |name: &str| is_records(name) || head.is_records(name);
-    let mut state = open_head(about, &head, rows, &shapes)?;
+    let Opened { mut state, blocks } = open_head(about, &head, source, &shapes)?;
     let (mut version, mut token) = (base, head.token);
     for (number, body) in frames {
         (state, token) = follow(about, &state, (version, token), *number, body, &shapes)?;
         version = *number;
     }
     if (version, token) == (about.version, about.token) {
-        Ok(state)
+        Ok(Opened { state, blocks })
     } else {
         Err(Error::corrupt(format!("frame {version}"), "the log does not end at the session's etag"))
     }

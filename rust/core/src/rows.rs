@@ -1,19 +1,11 @@
-//! The blocks of a checkpoint as they were read. What stands in their rows in clear is looked at when the session is
-//! opened; bodies are asked for when they are touched.
+//! What stands in clear in the rows of the blocks of a checkpoint.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::body::Body;
 use crate::checkpoint::Block;
 use crate::envelope::BlockId;
-
-/// Where the bodies are.
-pub trait Bodies: Send + Sync {
-    /// The body of a row as it was read; None if it was left in the store.
-    fn body(&self, row: usize) -> Option<Body>;
-}
+use crate::unread::Source;
 
 /// One row without its id. Fields are numbered as they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,18 +17,17 @@ struct Row {
 }
 
 /// See the module. Ids lie one behind the other, as their digest takes them.
+#[derive(Debug, Default)]
 pub struct Rows {
     fields: Vec<Arc<str>>,
     ids: Vec<BlockId>,
     rows: Vec<Row>,
-    bodies: Box<dyn Bodies>,
 }
 
 impl Rows {
     #[must_use]
-    pub fn with_capacity(count: usize, bodies: impl Bodies + 'static) -> Self {
-        let (ids, rows) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        Self { fields: Vec::new(), ids, rows, bodies: Box::new(bodies) }
+    pub fn with_capacity(count: usize) -> Self {
+        Self { fields: Vec::new(), ids: Vec::with_capacity(count), rows: Vec::with_capacity(count) }
     }
 
     /// The number of a field.
@@ -93,48 +84,29 @@ impl Rows {
         self.rows.get(range).unwrap_or_default().iter().map(|row| row.records)
     }
 
-    /// The blocks themselves.
-    pub fn blocks(&self, range: Range<usize>) -> impl Iterator<Item = Block> {
+    /// How many records they have together; None if one of them has none.
+    #[must_use]
+    pub fn total(&self, range: Range<usize>) -> Option<usize> {
+        self.records(range).try_fold(0, |sum: usize, records| (records > 0).then(|| sum.saturating_add(records)))
+    }
+
+    /// The blocks themselves, which came from `source`.
+    pub fn blocks(&self, range: Range<usize>, source: &dyn Source) -> impl Iterator<Item = Block> {
         let rows = self.rows.get(range.clone()).unwrap_or_default();
         rows.iter().zip(self.ids(range)).map(|(row, &id)| Block {
             id,
             field: self.fields.get(row.field).map_or_else(|| "".into(), Arc::clone),
             position: row.position,
             records: row.records,
-            body: self.bodies.body(row.number),
+            body: source.body(row.number),
         })
-    }
-}
-
-impl fmt::Debug for Rows {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{} rows", self.len())
-    }
-}
-
-struct Given(Vec<Option<Body>>);
-
-impl Bodies for Given {
-    fn body(&self, row: usize) -> Option<Body> {
-        self.0.get(row).cloned().flatten()
-    }
-}
-
-impl From<Vec<Block>> for Rows {
-    fn from(blocks: Vec<Block>) -> Self {
-        let bodies = blocks.iter().map(|block| block.body.clone()).collect();
-        let mut rows = Self::with_capacity(blocks.len(), Given(bodies));
-        for block in blocks {
-            let field = rows.field(&block.field);
-            rows.push(field, block.id, block.position, block.records);
-        }
-        rows.in_order()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::Body;
 
     fn block(field: &str, position: i64, records: usize) -> Block {
         let id = [u8::try_from(position).unwrap(); 16];
@@ -147,14 +119,14 @@ mod tests {
         let sorted = [block("a", 1, 5), block("a", 2, 7), block("", 3, 0), block("b", 4, 1), block("b", 6, 1)];
         let shuffled = [3, 1, 2, 0, 4].map(|n: usize| sorted[n].clone());
         for blocks in [sorted.to_vec(), shuffled.to_vec()] {
-            let rows = Rows::from(blocks);
+            let rows = blocks.rows().unwrap();
             assert_eq!(
                 (rows.ids(rows.of("a")), rows.ids(rows.of(""))),
                 ([[1; 16], [2; 16]].as_slice(), [[3; 16]].as_slice())
             );
             assert_eq!((rows.of("c"), rows.len()), (0..0, 5));
             assert_eq!(rows.records(rows.of("a")).collect::<Vec<_>>(), [5, 7]);
-            for given in rows.blocks(0..5) {
+            for given in rows.blocks(0..5, &blocks) {
                 assert_eq!(given.body.unwrap().bytes().unwrap(), given.id.as_slice());
                 let expected = &sorted.iter().find(|block| block.id == given.id).unwrap();
                 assert_eq!((given.field, given.position), (expected.field.clone(), expected.position));

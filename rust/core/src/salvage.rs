@@ -14,6 +14,7 @@ use crate::open::{as_declared, check, follow, open_head, open_values, segment};
 use crate::patch;
 use crate::pointer;
 use crate::state::State;
+use crate::text;
 
 /// What came of it.
 #[derive(Debug)]
@@ -41,14 +42,15 @@ pub fn salvage(
     frames: &[(u64, Vec<u8>)],
     is_records: &dyn Fn(&str) -> bool,
 ) -> Salvage {
-    let head = Head::open(&about.session_id, about.epoch, base, head).ok();
+    let head = Head::open(&about.session_id, about.epoch, base, head).ok().map(Arc::new);
     let owner = head.as_ref().map(|head| head.user_id.clone());
     let head = head.filter(|head| head.user_id == about.user_id);
     let shapes = |name: &str| is_records(name) || head.as_ref().is_some_and(|head| head.is_records(name));
     let (sound, bad): (Vec<_>, Vec<_>) =
         blocks.iter().cloned().partition(|block| check(&about.session_id, about.epoch, block.clone()).is_ok());
     let whole = head.as_ref().filter(|_| bad.is_empty());
-    let whole = whole.and_then(|head| open_head(about, head, sound.clone().into(), &shapes).ok());
+    let whole = whole.and_then(|head| open_head(about, head, Arc::new(sound.clone()), &shapes).ok());
+    let whole = whole.filter(|opened| opened.blocks.rows().is_ok()).map(|opened| opened.state);
     // At version 0 a session is empty, whatever has become of its first head.
     let complete = whole.is_some() || (base == 0 && blocks.is_empty());
     let mut state = whole.unwrap_or_else(|| remains(about, sound, &shapes));
@@ -76,9 +78,11 @@ fn remains(about: &About, mut blocks: Vec<Block>, is_records: &dyn Fn(&str) -> b
             parts.push(Arc::new(segment(&about.session_id, about.epoch, block)));
         } else {
             // It was opened before, or it would not be among these.
-            let _ = open_values(&about.session_id, about.epoch, &block, &mut |name, value| {
-                let field = as_declared(name, Arc::clone(&value), is_records).unwrap_or(Field::Value(value));
+            let _ = open_values(&about.session_id, about.epoch, &block, &mut |key, value| {
+                let name = &*text::unescape(key)?;
+                let field = as_declared(name, value.clone(), is_records).unwrap_or(Field::Value(value));
                 state.set(name, field);
+                Ok(())
             });
         }
     }

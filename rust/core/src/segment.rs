@@ -165,6 +165,13 @@ impl Segment {
         }
     }
 
+    /// Records that cannot be told: all that asks for them fails so.
+    pub(crate) fn refused(count: usize, error: Error) -> Arc<Self> {
+        let body = Some(Body::refused(error));
+        let stored = Mutex::new(Some(Stored { session_id: "".into(), epoch: 0, id: BlockId::default(), body }));
+        Arc::new(Self { count, size: 0, packed: OnceLock::new(), stored, spot: Mutex::new(None) })
+    }
+
     #[must_use]
     pub fn count(&self) -> usize {
         self.count

@@ -1,55 +1,67 @@
 //! A persistent vector of segments in two levels, so that neither a snapshot nor the next append copies it whole.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use crate::chunk::{Chunk, Run};
+use crate::chunk::{Chunk, Chunks, StoredList};
 use crate::error::{Error, Result};
+use crate::lazy::Lazy;
 use crate::list::pack;
 use crate::segment::Segment;
 
 /// Segments in one chunk: at a million messages both levels have about a hundred entries.
 const CHUNK: usize = 64;
 
-/// See the module. Each chunk stands with the number of records in all chunks up to its end.
-#[derive(Debug, Clone, Default)]
+/// See the module.
+#[derive(Debug, Clone)]
 pub struct Segments {
-    chunks: Arc<Vec<(usize, Arc<Chunk>)>>,
+    /// How many records.
+    count: usize,
+    chunks: Arc<Lazy<Chunks, StoredList>>,
     /// The bytes of the segments that were stored: they must be made to tell, once for all snapshots.
     stored: Option<Arc<OnceLock<usize>>>,
     /// The bytes of the others.
     added: usize,
 }
 
+/// What all lists have that have no segments.
+static NONE: LazyLock<Arc<Lazy<Chunks, StoredList>>> = LazyLock::new(|| Arc::new(Lazy::made(Vec::new())));
+
+impl Default for Segments {
+    fn default() -> Self {
+        Self { count: 0, chunks: Arc::clone(&NONE), stored: None, added: 0 }
+    }
+}
+
 impl Segments {
-    /// Segments that are made when they are touched. None if one of them has no records.
+    /// So many records in segments that are made when they are touched.
     #[must_use]
-    pub(crate) fn stored(run: &Run) -> Option<Self> {
-        let (mut chunks, mut end) = (Vec::new(), 0);
-        let mut start = run.range.start;
-        while start < run.range.end {
-            let range = start..run.range.end.min(start + CHUNK);
-            for records in run.rows.records(range.clone()) {
-                end = records.saturating_add(end);
-                if records == 0 {
-                    return None;
-                }
-            }
-            start = range.end;
-            chunks.push((end, Arc::new(Chunk::stored(Run { range, ..run.clone() }))));
-        }
-        Some(Self { chunks: Arc::new(chunks), stored: Some(Arc::default()), added: 0 })
+    pub(crate) fn stored(count: usize, list: StoredList) -> Self {
+        Self { count, chunks: Arc::new(Lazy::waiting(list)), stored: Some(Arc::default()), added: 0 }
+    }
+
+    fn chunks(&self) -> &[(usize, Arc<Chunk>)] {
+        self.chunks.get(|list| list.chunks(self.count, CHUNK)).map_or(&[], Vec::as_slice)
     }
 
     /// How many records.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |(end, _)| *end)
+        self.count
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether blocks of it were left in the store, or of another list that was read with it.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        match self.chunks.pending() {
+            Some(list) => list.source.is_partial(),
+            None => self.iter().any(|segment| segment.missing().is_some()),
+        }
     }
 
     /// The bytes of all records, commas included.
@@ -70,14 +82,14 @@ impl Segments {
     }
 
     fn iter_from(&self, chunk: usize) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
-        let chunks = self.chunks.get(chunk..).unwrap_or_default();
+        let chunks = self.chunks().get(chunk..).unwrap_or_default();
         chunks.iter().flat_map(|(_, chunk)| chunk.segments().iter().map(|(_, segment)| segment))
     }
 
     pub fn push(&mut self, segment: Arc<Segment>) {
         self.added += segment.size();
         let (count, end) = (segment.count(), self.len() + segment.count());
-        let chunks = Arc::make_mut(&mut self.chunks);
+        let mut chunks = self.take_chunks();
         let last = chunks.last_mut().filter(|(_, chunk)| chunk.segments().len() < CHUNK);
         if let Some((last_end, chunk)) = last
             && let Some(segments) = Arc::make_mut(chunk).segments_mut()
@@ -88,14 +100,23 @@ impl Segments {
         } else {
             chunks.push((end, Arc::new(Chunk::new(vec![(count, segment)]))));
         }
+        (self.count, self.chunks) = (end, Arc::new(Lazy::made(chunks)));
+    }
+
+    /// Without a copy where nobody shares them.
+    fn take_chunks(&mut self) -> Chunks {
+        self.chunks();
+        let own = Arc::get_mut(&mut self.chunks).and_then(Lazy::take);
+        own.unwrap_or_else(|| self.chunks().to_vec())
     }
 
     /// The segment that holds a record, and the record's index in it.
     #[must_use]
     pub fn find(&self, index: usize) -> Option<(&Arc<Segment>, usize)> {
-        let at = self.chunks.partition_point(|(end, _)| *end <= index);
-        let (_, chunk) = self.chunks.get(at)?;
-        let before = at.checked_sub(1).and_then(|n| self.chunks.get(n)).map_or(0, |(end, _)| *end);
+        let chunks = self.chunks();
+        let at = chunks.partition_point(|(end, _)| *end <= index);
+        let (_, chunk) = chunks.get(at)?;
+        let before = at.checked_sub(1).and_then(|n| chunks.get(n)).map_or(0, |(end, _)| *end);
         let (rest, segments) = (index - before, chunk.segments());
         let (end, segment) = segments.get(segments.partition_point(|(end, _)| *end <= rest))?;
         Some((segment, rest + segment.count() - end))
@@ -111,9 +132,9 @@ impl Segments {
         if self.is_shared_with(other) {
             return Ok((self.len(), true));
         }
-        let pairs = self.chunks.iter().zip(other.chunks.iter());
+        let pairs = self.chunks().iter().zip(other.chunks());
         let shared = pairs.take_while(|((_, a), (_, b))| Arc::ptr_eq(a, b)).count();
-        let last = shared.checked_sub(1).and_then(|last| self.chunks.get(last));
+        let last = shared.checked_sub(1).and_then(|last| self.chunks().get(last));
         let mut count = last.map_or(0, |(end, _)| *end);
         let (mut own, mut others) = (self.iter_from(shared), other.iter_from(shared));
         loop {

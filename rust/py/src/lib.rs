@@ -71,6 +71,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     record::install(module)?;
     module.add_class::<record_list::RecordList>()?;
     module.add_class::<snapshot::Snapshot>()?;
+    module.add_class::<stored_rows::StoredBlocks>()?;
     module.add_class::<delta::Delta>()?;
     module.add_class::<groups::Groups>()?;
     module.add_class::<save::Save>()?;

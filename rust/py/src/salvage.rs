@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use swisper_core::checkpoint::About;
 
 use crate::snapshot::Snapshot;
-use crate::stored_rows::stored_rows;
+use crate::stored_rows::{Read, stored_rows};
 
 /// As Python gets it: state, its version, ids of bad blocks, whose it is, whether it lacks nothing, why it ends.
 type Found<'py> = (Snapshot, u64, Vec<Bound<'py, PyBytes>>, Option<String>, bool, Option<String>);
@@ -30,7 +30,7 @@ pub fn salvage<'py>(
     let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
     let is_records = |name: &str| empty.is_records(name);
     let (rows, head) = (stored_rows(blocks)?, (head.0, head.1.as_bytes()));
-    let blocks: Vec<_> = rows.blocks(0..rows.len()).collect();
+    let blocks: Vec<_> = rows.blocks(0..rows.len(), &Read::new(blocks)).collect();
     let found = swisper_core::salvage::salvage(&about, head, &blocks, &frames, &is_records);
     let bad = found.bad.iter().map(|id| PyBytes::new(py, id)).collect();
     let stopped = found.stopped.map(|error| error.to_string());

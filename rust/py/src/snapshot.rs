@@ -11,11 +11,10 @@ use swisper_core::body::Body;
 use swisper_core::checkpoint::{self, About};
 use swisper_core::delta::{self as change, Change};
 use swisper_core::edits::Tracked;
-use swisper_core::envelope::BlockId;
 use swisper_core::error::Error;
 use swisper_core::field::{Field, Value};
 use swisper_core::list::List;
-use swisper_core::open;
+use swisper_core::open::{self, Opened};
 use swisper_core::state::State;
 
 use crate::construct::{taken, with_scratch};
@@ -25,7 +24,7 @@ use crate::record::Class;
 use crate::record_list::RecordList;
 use crate::sealed::stored_body;
 use crate::stored::Stored;
-use crate::stored_rows::stored_rows;
+use crate::stored_rows::{BlockIds, Read, StoredBlocks, stored_rows};
 use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
@@ -44,12 +43,6 @@ fn class_of(fields: &Declared, name: &str) -> Option<Class> {
 
 pub fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
     bytes.try_into().map_err(|_| PyValueError::new_err(format!("{what} has {N} bytes")))
-}
-
-/// Ids of blocks, one behind the other.
-fn block_ids(bytes: &[u8]) -> PyResult<&[BlockId]> {
-    let (ids, rest) = bytes.as_chunks();
-    if rest.is_empty() { Ok(ids) } else { Err(PyValueError::new_err("each block id has 16 bytes")) }
 }
 
 /// Most turns change no more fields.
@@ -190,15 +183,14 @@ impl Snapshot {
         head: (u64, Bound<'_, PyBytes>),
         blocks: &Bound<'py, PyTuple>,
         frames: Vec<(u64, Bound<'_, PyBytes>)>,
-    ) -> PyResult<(Self, Bound<'py, PyBytes>)> {
+    ) -> PyResult<(Self, StoredBlocks)> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
-        let rows = stored_rows(blocks)?;
-        let ids = PyBytes::new(py, rows.ids(0..rows.len()).as_flattened());
         let frames: Vec<_> = frames.into_iter().map(|(version, body)| (version, body.as_bytes().to_vec())).collect();
-        let is_records = |name: &str| class_of(&self.fields, name).is_some();
-        let state = open::open(&about, head.0, head.1.as_bytes(), rows, &frames, &is_records);
-        let state = state.map_err(|error| raise(py, &error, Some(session_id)))?;
-        Ok((Self { state, fields: Arc::clone(&self.fields), session_id: Some(about.session_id) }, ids))
+        let is_records = |name: &str| self.is_records(name);
+        let source = Arc::new(Read::new(blocks));
+        let opened = open::open(&about, head.0, head.1.as_bytes(), source, &frames, &is_records);
+        let Opened { state, blocks } = opened.map_err(|error| raise(py, &error, Some(session_id)))?;
+        Ok((self.of(state, about.session_id), StoredBlocks(blocks)))
     }
 
     fn __bool__(&self) -> bool {
@@ -213,6 +205,11 @@ impl Snapshot {
     #[getter]
     fn unstored_size(&self) -> usize {
         checkpoint::unstored_size(&self.state)
+    }
+
+    #[getter]
+    fn is_partial(&self) -> bool {
+        open::is_partial(&self.state)
     }
 
     #[getter]
@@ -299,10 +296,11 @@ impl Snapshot {
         created_at: i64,
         etag: (u64, Bound<'py, PyBytes>),
         stamp: &[u8],
-        stored: &[u8],
+        stored: BlockIds<'py>,
     ) -> PyResult<CheckpointTuple<'py>> {
         let about = about(session_id, user_id, epoch, created_at, &etag)?;
-        let (stored, stamp) = (block_ids(stored)?, array(stamp, "a stamp")?);
+        let stamp = array(stamp, "a stamp")?;
+        let stored = stored.get()?.map_err(|error| raise(py, &error, Some(session_id)))?;
         let state = self.state.clone();
         let made = py.detach(|| {
             let mut failed = None;
@@ -312,7 +310,7 @@ impl Snapshot {
                     [0; 16]
                 })
             };
-            let parts = checkpoint::parts(&state, &about, stamp, stored, &mut fresh);
+            let parts = checkpoint::parts(&state, &about, stamp, &stored, &mut fresh);
             failed.map_or(Ok(parts), Err)
         })?;
         let parts = made.map_err(|error| raise(py, &error, Some(session_id)))?;
@@ -407,7 +405,9 @@ pub fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// See `_core.pyi`.
 #[pyfunction]
 pub fn check_block(py: Python<'_>, session_id: &str, epoch: u32, stored: Bound<'_, PyTuple>) -> PyResult<()> {
-    let rows = stored_rows(&PyTuple::new(py, [stored])?)?;
-    let checked = rows.blocks(0..1).try_for_each(|block| open::check(&session_id.into(), epoch, block));
+    let block = PyTuple::new(py, [stored])?;
+    let checked = stored_rows(&block)?
+        .blocks(0..1, &Read::new(&block))
+        .try_for_each(|block| open::check(&session_id.into(), epoch, block));
     checked.map_err(|error| raise(py, &error, Some(session_id)))
 }

@@ -64,7 +64,7 @@ def test_any_damage_is_found(stored: StoredSession, data: st.DataObject) -> None
     elif kind == "gone":
         del fields[field]
         if field[:1] == b"d":
-            return  # a block that is not there at all: the digest in the head tells
+            return  # a block that is not there at all: the number of blocks in the head tells
     elif kind == "elsewhere":
         other = data.draw(st.sampled_from(sorted(fields)))
         fields[field] = fields[other]

@@ -2,16 +2,21 @@
 //! frames, each with a letter for its kind. Envelopes, digest and tokens are made here, so that what is inside is read.
 #![no_main]
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use swisper_core::body::Body;
 use swisper_core::checkpoint::{About, Block, parts};
 use swisper_core::compact::compact;
 use swisper_core::envelope::{Kind, Place, seal};
 use swisper_core::frame::{Frame, Token};
-use swisper_core::head::{Head, digest, fields};
-use swisper_core::open::{follow, open, open_head};
+use swisper_core::head::{Head, Held, digest};
+use swisper_core::json::members;
+use swisper_core::open::{Opened, follow, open, open_head};
 use swisper_core::salvage::salvage;
 use swisper_core::state::State;
+use swisper_core::text::unescape;
 use swisper_fuzz::is_plain;
 
 const SESSION: &str = "s";
@@ -32,10 +37,10 @@ fuzz_target!(|data: &[u8]| {
     pieces.for_each(|piece| session.take(piece));
     let about = about(BASE + session.frames.len() as u64);
     let head = head(first, &session.blocks);
-    let opened = open(&about, BASE, &head, session.blocks.clone().into(), &session.frames, &is_records);
+    let opened = open(&about, BASE, &head, Arc::new(session.blocks.clone()), &session.frames, &is_records);
     let saved = salvage(&about, (BASE, &head), &session.blocks, &session.frames, &is_records);
     let _ = encoded(&saved.state);
-    let Ok(state) = opened else { return };
+    let Ok(Opened { state, .. }) = opened else { return };
     let Some(text) = encoded(&state) else { return };
     assert!(text.len() <= data.len() * 8 + session.frames.len() * COPIED);
     if saved.bad.is_empty() {
@@ -97,16 +102,39 @@ impl Session {
 
 /// The head as it stands there, or around the fields that stand there.
 fn head(data: &[u8], blocks: &[Block]) -> Vec<u8> {
-    let Some((names, records)) = fields(data) else {
+    let Some(fields) = fields(data) else {
         return seal(&Place::version(SESSION, 0, Kind::Head, BASE), data);
     };
     let ids = |name: &str| -> Vec<_> { blocks.iter().filter(|block| *block.field == *name).map(|b| b.id).collect() };
     let all: Vec<_> =
-        std::iter::once("").chain(names.iter().map(|name| &**name)).map(|name| (name, ids(name))).collect();
+        std::iter::once("").chain(fields.iter().map(|(name, _)| &**name)).map(|name| (name, ids(name))).collect();
     let digest = digest(all.iter().map(|(name, ids)| (*name, ids.as_slice())));
+    let is_list = |name: &str| fields.iter().any(|(own, records)| **own == *name && records.is_some());
+    let held = all.iter().filter_map(|(name, ids)| {
+        let values = ids.first().map(|id| Held::Values(*id))?;
+        Some((Arc::from(*name), if is_list(name) { Held::Records(ids.len()) } else { values }))
+    });
+    let mut held: Vec<(Arc<str>, Held)> = held.collect();
+    held.sort_by(|(a, _), (b, _)| a.cmp(b));
     let (token, stamp, user_id) = (token(BASE), [9; 16], "u".into());
-    let head = Head { version: BASE, token, stamp, user_id, created_at: 0, names: names.clone(), records, digest };
-    head.seal(SESSION, 0)
+    let (names, records): (Vec<_>, _) = fields.iter().cloned().unzip();
+    let names = Arc::new(names.into_iter().collect());
+    Head { version: BASE, token, stamp, user_id, created_at: 0, blocks: held, names, records, digest }.seal(SESSION, 0)
+}
+
+/// Names, which all differ, with numbers of records: a JSON object of numbers and nulls.
+fn fields(text: &[u8]) -> Option<Vec<(Arc<str>, Option<usize>)>> {
+    let fields = members(text, 0).ok()?.map(|found| {
+        let (key, value) = found.ok()?;
+        let records = match text.get(value)? {
+            b"null" => None,
+            number => Some(str::from_utf8(number).ok()?.parse().ok()?),
+        };
+        Some((Arc::from(&*unescape(text.get(key)?).ok()?), records))
+    });
+    let fields = fields.collect::<Option<Vec<(Arc<str>, _)>>>()?;
+    let distinct: HashSet<_> = fields.iter().map(|(name, _)| name).collect();
+    (distinct.len() == fields.len() && !distinct.contains(&Arc::from(""))).then_some(fields)
 }
 
 fn encoded(state: &State) -> Option<Vec<u8>> {
@@ -117,9 +145,9 @@ fn encoded(state: &State) -> Option<Vec<u8>> {
 
 fn step_by_step(head: &[u8], session: &Session, expected: &[u8]) {
     let about = about(BASE);
-    let head = Head::open(SESSION, 0, BASE, head).unwrap();
+    let head = Arc::new(Head::open(SESSION, 0, BASE, head).unwrap());
     let declared = |name: &str| is_records(name) || head.is_records(name);
-    let mut state = open_head(&about, &head, session.blocks.clone().into(), &declared).unwrap();
+    let mut state = open_head(&about, &head, Arc::new(session.blocks.clone()), &declared).unwrap().state;
     let mut parent = (BASE, token(BASE));
     for (version, body) in &session.frames {
         let (next, token) = follow(&about, &state, parent, *version, body, &declared).unwrap();
@@ -137,7 +165,7 @@ fn folded(state: &State, about: &About, expected: &[u8]) {
     };
     let parts = parts(state, about, [9; 16], &[], &mut next).unwrap();
     assert!(parts.dropped.is_empty());
-    let again = open(about, about.version, &parts.head, parts.added.into(), &[], &is_records).unwrap();
-    assert_eq!(encoded(&again).as_deref(), Some(expected));
+    let again = open(about, about.version, &parts.head, Arc::new(parts.added), &[], &is_records).unwrap();
+    assert_eq!(encoded(&again.state).as_deref(), Some(expected));
     assert!(compact(expected).is_ok_and(|text| text.len() == expected.len()));
 }
