@@ -38,7 +38,6 @@ __all__ = [
     "plain",
     "read_directly",
     "rebase",
-    "rejoin",
     "reset",
     "salvage",
     "system_clock",
@@ -736,7 +735,6 @@ def rebase(
     epochs: tuple[int, int],
     etag: _Etag,
     frames: Sequence[tuple[int, bytes | None]],
-    aside: set[str] | None = None,
 ) -> tuple[Snapshot, list[Delta]] | Conflict:
     """Put what others have saved under all that a context has not saved yet.
 
@@ -749,16 +747,8 @@ def rebase(
     of the context is at odds with theirs, it gives a Conflict, and nothing has been changed. The cost is that of the
     changes, not of the history.
 
-    The fields in `aside` are left as they are, for `rejoin`; those with a value that JSON cannot hold are put there.
-
     Raises CorruptSessionError, NotLoadedError where theirs edited records that were left in the store, and
-    EncodeError for an unsaved value that JSON cannot hold, without `aside`.
-    """
-
-def rejoin(before: Snapshot, now: Snapshot, touched: dict[str, Any], name: str) -> Conflict | None:
-    """Merge one field, which was edited as it stood in `before`, with what has become of it `now`.
-
-    `touched` then shows both; after a Conflict, or EncodeError, it is as before.
+    EncodeError for an unsaved value that JSON cannot hold.
     """
 
 def reset(snapshot: Snapshot, touched: dict[str, Any]) -> None:

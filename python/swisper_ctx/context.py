@@ -21,7 +21,6 @@ from swisper_ctx._core import (
     Snapshot,
     apply_patch,
     plain,
-    rejoin,
 )
 from swisper_ctx.chat import chat
 from swisper_ctx.draft import Draft, DraftFields
@@ -103,7 +102,6 @@ class Position:
     """Where a context stands in the log of its session."""
 
     __slots__ = (
-        "aside",
         "blocks",
         "created_at",
         "epoch",
@@ -143,8 +141,6 @@ class Position:
         """Fetches blocks that were left in the store; None if none were."""
         self.unknown: dict[str, Any] = {}
         """Fields of a context from elsewhere that its class does not declare, until they are first saved."""
-        self.aside: dict[str, Snapshot | None] = {}
-        """Fields whose edits could not be merged when a save was, and the state they began from, if it is known."""
         self.limbo: Any = None
         """A save of which nobody knows whether it was written; the next one settles that first."""
         self.saves: list[Any] = []
@@ -161,7 +157,7 @@ class Position:
         other = Position(self.session_id, self.user_id, self.snapshot)
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
-        other.unknown, other.aside, other.saves = dict(self.unknown), dict(self.aside), []
+        other.unknown, other.saves = dict(self.unknown), []
         other.written = self.written and self.written.copy()
         return other
 
@@ -318,22 +314,10 @@ class ContextBase:
     def _freeze(self) -> Delta | None:
         """What has changed since the last call; it counts as handed over from now on."""
         position = self._position
-        if position.aside:
-            self._rejoin()
         delta = position.snapshot.freeze(self._touched() if position.snapshot.is_empty else self.__dict__)
         if delta is not None:
             position.snapshot = delta.snapshot
         return delta
-
-    def _rejoin(self) -> None:
-        """Merge the edits that were left aside; raises ConflictError where they are at odds, and EncodeError."""
-        position = self._position
-        for name, before in list(position.aside.items()):
-            found = before and rejoin(before, position.snapshot, self.__dict__, name)
-            if before is None or found is not None:
-                reason, paths = ("overlap", (f"/{name}",)) if found is None else (found.reason, found.paths)
-                raise ConflictError(reason, expected=position.etag, paths=paths)
-            del position.aside[name]
 
 
 def _metadata(name: str) -> property:

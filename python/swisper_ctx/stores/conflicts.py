@@ -130,7 +130,7 @@ def is_edited(context: SwisperContext) -> bool:
     before = position.snapshot
     try:
         delta = context._freeze()
-    except (EncodeError, ConflictError):
+    except EncodeError:
         return True
     if delta is not None:
         delta.restore(context.__dict__)
@@ -150,11 +150,7 @@ def follow(store: Store, context: SwisperContext, stored: StoredSession) -> None
         raise ConflictError(TOO_OLD, expected=etag, actual=stored.etag)
     if saves and position.past == etag:
         raise ConflictError("past", expected=etag, actual=stored.etag)
-    base, last = saves[0].before if saves else position.snapshot, position.snapshot
-    if not saves:
-        context._rejoin()
-    # A save goes by what it was frozen with, whatever its context holds by now.
-    aside = set(position.aside) if saves else None
+    base = saves[0].before if saves else position.snapshot
     found = rebase(
         base,
         [save.delta for save in saves],
@@ -163,12 +159,10 @@ def follow(store: Store, context: SwisperContext, stored: StoredSession) -> None
         (position.epoch, stored.epoch),
         etag,
         [(frame.version, frame.body) for frame in frames],
-        aside,
     )
     if isinstance(found, Conflict):
         raise ConflictError(found.reason, expected=etag, actual=stored.etag, paths=found.paths)
     snapshot, deltas = found
-    position.aside = {name: position.aside.get(name, last) for name in aside or ()}
     for save, delta in zip(saves, deltas, strict=True):
         save.before, save.delta, save.snapshot = snapshot, delta, delta.snapshot
         snapshot = save.snapshot

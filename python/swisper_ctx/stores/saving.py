@@ -72,8 +72,6 @@ class ContextSave(Save):
         at = position.saves.index(self)
         fallen, position.saves = position.saves[at:], position.saves[:at]
         position.snapshot = self.before
-        # What they began from had this save in it.
-        position.aside = dict.fromkeys(position.aside)
         error = still_unknown(self.lost, error)
         if isinstance(error, OutcomeUnknownError):
             self.lost = True

@@ -4,12 +4,10 @@
 //! An operation with an index touches its whole array. The cost is that of the changes and of the fields that both
 //! touch, whatever the length of the history.
 
-use crate::compare::Comparison;
 use crate::delta::{Change, Delta};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::frame::{self, Token};
-use crate::operations::Operations;
 use crate::patch::Operation;
 use crate::state::State;
 use crate::touch::{Touch, path_of, touches};
@@ -128,20 +126,6 @@ impl Theirs {
                 _ => false,
             };
         Ok(Self { state, touches: all, has_open_group })
-    }
-
-    /// What has become of one field between two states. In what order its keys stand counts for nothing: merging has
-    /// moved ours behind theirs.
-    pub fn of_field(before: &State, now: &State, name: &str) -> Outcome<Self> {
-        let mut found = Comparison::default();
-        found.path = path_of(name);
-        match (before.get(name), now.get(name)) {
-            (Some(Field::Value(before)), Some(Field::Value(now))) => found.texts(before.text(), now.text())?,
-            _ => return refuse(Reason::Overlap, [path_of(name)]),
-        }
-        let (patch, mut all) = (Operations::new(found.into_steps()).to_json(), Vec::new());
-        patch::parse(&patch)?.iter().try_for_each(|op| touches(before, op, &mut all))?;
-        Ok(Self { state: now.clone(), touches: all, has_open_group: false })
     }
 
     /// The state that they have led to.

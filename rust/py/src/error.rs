@@ -65,11 +65,6 @@ pub fn encode_error(py: Python<'_>, kind: &str, pointer: &str) -> PyErr {
     build(py, "EncodeError", kind, &[("pointer", pointer)]).unwrap_or_else(|error| error)
 }
 
-/// Whether JSON cannot hold a value.
-pub fn is_encode_error(py: Python<'_>, error: &PyErr) -> bool {
-    class(py, "EncodeError").is_ok_and(|class| error.is_instance(py, &class))
-}
-
 /// A `DecodeError` of a value that is JSON, and not what is due in its place.
 pub fn misplaced(py: Python<'_>, kind: &str, name: &str) -> PyErr {
     let pointer = format!("/{name}").into_pyobject(py).map_or_else(|_| py.None(), |s| s.into_any().unbind());

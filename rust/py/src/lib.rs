@@ -82,7 +82,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     lru::calls::install(module)?;
     module.add_class::<rebase::Conflict>()?;
     module.add_function(wrap_pyfunction!(rebase::rebase, module)?)?;
-    module.add_function(wrap_pyfunction!(rebase::rejoin, module)?)?;
     module.add_function(wrap_pyfunction!(rebase::reset, module)?)?;
     module.add_class::<histogram::Histogram>()?;
     module.add_function(wrap_pyfunction!(chat::chat_form, module)?)?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use swisper_core::delta::{self, Change};
 use swisper_core::edits::Edits;
 use swisper_core::field::Field;
@@ -12,7 +12,6 @@ use swisper_core::state::State;
 
 use crate::decode;
 use crate::delta::Delta;
-use crate::error::is_encode_error;
 use crate::record_list::RecordList;
 use crate::snapshot::{Snapshot, array};
 
@@ -40,7 +39,6 @@ impl Conflict {
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (base, saves, touched, session_id, epochs, etag, frames, aside=None))]
 #[allow(clippy::too_many_arguments)]
 pub fn rebase<'py>(
     py: Python<'py>,
@@ -51,7 +49,6 @@ pub fn rebase<'py>(
     epochs: (u32, u32),
     etag: (u64, Bound<'py, PyBytes>),
     frames: Vec<(u64, Option<Bound<'py, PyBytes>>)>,
-    aside: Option<Bound<'py, PySet>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let etag = (etag.0, array(etag.1.as_bytes(), "a token")?);
     let frames: Vec<_> =
@@ -62,15 +59,7 @@ pub fn rebase<'py>(
         Err(failure) => return refused(py, base, failure),
     };
     let last = saves.last().map_or(&base.state, |save| save.get().delta.next());
-    let last = base.at(last.clone());
-    let mut left: HashSet<String> = aside.as_ref().map_or(Ok(HashSet::new()), |aside| aside.extract())?;
-    let unsaved = match unsaved(&last, &theirs, touched, &left) {
-        Err(error) if aside.is_some() && is_encode_error(py, &error) => {
-            left.extend(unencodable(&last, touched)?);
-            unsaved(&last, &theirs, touched, &left)?
-        }
-        found => found?,
-    };
+    let unsaved = unsaved(&base.at(last.clone()), &theirs, touched)?;
     let mut deltas = Vec::new();
     for ours in saves.iter().map(|save| &save.get().delta).chain(unsaved.as_ref()) {
         let onto = deltas.last().map_or(theirs.state(), delta::Delta::next);
@@ -81,11 +70,8 @@ pub fn rebase<'py>(
     }
     let still_unsaved = unsaved.and_then(|_| deltas.pop());
     let now = still_unsaved.as_ref().or(deltas.last()).map_or(theirs.state(), delta::Delta::next);
-    show(&base.at(now.clone()), &|name| theirs.touch(name) && !left.contains(name), still_unsaved.as_ref(), touched)?;
+    show(&base.at(now.clone()), &|name| theirs.touch(name), still_unsaved.as_ref(), touched)?;
     let deltas: PyResult<Vec<_>> = deltas.into_iter().map(|delta| Bound::new(py, Delta::new(base, delta))).collect();
-    if let Some(aside) = aside {
-        left.into_iter().try_for_each(|name| aside.add(name))?;
-    }
     Ok((base.at(theirs.state().clone()), deltas?).into_pyobject(py)?.into_any())
 }
 
@@ -93,26 +79,6 @@ pub fn rebase<'py>(
 #[pyfunction]
 pub fn reset(snapshot: &Snapshot, touched: &Bound<'_, PyDict>) -> PyResult<()> {
     show(snapshot, &|_| true, None, touched)
-}
-
-/// See `_core.pyi`.
-#[pyfunction]
-pub fn rejoin<'py>(
-    before: &Snapshot,
-    now: &Snapshot,
-    touched: &Bound<'py, PyDict>,
-    name: &str,
-) -> PyResult<Bound<'py, PyAny>> {
-    let (py, is_records) = (touched.py(), |name: &str| before.is_records(name));
-    let ours = before.values(touched, |own| own == name)?.into_iter().map(|(_, change)| change).collect();
-    let ours = delta::Delta::new(before.state.clone(), ours);
-    let merged = Theirs::of_field(&before.state, &now.state, name)
-        .and_then(|theirs| theirs.rebase(&ours, theirs.state(), &is_records));
-    match merged {
-        Ok(merged) => show(&before.at(merged.next().clone()), &|own| own == name, None, touched)?,
-        Err(failure) => return refused(py, before, failure),
-    }
-    Ok(py.None().into_bound(py))
 }
 
 fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<Bound<'py, PyAny>> {
@@ -123,15 +89,9 @@ fn refused<'py>(py: Python<'py>, base: &Snapshot, failure: Failure) -> PyResult<
 }
 
 /// What the context has changed since `last` that theirs could be at odds with: all of it, if they are a barrier.
-fn unsaved(
-    last: &Snapshot,
-    theirs: &Theirs,
-    touched: &Bound<'_, PyDict>,
-    left: &HashSet<String>,
-) -> PyResult<Option<delta::Delta>> {
+fn unsaved(last: &Snapshot, theirs: &Theirs, touched: &Bound<'_, PyDict>) -> PyResult<Option<delta::Delta>> {
     let is_barrier = BARRIERS.iter().any(|name| theirs.touch(name));
-    let is_concerned = |name: &str| is_barrier || theirs.touch(name) || BARRIERS.contains(&name);
-    let values = last.values(touched, |name| is_concerned(name) && !left.contains(name))?;
+    let values = last.values(touched, |name| is_barrier || theirs.touch(name) || BARRIERS.contains(&name))?;
     let mut changes: Vec<_> = values.into_iter().map(|(_, change)| change).collect();
     for (name, list) in lists(touched) {
         let list = list.try_borrow()?;
@@ -140,19 +100,6 @@ fn unsaved(
         }
     }
     Ok((!changes.is_empty()).then(|| delta::Delta::new(last.state.clone(), changes)))
-}
-
-/// The fields that JSON cannot hold as they are.
-fn unencodable(last: &Snapshot, touched: &Bound<'_, PyDict>) -> PyResult<Vec<String>> {
-    let mut found = Vec::new();
-    for key in touched.keys() {
-        let name = key.cast::<PyString>()?.to_str()?;
-        match last.values(touched, |own| own == name) {
-            Err(error) if is_encode_error(touched.py(), &error) => found.push(name.to_owned()),
-            other => drop(other?),
-        }
-    }
-    Ok(found)
 }
 
 fn lists<'py>(touched: &Bound<'py, PyDict>) -> impl Iterator<Item = (Bound<'py, PyString>, Bound<'py, RecordList>)> {
