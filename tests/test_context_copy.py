@@ -190,3 +190,29 @@ async def test_fields_that_no_class_declares_are_patched_and_shown_as_they_are_s
     await store.save_session(apply_patch(theirs, Patch([{"op": "replace", "path": "/own", "value": 3}])))
     await store.refresh(context)
     assert serialize_context(context)["own"] == 3
+
+
+class Served(SwisperContext):
+    """Has things that are not saved."""
+
+    __slots__ = ("__secret", "client", "unset")
+
+    @property
+    def secret(self: Any) -> list[int]:
+        secret: list[int] = self.__secret
+        return secret
+
+    @secret.setter
+    def secret(self: Any, secret: list[int]) -> None:
+        self.__secret = secret
+
+
+@both
+async def test_slots_come_along(copied: Copied) -> None:
+    context: Any = Served(user_id="u", metadata={"n": 1})
+    context.client = context.secret = [1]
+    other = copied(context)
+    assert (other.client, other.secret, other.metadata) == ([1], [1], {"n": 1})
+    assert other.client is other.secret
+    assert (other.client is context.client) == (copied is copy.copy)
+    assert not hasattr(other, "unset")

@@ -189,6 +189,64 @@ async def test_a_computation_that_asks_for_its_own_result_is_told() -> None:
             await cache.get_or_compute("k", compute)
 
 
+class Asking:
+    """Results that are made of others."""
+
+    def __init__(self, needs: dict[str, str]) -> None:
+        self.cache, self.needs = PerformanceCache(), needs
+
+    async def result(self, key: str, *, in_a_task: bool = False) -> str:
+        async def compute() -> str:
+            await asyncio.sleep(0)
+            parts = [self.result(other, in_a_task=in_a_task) for other in self.needs.get(key, "")]
+            return key + "".join(await asyncio.gather(*parts) if in_a_task else [await part for part in parts])
+
+        return await self.cache.get_or_compute(key, compute)
+
+
+@pytest.mark.parametrize("in_a_task", [False, True])
+@pytest.mark.parametrize("asked", ["a", "b", "ab", "ba", "abc", "cab"])
+async def test_results_that_wait_for_one_another_are_refused(asked: str, in_a_task: bool) -> None:
+    asking = Asking({"a": "b", "b": "c", "c": "a"})
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(
+            *(asking.result(key, in_a_task=in_a_task) for key in asked), return_exceptions=True
+        )
+    assert [type(answer) for answer in answers] == [RuntimeError] * len(asked)
+    assert {str(answer) for answer in answers} == {"a computation waits for its own result"}
+    # None of it stays behind.
+    asking.needs["c"] = ""
+    assert await asking.result("a") == "abc"
+
+
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_results_that_share_parts_are_no_circle(in_a_task: bool) -> None:
+    asking = Asking({"a": "bc", "b": "d", "c": "bd", "e": "ad"})
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(asking.result(key, in_a_task=in_a_task) for key in "deacb"))
+    assert answers == ["d", "eabdcbddd", "abdcbdd", "cbdd", "bd"]
+
+
+async def test_a_task_that_outlives_its_computation_asks_as_anybody() -> None:
+    cache = PerformanceCache()
+    later: list[asyncio.Task[int]] = []
+
+    async def again() -> int:
+        await asyncio.sleep(0.01)
+        cache.invalidate("k")
+        return await cache.get_or_compute("k", one)
+
+    async def one() -> int:
+        return 1
+
+    async def compute() -> int:
+        later.append(asyncio.create_task(again()))
+        return 0
+
+    assert await cache.get_or_compute("k", compute) == 0
+    assert await later[0] == 1
+
+
 @pytest.mark.parametrize("ttl", [-1, float("nan")])
 async def test_a_time_to_live_is_a_time(ttl: float) -> None:
     cache = PerformanceCache()

@@ -6,27 +6,21 @@ valgrind has no AVX-512: what is counted of the codecs are their kernels for AVX
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+from benches.callgrind import a_turn, count
 from benches.figure import Costs, Figure, Limit
 from benches.peers.codecs import MESSAGES, OURS
 
-PROJECT = Path(__file__).parents[2]
-SHORT, LONG, QUICK = 100, 100_000, 2_000
-LIMIT = Limit("≤", 1.2)
+SHORT, LONG, QUICK = 100, 1_000_000, 2_000
+LIMIT = Limit("≤", 1.05)
 FASTEST = {
     "dumps of dicts": "ssrjson",
     "dumps of dataclasses": "orjson",
     "dumps of slots dataclasses": "msgspec",
     "loads": "ssrjson",
 }
-FEW = 100
-"""Turns of the run that is subtracted: what is left is turns alone, without what comes before and after them."""
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -46,11 +40,6 @@ def figures(quick: bool) -> list[Figure]:
     ]
 
 
-def a_turn(messages: int, readers: int, more: int) -> Costs:
-    few, many = (count("count_turns", messages, turns, readers) for turns in (FEW, FEW + more))
-    return Costs(f"{messages:,} messages", "instructions", [(many - few) / more])
-
-
 def of_messages(what: str) -> Figure:
     """What the fastest of the others needs for a message, by what we need."""
     peer, ours = (a_message(what, codec) for codec in (FASTEST[what], OURS))
@@ -60,19 +49,3 @@ def of_messages(what: str) -> Figure:
 def a_message(what: str, codec: str) -> Costs:
     few, many = (count("count_messages", what, codec, times) for times in (1, 11))
     return Costs(codec, "instructions", [(many - few) / 10 / MESSAGES])
-
-
-def count(program: str, *arguments: object) -> int:
-    """All instructions of one process."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    done = subprocess.run(
-        [*command, sys.executable, "-m", f"benches.{program}", *map(str, arguments)],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-        check=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    assert found is not None, done.stderr
-    return int(found[1])

@@ -697,6 +697,8 @@ class Save:
     size: int
     """The bytes of its frame."""
     expires_at: int | None
+    since: float
+    """When it was handed over, as time.monotonic counts."""
     """The time of expiry that it writes; None where that stays."""
     done: bool
     lost: bool

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, Unpack, dataclass_transform, overload
 
 from swisper_ctx._core import (
@@ -32,7 +34,7 @@ from swisper_ctx.errors import (
     InvalidTransitionError,
     PatchError,
 )
-from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, declared_types, field
+from swisper_ctx.fields import FieldDescriptor, FieldSpec, declared_fields, declared_types, field, with_slots_of
 from swisper_ctx.log import RETRY_WINDOW, Block, Etag
 from swisper_ctx.retention import POLICY, retention
 
@@ -247,13 +249,14 @@ class ContextBase:
     def __copy__(self) -> Self:
         """A context at the same place of the log, with the same unsaved edits, which are its own from now on.
 
-        Nothing in it is shared: it is a deep copy too. Both can be saved, as contexts that two processes have loaded.
-        Raises ContextError while a save is on its way, EncodeError for a value that JSON cannot hold.
+        No field is shared: it is a deep copy too, but for the `__slots__` of a subclass. Both can be saved, as contexts
+        that two processes have loaded. Raises ContextError while a save is on its way, EncodeError for a value that
+        JSON cannot hold.
         """
-        return apply_patch(self, Patch())
+        return with_slots_of(self, apply_patch(self, Patch()))
 
-    def __deepcopy__(self, _memo: Any) -> Self:
-        return self.__copy__()
+    def __deepcopy__(self, memo: Any) -> Self:
+        return with_slots_of(self, apply_patch(self, Patch()), partial(deepcopy, memo=memo))
 
     def __reduce__(self) -> NoReturn:
         name = type(self).__name__

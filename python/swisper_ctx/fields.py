@@ -8,10 +8,11 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_origin
 
 from swisper_ctx._core import RecordList
 from swisper_ctx.errors import DecodeError
@@ -19,7 +20,9 @@ from swisper_ctx.errors import DecodeError
 if TYPE_CHECKING:
     from swisper_ctx.context import SwisperContext
 
-__all__ = ["FieldSpec", "declared_fields", "declared_types", "field"]
+__all__ = ["FieldSpec", "declared_fields", "declared_types", "field", "with_slots_of"]
+
+T = TypeVar("T")
 
 CLASS_VARIABLE = re.compile(r"(\w+\.)?ClassVar\b")
 JSON_SCALARS = (str, int, float, bool, type(None))
@@ -163,3 +166,13 @@ def _default(cls: type[Any], name: str) -> Callable[[], Any]:
     if isinstance(declared, list | dict):
         raise TypeError(f"{cls.__name__}.{name}: use field(default_factory={type(declared).__name__})")
     return lambda: declared
+
+
+def with_slots_of(source: T, target: T, copied: Callable[[Any], Any] = lambda value: value) -> T:
+    """`target` with what a context of the same class has in the slots that its classes declare beside their fields."""
+    slots = [each for base in type(source).__mro__ for each in vars(base).values() if inspect.ismemberdescriptor(each)]
+    for slot in slots:
+        if slot.__name__ != "_position":
+            with suppress(AttributeError):  # nothing is there
+                slot.__set__(target, copied(slot.__get__(source)))
+    return target

@@ -185,6 +185,8 @@ class Change(NamedTuple):
     """When the session expires from now on, NEVER for not at all; None leaves it as it is."""
     epoch: int = 0
     projection: Projection | None = None
+    since: float | None = None
+    """When it was handed over, as time.monotonic counts: its store counts from then how long it has waited."""
 
     def __repr__(self) -> str:
         return sized(self, "frame")

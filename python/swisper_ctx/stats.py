@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from swisper_ctx._core import Histogram, LRUCache, plain
@@ -47,10 +48,29 @@ class _Result(NamedTuple):
     """The ids of those that refer to it."""
 
 
-class _Computation(NamedTuple):
-    task: asyncio.Task[Any]
-    sessions: set[str]
-    """The ids of those that will refer to its result."""
+class _Computation:
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Any]
+        self.sessions: set[str] = set()
+        """The ids of those that will refer to its result."""
+        self.awaited: list[_Computation] = []
+        """What it, or a task that was begun in it, waits for."""
+
+    def waits_for(self, other: _Computation) -> bool:
+        """Whether it ends only after another one, or is that itself."""
+        seen, found = set(), [self]
+        while found:
+            each = found.pop()
+            if each is other:
+                return True
+            if each not in seen and not each.task.done():
+                seen.add(each)
+                found += each.awaited
+        return False
+
+
+_within: ContextVar[_Computation | None] = ContextVar("swisper_ctx_computation", default=None)
+"""The computation that runs here."""
 
 
 class Session(Protocol):
@@ -124,7 +144,8 @@ class PerformanceCache:
         Callers of one key share one computation, in a task of its own: one that is cancelled fails nobody. What it
         raises is raised to all of them, and not kept. With `context`, the key is put into its `cache_keys`.
 
-        Raises EncodeError for a result that is no JSON value, and RuntimeError if `compute` asks for its own result.
+        Raises EncodeError for a result that is no JSON value, and RuntimeError if `compute`, or a task that was begun
+        in it, asks for its own result or for one that waits for that.
         """
         ttl = None if ttl is None else _checked(ttl)
         value = self._hit(key)
@@ -133,7 +154,7 @@ class PerformanceCache:
             if context is not None:
                 # Already now: if its session ends meanwhile, the result will not be kept.
                 _refer(computation.sessions, context.session_id)
-            value = await asyncio.shield(computation.task)
+            value = await _result(computation)
         elif context is not None:
             self.refer(context.session_id, [key])
         if context is not None:
@@ -207,22 +228,20 @@ class PerformanceCache:
         running = (asyncio.get_running_loop(), key)
         computation = self._computing.get(running)
         if computation is None:
-            sessions: set[str] = set()
-            task = asyncio.ensure_future(self._compute(running, sessions, compute, ttl))
+            computation = self._computing[running] = _Computation()
+            computation.task = asyncio.ensure_future(self._compute(running, computation, compute, ttl))
             # Its callers raise what it raised; they may all have been cancelled.
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())
-            computation = self._computing[running] = _Computation(task, sessions)
-        elif computation.task is asyncio.current_task():
-            raise RuntimeError("a computation asks for its own result")
+            computation.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return computation
 
     async def _compute(
         self,
         running: tuple[asyncio.AbstractEventLoop, str],
-        sessions: set[str],
+        computation: _Computation,
         compute: Callable[[], Awaitable[Any]],
         ttl: float | None,
     ) -> Any:
+        _within.set(computation)
         begun = time.perf_counter()
         try:
             value = plain(await compute())
@@ -231,7 +250,7 @@ class PerformanceCache:
             raise
         else:
             if self._is_wanted(running):
-                self._keep(running[1], value, ttl, sessions)
+                self._keep(running[1], value, ttl, computation.sessions)
             emit(self.on_event, "result_computed", ms=round((time.perf_counter() - begun) * 1000, 3))
             return value
         finally:
@@ -242,6 +261,19 @@ class PerformanceCache:
         """Whether the computation that asks has not been given up since it began."""
         computation = self._computing.get(running)
         return computation is not None and computation.task is asyncio.current_task()
+
+
+async def _result(computation: _Computation) -> Any:
+    asking = _within.get()
+    if asking is None:
+        return await asyncio.shield(computation.task)
+    if computation.waits_for(asking):
+        raise RuntimeError("a computation waits for its own result")
+    asking.awaited.append(computation)
+    try:
+        return await asyncio.shield(computation.task)
+    finally:
+        asking.awaited.remove(computation)
 
 
 def _checked(ttl: float) -> float:

@@ -55,9 +55,9 @@ class SessionStore(ABC):
     """The store that this one stands before."""
     groups_in_flight = 1
     """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
-
     _is_clear = False
-    """Known not to hold sealed sessions."""
+    """Known not to hold sealed sessions, as `_look` finds out."""
+    _look: asyncio.Task[None] | None = None
     shows_copies = False
     """Whether changes and checkpoints come with their `projection`."""
 

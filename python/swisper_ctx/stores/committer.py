@@ -12,11 +12,15 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from swisper_ctx._core import Groups, Save
-from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError
+from swisper_ctx.errors import ContextError, OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult
 
 Answered = Callable[[list[CommitResult] | None, BaseException | None], None]
 """Called once in the event loop: with a result for each change of a group, or with what writing it has raised."""
+
+
+class PostponedError(StoreUnavailableError):
+    """Of a change that was not written because its group has ended for another's sake: it has time left to wait."""
 
 
 class Write(Protocol):
@@ -113,7 +117,9 @@ class Committer(Groups):
 
     def not_committed(self, write: Write, change: Change, error: Exception | None) -> None:
         """One of a group was refused, or has failed."""
-        if error is not None:
+        if isinstance(error, PostponedError):
+            self.resubmit(write)
+        elif error is not None:
             self.release(write.session_id)
             write.failed(error)
         else:

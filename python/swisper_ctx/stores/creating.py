@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from swisper_ctx.errors import StoreError
@@ -29,8 +30,18 @@ async def check_create(store: SessionStore, session_id: str, user_id: str) -> No
 async def check_clear(store: SessionStore) -> None:
     """Raise StoreError if the newest session is sealed: a store without keys would put plaintext beside it.
 
-    That is asked before the first session that a store creates; where several are created at that moment, by each.
+    That is asked before the first session that a store creates, once for all that are created at that moment.
     """
+    loop = asyncio.get_running_loop()
+    look = store._look
+    if look is None or look.done() or look.get_loop() is not loop:
+        look = store._look = loop.create_task(_look(store))
+        # Those who wait for it raise what it raised; they may all have been cancelled.
+        look.add_done_callback(lambda task: task.cancelled() or task.exception())
+    await asyncio.shield(look)
+
+
+async def _look(store: SessionStore) -> None:
     for line in (await store.sessions(limit=1)).sessions:
         frames = await store.frames(line.session_id, after=line.version - 1, limit=1)
         if any(is_token(frame.body) for frame in frames):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -84,6 +85,7 @@ class ContextSave(Save):
         """Go back into the queue, as the same change."""
         position = self.position
         position.limbo, self.done, self.error, self.merges = None, False, None, 0
+        self.since = time.monotonic()
         position.saves.append(self)
         return self
 
@@ -119,6 +121,7 @@ class RecordAppend:
         "record",
         "session_id",
         "shows_copies",
+        "since",
     )
 
     def __init__(
@@ -134,6 +137,7 @@ class RecordAppend:
         self.clock, self.shows_copies, self.session_id = clock, shows_copies, before.session_id
         self.etag = Etag(before.etag.version + 1, token())
         self.done = self.lost = False
+        self.since = time.monotonic()
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def change(self) -> Change:
@@ -154,6 +158,7 @@ class RecordAppend:
             expires_at=moved_expiry(self.kept, False, (before.created_at or now, now), before.expires_at),
             epoch=before.epoch,
             projection=Projection(executions=(execution_copy(self.record),)) if is_shown else None,
+            since=self.since,
         )
 
     def committed(self, time: int) -> None:
@@ -168,6 +173,7 @@ class RecordAppend:
     def again(self) -> RecordAppend:
         """The same change, for the queue once more."""
         self.done, self.future = False, asyncio.get_running_loop().create_future()
+        self.since = time.monotonic()
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from swisper_ctx.events import EventName, OnEvent, emit
 from swisper_ctx.log import Change, Checkpoint, CommitResult
-from swisper_ctx.stores.committer import Answered
+from swisper_ctx.stores.committer import Answered, PostponedError
 
 
 class Store(Protocol):
@@ -38,6 +38,8 @@ def begin_commit(store: Store, changes: Sequence[Change], answered: Answered) ->
 def tell(on_event: OnEvent | None, change: Change, time: int | None, error: BaseException | None) -> None:
     """Tell what became of one change."""
     session_id, version = change.session_id, change.etag.version
+    if isinstance(error, PostponedError):
+        return
     if error is not None:
         emit(on_event, "session_failed", session_id=session_id, version=version, error=type(error).__name__)
     elif time is None:

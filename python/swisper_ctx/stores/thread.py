@@ -41,7 +41,7 @@ class OwnerThread(Generic[R]):
 
     The thread begins with the first job and opens its resource then; a job that could not get one fails, and the
     next one tries again. What has been begun is finished, also when its caller is cancelled. `timeout`, in seconds,
-    gives each job its deadline.
+    gives each job its deadline, if it does not bring one.
     """
 
     def __init__(self, name: str, resource: Resource[R], timeout: float) -> None:
@@ -52,15 +52,17 @@ class OwnerThread(Generic[R]):
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def run(self, work: Callable[[R, float], T]) -> T:
+    async def run(self, work: Callable[[R, float], T], deadline: float | None = None) -> T:
         """The result of `work`, given the resource and the deadline, or what it raises."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.begin(work, partial(settle, future))
+        self.begin(work, partial(settle, future), deadline)
         return await future
 
-    def begin(self, work: Callable[[R, float], Any], answered: Answered) -> None:
+    def begin(self, work: Callable[[R, float], Any], answered: Answered, deadline: float | None = None) -> None:
         """Queue a job; `answered` is called in the running event loop with its result or what it raises."""
-        job = work, time.monotonic() + self._timeout, self._mailboxes.here(), answered
+        if deadline is None:
+            deadline = time.monotonic() + self._timeout
+        job = work, deadline, self._mailboxes.here(), answered
         with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")

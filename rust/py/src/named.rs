@@ -25,7 +25,7 @@ pub fn etag<'py>(py: Python<'py>, parts: [Bound<'py, PyAny>; 2]) -> PyResult<Bou
 }
 
 /// `Change` of all its members.
-pub fn change<'py>(py: Python<'py>, parts: [Bound<'py, PyAny>; 11]) -> PyResult<Bound<'py, PyTuple>> {
+pub fn change<'py>(py: Python<'py>, parts: [Bound<'py, PyAny>; 12]) -> PyResult<Bound<'py, PyTuple>> {
     make(class(py, &CHANGE, "Change")?, parts)
 }
 

@@ -4,6 +4,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
 use swisper_core::field::Field;
 use swisper_core::frame::{Frame, Token};
@@ -48,6 +49,9 @@ pub struct Save {
     #[pyo3(get, set)]
     snapshot: Py<Snapshot>,
     token: Token,
+    /// When it was handed over, for its change.
+    #[pyo3(get, set)]
+    since: Py<PyAny>,
     #[pyo3(get, set)]
     etag: Option<Py<PyTuple>>,
     #[pyo3(get, set)]
@@ -92,6 +96,7 @@ impl Save {
             delta: delta.unbind(),
             before,
             token: random::draw()?,
+            since: monotonic(py)?,
             etag: None,
             size: 0,
             sealed: None,
@@ -146,6 +151,7 @@ impl Save {
                 expires_at.into_pyobject(py)?.into_any(),
                 epoch,
                 projection,
+                save.since.bind(py).clone(),
             ],
         )?;
         drop(save);
@@ -304,6 +310,12 @@ pub fn moved_expiry(rule: Rule, is_new: bool, times: (i64, i64), current: Option
     let expiry = if is_from_creation { times.0 } else { times.1 }.saturating_add(ttl);
     let is_due = is_new || current.is_none_or(|current| expiry.abs_diff(current) > ttl.unsigned_abs() / 24);
     (is_due && current != Some(expiry)).then_some(expiry)
+}
+
+/// Not a clock of Rust: the store reckons with what `time.monotonic` gives.
+fn monotonic(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    FUNCTION.import(py, "time", "monotonic")?.call0().map(Bound::unbind)
 }
 
 /// The version that follows on an etag, and the token of that.

@@ -45,6 +45,19 @@ async def test_what_the_server_rolls_back_is_tried_again_or_told(
     assert (loaded.version, loaded.product_query) == (2, "fridge")
 
 
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "55P03"])
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_creation_that_the_server_rolls_back_is_tried_again(
+    store: PostgresSessionStore, url: str, sqlstate: str, count: int
+) -> None:
+    for statement in FAULTS:
+        await execute(url, statement.format(times=3, sqlstate=sqlstate))
+    contexts = [SwisperContext(session_id=f"s{number}", user_id="u") for number in range(count)]
+    await asyncio.gather(*map(store.save_session, contexts))
+    assert [context.version for context in contexts] == [1] * count
+    await assert_whole(url)
+
+
 async def test_what_is_rolled_back_for_ever_is_told_of_soon(store: PostgresSessionStore, url: str) -> None:
     etag = await grow(store, "s", 1)
     for statement in FAULTS:

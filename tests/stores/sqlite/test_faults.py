@@ -8,14 +8,21 @@ import resource
 import sqlite3
 import time
 from base64 import b85encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swisper_ctx import Message, OutcomeUnknownError, StoreUnavailableError, SwisperContext, serialize_context
+from swisper_ctx import (
+    Message,
+    OutcomeUnknownError,
+    PipelineExecution,
+    StoreUnavailableError,
+    SwisperContext,
+    serialize_context,
+)
 from swisper_ctx.stores.creating import check_clear
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.testing.changes import folded
@@ -132,6 +139,81 @@ async def test_a_group_of_saves(
     await asyncio.gather(*map(store.save_session, contexts))
     assert await stored(path) == {context.session_id: serialize_context(context) for context in contexts}
     assert [context.version for context in contexts] == [2] * count
+
+
+async def seconds(saving: Awaitable[None]) -> tuple[float, BaseException | None]:
+    """How long a save took, and what it raised."""
+    began, error = time.monotonic(), None
+    try:
+        await saving
+    except StoreUnavailableError as failure:
+        error = failure
+    return time.monotonic() - began, error
+
+
+async def test_each_save_that_waits_behind_a_group_has_a_deadline_of_its_own(
+    store: SQLiteSessionStore, path: Path
+) -> None:
+    contexts = await begun(store, 9)
+    saves = []
+    async with locked(store, path):
+        for context in contexts:
+            say(context)
+            saves.append(asyncio.create_task(seconds(store.save_session(context))))
+            await asyncio.sleep(TIMEOUT / 5)
+        # By now the first ones have failed, and the last of them wait in their third group.
+        answers = await asyncio.gather(*saves[:5])
+    assert [type(error) for _, error in answers] == [StoreUnavailableError] * 5
+    assert all(TIMEOUT * 0.9 < took < TIMEOUT * 1.2 for took, _ in answers), answers
+    answers = await asyncio.gather(*saves[5:])
+    assert [error for _, error in answers] == [None] * 4
+    await asyncio.gather(*map(store.save_session, contexts))
+    assert [context.version for context in contexts] == [2] * 9
+    assert await stored(path) == {context.session_id: serialize_context(context) for context in contexts}
+
+
+async def test_records_that_wait_behind_a_group_have_deadlines_too(store: SQLiteSessionStore, path: Path) -> None:
+    (context, other) = await begun(store, 2)
+    say(context)
+    async with locked(store, path):
+        saving = asyncio.create_task(seconds(store.save_session(context)))
+        await asyncio.sleep(TIMEOUT / 2)
+        record = PipelineExecution(pipeline_name="p")
+        took, error = await seconds(store.append_record(other.session_id, "pipeline_executions", record))
+        assert (await saving)[0] < TIMEOUT * 1.2
+    assert TIMEOUT * 0.9 < took < TIMEOUT * 1.2
+    assert isinstance(error, StoreUnavailableError)
+
+
+async def test_a_save_that_is_put_off_is_not_told_as_failed(store: SQLiteSessionStore, path: Path) -> None:
+    contexts = await begun(store, 3)
+    told: list[str] = []
+    store.on_event = lambda name, _: told.append(name)
+    async with locked(store, path):
+        saves = []
+        for context in contexts:
+            say(context)
+            saves.append(asyncio.create_task(seconds(store.save_session(context))))
+            await asyncio.sleep(TIMEOUT * 0.4)
+        await asyncio.gather(*saves[:2])
+    await saves[2]
+    assert sorted(told) == ["session_failed", "session_failed", "session_saved"]
+
+
+async def test_a_save_behind_a_checkpoint_ends_in_time(store: SQLiteSessionStore, path: Path) -> None:
+    (one, two) = await begun(store, 2)
+    async with locked(store, path):
+        say(one)
+        say(two)
+        first = asyncio.create_task(seconds(store.save_session(one)))
+        await asyncio.sleep(TIMEOUT / 10)
+        second = asyncio.create_task(seconds(store.save_session(two)))
+        await asyncio.sleep(TIMEOUT / 2)
+        folding = asyncio.create_task(folded(store, await store.load_session("s0") or one))
+        assert (await first)[0] < TIMEOUT * 1.2
+        assert (await second)[0] < TIMEOUT * 1.2
+        with pytest.raises(StoreUnavailableError):
+            await folding
 
 
 @pytest.mark.parametrize(("trouble", "error"), TROUBLES)

@@ -160,6 +160,14 @@ class Group:
         return [change for change in left if change.etag.token in pending]
 
     async def _create(self, changes: Sequence[Change]) -> None:
+        # Several are parted by what this raises, so that one does not hold up the others.
+        for pause in PAUSES if len(changes) == 1 else ():
+            with suppress(*IN_THE_WAY):
+                return await self._create_now(changes)
+            await asyncio.sleep(pause)
+        await self._create_now(changes)
+
+    async def _create_now(self, changes: Sequence[Change]) -> None:
         self._note(await self._connection.fetch(CREATE, *creation_columns(changes), self._now))
         refused = [change for change in changes if change.etag.token not in self.results]
         if refused:

@@ -110,7 +110,7 @@ WHAT_IS_THERE = """
 def columns(changes: Sequence[Change]) -> list[list[Any]]:
     """The parameters of all statements for changes that follow on a version, but the last."""
     rows = []
-    for session_id, _, expected, etag, frame, change_id, messages, _, expires_at, _, projection in changes:
+    for session_id, _, expected, etag, frame, change_id, messages, _, expires_at, _, projection, _ in changes:
         copy = None if projection is None else copy_text(session_id, projection, expires_at)
         rows.append((session_id, *(expected or ()), *etag, messages, expires_at, change_id, frame, copy))
     return list(map(list, zip(*rows, strict=True)))

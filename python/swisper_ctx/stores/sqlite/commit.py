@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from swisper_ctx.log import Change, CommitResult, Etag
+from swisper_ctx.stores.committer import PostponedError
 from swisper_ctx.stores.recovery import quarantine_ids
 from swisper_ctx.stores.sqlite.connection import Writer, begin, commit, roll_back
-from swisper_ctx.stores.sqlite.errors import DRIVER_ERRORS, CommitFailedError, store_error
+from swisper_ctx.stores.sqlite.errors import BUSY, DRIVER_ERRORS, CommitFailedError, primary_code, store_error
 
 SIZES = (64, 32, 16, 8, 4, 2, 1)
 """A statement for so many changes is prepared once; a group is cut into these sizes."""
@@ -74,7 +76,33 @@ class _RefusedError(Exception):
     """A change of a group that was written as a whole; which one, is found in a second attempt."""
 
 
-def commit_group(writer: Writer, changes: Sequence[Change]) -> list[CommitResult]:
+def group_deadline(changes: Sequence[Change], timeout: float) -> float | None:
+    """How long a group waits for the file: None for as long as one that is handed over now.
+
+    Its oldest change may be late by a tenth, so that those which are about as old are given up with it.
+    """
+    if len(changes) == 1:
+        since = changes[0].since
+        return None if since is None else since + timeout
+    times = [change.since for change in changes if change.since is not None]
+    return min(min(times) + 1.1 * timeout, max(times) + timeout) if len(times) == len(changes) else None
+
+
+def failures(error: Exception, changes: Sequence[Change], last: float) -> list[CommitResult]:
+    """What becomes of changes that nothing was written of: where the file was locked, those younger than `last` can
+    still wait.
+    """
+    if primary_code(error) not in BUSY:
+        last = math.inf
+    return [
+        CommitResult(None, store_error(error, change.session_id))
+        if change.since is None or change.since <= last
+        else CommitResult(None, PostponedError("SQLite: the file is locked"))
+        for change in changes
+    ]
+
+
+def commit_group(writer: Writer, changes: Sequence[Change], timeout: float) -> list[CommitResult]:
     """Each of them committed, refused or failed, in their order.
 
     Together first, in few statements: each of them gives the interpreter lock away and, beside a busy event loop,
@@ -90,8 +118,8 @@ def commit_group(writer: Writer, changes: Sequence[Change]) -> list[CommitResult
         return _transact(writer, changes, _one_by_one)
     except DRIVER_ERRORS as error:
         if len(changes) > 1 and not isinstance(error, sqlite3.OperationalError | CommitFailedError):
-            return [result for change in changes for result in commit_group(writer, [change])]
-        return [CommitResult(None, store_error(error, change.session_id)) for change in changes]
+            return [result for change in changes for result in commit_group(writer, [change], timeout)]
+        return failures(error, changes, writer.deadline - timeout)
 
 
 def _transact(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,9 +35,9 @@ from swisper_ctx.stores.committer import Answered
 from swisper_ctx.stores.sqlite import read
 from swisper_ctx.stores.sqlite.bodies import data_version, read_bodies, replace_bodies
 from swisper_ctx.stores.sqlite.checkpoint import delete_sessions, write_checkpoint
-from swisper_ctx.stores.sqlite.commit import commit_group
+from swisper_ctx.stores.sqlite.commit import commit_group, failures, group_deadline
 from swisper_ctx.stores.sqlite.connection import Writer, connect, connect_reader, until
-from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors, store_error
+from swisper_ctx.stores.sqlite.errors import CommitFailedError, mapped_errors
 from swisper_ctx.stores.sqlite.restore import read_remains, restore_session
 from swisper_ctx.stores.sqlite.wal import Cutter
 from swisper_ctx.stores.thread import OwnerThread, Resource, settle
@@ -48,7 +50,8 @@ class SQLiteSessionStore(SessionStore):
 
     The file is created with its tables by the first operation. Several processes may share it, each with a store of
     its own. `timeout` is how long, in seconds, an operation waits while other processes hold the file locked, before
-    it raises StoreUnavailableError. With `keep_versions` the checkpoints of this store purge no version.
+    it raises StoreUnavailableError; a save that had to wait for others is a tenth late at most, and a checkpoint waits
+    a tenth of it. With `keep_versions` the checkpoints of this store purge no version.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class SQLiteSessionStore(SessionStore):
         if name in {"", ":memory:"}:
             raise StoreError("the SQLite store needs a file, which both of its connections open")
         self._process: int | None = None
-        self._keep_versions = keep_versions
+        self._keep_versions, self._timeout = keep_versions, timeout
         self._data_version: int | None = None
         file = str(Path(name).absolute())
         self._writer = OwnerThread("swisper-sqlite-writer", _resource(partial(connect, file)), timeout)
@@ -128,16 +131,20 @@ class SQLiteSessionStore(SessionStore):
 
     def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
         self._check_process()
-        clock, failpoint = self._clock, self._failpoint
+        clock, failpoint, timeout = self._clock, self._failpoint, self._timeout
+        until = group_deadline(changes, timeout)
         self._writer.begin(
-            lambda connection, deadline: commit_group(Writer(connection, deadline, clock, failpoint), changes),
-            partial(_committed, changes, answered),
+            lambda connection, deadline: commit_group(Writer(connection, deadline, clock, failpoint), changes, timeout),
+            partial(_committed, changes, math.inf if until is None else until - timeout, answered),
+            until,
         )
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         with mapped_errors(checkpoint.session_id):
             return await self._write(
-                partial(write_checkpoint, checkpoint=checkpoint, keep_versions=self._keep_versions)
+                partial(write_checkpoint, checkpoint=checkpoint, keep_versions=self._keep_versions),
+                # Turns wait behind it, and it is tried again.
+                time.monotonic() + self._timeout / 10,
             )
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
@@ -191,10 +198,12 @@ class SQLiteSessionStore(SessionStore):
         with mapped_errors(session_id):
             return await self._reader.run(lambda connection, deadline: until(deadline, partial(work, connection)))
 
-    async def _write(self, work: Callable[[Writer], T]) -> T:
+    async def _write(self, work: Callable[[Writer], T], until: float | None = None) -> T:
         self._check_process()
         clock, failpoint = self._clock, self._failpoint
-        return await self._writer.run(lambda connection, deadline: work(Writer(connection, deadline, clock, failpoint)))
+        return await self._writer.run(
+            lambda connection, deadline: work(Writer(connection, deadline, clock, failpoint)), until
+        )
 
     def _check_process(self) -> None:
         if self._process is None:
@@ -204,10 +213,14 @@ class SQLiteSessionStore(SessionStore):
 
 
 def _committed(
-    changes: Sequence[Change], answered: Answered, results: list[CommitResult] | None, error: BaseException | None
+    changes: Sequence[Change],
+    last: float,
+    answered: Answered,
+    results: list[CommitResult] | None,
+    error: BaseException | None,
 ) -> None:
     if isinstance(error, sqlite3.Error | CommitFailedError):  # there is no connection
-        answered([CommitResult(None, store_error(error, change.session_id)) for change in changes], None)
+        answered(failures(error, changes, last), None)
     else:
         answered(results, error)
 
