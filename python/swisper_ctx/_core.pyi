@@ -697,9 +697,9 @@ class Save:
     size: int
     """The bytes of its frame."""
     expires_at: int | None
+    """The time of expiry that it writes; None where that stays."""
     since: float
     """When it was handed over, as time.monotonic counts."""
-    """The time of expiry that it writes; None where that stays."""
     done: bool
     lost: bool
     """Whether an answer was lost, so that it may have been written."""
