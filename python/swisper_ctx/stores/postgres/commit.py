@@ -163,7 +163,8 @@ class Group:
         # Several are parted by what this raises, so that one does not hold up the others.
         for pause in PAUSES if len(changes) == 1 else ():
             with suppress(*IN_THE_WAY):
-                return await self._create_now(changes)
+                await self._create_now(changes)
+                return
             await asyncio.sleep(pause)
         await self._create_now(changes)
 

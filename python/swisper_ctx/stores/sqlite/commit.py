@@ -85,7 +85,9 @@ def group_deadline(changes: Sequence[Change], timeout: float) -> float | None:
         since = changes[0].since
         return None if since is None else since + timeout
     times = [change.since for change in changes if change.since is not None]
-    return min(min(times) + 1.1 * timeout, max(times) + timeout) if len(times) == len(changes) else None
+    if not times or len(times) < len(changes):
+        return None
+    return min(min(times) + 1.1 * timeout, max(times) + timeout)
 
 
 def failures(error: Exception, changes: Sequence[Change], last: float) -> list[CommitResult]:
