@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swisper_ctx import Message, PIIEntity, PipelineExecution, Product, RecordList
+from swisper_ctx import Message, PIIEntity, PipelineExecution, Product, RecordList, SwisperContext
 
 RECORDS = [Message("user", "hello"), Product("p"), PipelineExecution("search"), PIIEntity("EMAIL", 1, 2)]
 
@@ -69,3 +69,47 @@ def test_a_call_with_made_up_names_is_planned_anew_each_time() -> None:
         fields: dict[str, Any] = {"role": "user", "content": f"text {number}"}
         order = sorted(fields, reverse=bool(number % 2))
         assert Message(**{name: fields[name] for name in order}).content == f"text {number}"
+
+
+def test_append_belongs_to_its_class_and_takes_one_record() -> None:
+    history = RecordList(Message)
+    with pytest.raises(TypeError):
+        RecordList.append([], Message("user"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        history.append()  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        history.append(Message("user"), Message("user"))  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        history.append(record=Message("user"))  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        history.append(Product("p"))  # type: ignore[arg-type]
+    assert len(history) == 0
+
+
+def test_a_record_that_is_appended_is_not_held() -> None:
+    history, message = RecordList(Message), Message("user", "hello")
+    held = sys.getrefcount(message), sys.getrefcount(history), sys.getrefcount(None)
+    for _ in range(1_000):
+        history.append(message)
+    # Other code counts none too.
+    assert (sys.getrefcount(message), sys.getrefcount(history)) == held[:2]
+    assert abs(sys.getrefcount(None) - held[2]) < 100
+    history.append(history[0])
+    assert history[1_000] == message
+
+
+def test_changes_and_versions_whose_memory_is_used_again_are_new() -> None:
+    context = SwisperContext()
+    first = context._freeze()
+    assert first is not None
+    classes = type(first), type(first.snapshot)
+    held = [sys.getrefcount(each) for each in classes]
+    for number in range(100):
+        context.current_state = str(number)
+        delta = context._freeze()
+        assert delta is not None
+        assert f'"{number}"'.encode() in delta.patch()
+        assert delta.snapshot.count("conversation_history") == 0
+    # The context holds one version and `delta` one change, as before with `first`.
+    del delta
+    assert [sys.getrefcount(each) for each in classes] == held

@@ -15,7 +15,7 @@ use crate::record_list::RecordList;
 use crate::snapshot::{Declared, Snapshot, array};
 
 /// See `_core.pyi`.
-#[pyclass(frozen, module = "swisper_ctx._core")]
+#[pyclass(frozen, freelist = 16, module = "swisper_ctx._core")]
 #[derive(Debug)]
 pub struct Delta {
     pub delta: delta::Delta,

@@ -69,7 +69,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layouts::probe(module.py())?;
     short_text::install(module.py())?;
     record::install(module)?;
-    module.add_class::<record_list::RecordList>()?;
+    record_list::calls::install(module)?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<stored_rows::StoredBlocks>()?;
     module.add_class::<delta::Delta>()?;

@@ -117,15 +117,19 @@ impl Class {
         slots::record(py, class, record)
     }
 
+    /// The text of a Python object of this class, as it lies there.
+    pub fn text_of<'a>(self, object: &'a Bound<'_, PyAny>) -> Option<&'a Text> {
+        match self {
+            Self::Message => object.cast_exact::<Message>().ok().map(|o| &o.get().record),
+            Self::Product => object.cast_exact::<Product>().ok().map(|o| &o.get().record),
+            Self::Execution => object.cast_exact::<PipelineExecution>().ok().map(|o| &o.get().record),
+            Self::Entity => object.cast_exact::<PIIEntity>().ok().map(|o| &o.get().record),
+        }
+    }
+
     /// The text of a Python object of this class.
     pub fn unwrap(self, object: &Bound<'_, PyAny>) -> Option<Text> {
-        let py = object.py();
-        match self {
-            Self::Message => object.cast_exact::<Message>().ok().map(|o| o.get().record.share(py)),
-            Self::Product => object.cast_exact::<Product>().ok().map(|o| o.get().record.share(py)),
-            Self::Execution => object.cast_exact::<PipelineExecution>().ok().map(|o| o.get().record.share(py)),
-            Self::Entity => object.cast_exact::<PIIEntity>().ok().map(|o| o.get().record.share(py)),
-        }
+        self.text_of(object).map(|text| text.share(object.py()))
     }
 
     /// The record that an item for a list stands for: one of this class, or a dict.

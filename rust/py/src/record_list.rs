@@ -1,5 +1,7 @@
 //! `RecordList`: a mutable sequence of records that remembers its edits.
 
+pub mod calls;
+
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
@@ -113,6 +115,12 @@ impl RecordList {
         self.class.wrap(py, self.text(py, index)?)
     }
 
+    fn append(&mut self, record: &Bound<'_, PyAny>) -> PyResult<()> {
+        let text = self.class.accept(record)?;
+        self.tracked.push(text.get(record.py()));
+        Ok(())
+    }
+
     fn splice(&mut self, py: Python<'_>, start: usize, end: usize, records: &[Text]) -> PyResult<()> {
         self.splices += 1;
         let texts: Vec<_> = records.iter().map(|record| record.get(py)).collect();
@@ -224,12 +232,6 @@ impl RecordList {
 
     fn __len__(&self) -> usize {
         self.len()
-    }
-
-    fn append(&mut self, record: &Bound<'_, PyAny>) -> PyResult<()> {
-        let text = self.class.accept(record)?;
-        self.tracked.push(text.get(record.py()));
-        Ok(())
     }
 
     fn extend(slf: &Bound<'_, Self>, records: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -4,7 +4,7 @@
 //! A record is made and freed at every turn and at every read, and the binding's own ways cost as much as the encoding
 //! of a message. They also let the garbage collector follow each record, although there is nothing behind it.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::mem::{ManuallyDrop, offset_of};
 
 use pyo3::exceptions::PyImportError;
@@ -29,12 +29,27 @@ struct Attribute {
     field: usize,
 }
 
-struct Definition(ffi::PyMethodDef);
+/// A method as the interpreter calls it; it stays where it is, as the interpreter asks.
+pub struct Method(pub ffi::PyMethodDef);
 
-// SAFETY: it is never written to.
-unsafe impl Sync for Definition {}
+// SAFETY: nobody writes to it, and its pointers are to constants.
+unsafe impl Sync for Method {}
 
-static TO_JSON: Definition = Definition(ffi::PyMethodDef {
+impl Method {
+    /// Gives the method to a class.
+    pub fn install(&'static self, class: &Bound<'_, PyType>) -> PyResult<()> {
+        let definition = std::ptr::from_ref(&self.0).cast_mut();
+        // SAFETY: the class is a type; the definition lives for ever, only read, and its name is text that ends. What
+        // comes back is a new reference, or null with an exception.
+        let (name, method) = unsafe {
+            let method = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+            (CStr::from_ptr(self.0.ml_name), Bound::from_owned_ptr_or_err(class.py(), method)?)
+        };
+        class.setattr(name, method)
+    }
+}
+
+static TO_JSON: Method = Method(ffi::PyMethodDef {
     ml_name: c"to_json".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunction: to_json },
     ml_flags: ffi::METH_NOARGS,
@@ -43,11 +58,7 @@ static TO_JSON: Definition = Definition(ffi::PyMethodDef {
 
 /// Gives a record class its functions; to be called before there is any record of it.
 pub fn replace(class: &Bound<'_, PyType>, vectorcall: ffi::vectorcallfunc) -> PyResult<()> {
-    let definition = std::ptr::from_ref(&TO_JSON.0).cast_mut();
-    // SAFETY: the class is a type; the definition lives for ever and is only read.
-    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
-    // SAFETY: it is a new reference, or null with an exception.
-    class.setattr("to_json", unsafe { Bound::from_owned_ptr_or_err(class.py(), method) }?)?;
+    TO_JSON.install(class)?;
     // SAFETY: the type object is alive, and nothing was made of it that the old functions would have to free. A class
     // is called through `tp_vectorcall` (PEP 590). A record holds bytes and nothing else, so it needs no collector.
     unsafe {

@@ -49,7 +49,7 @@ pub fn array<const N: usize>(bytes: &[u8], what: &str) -> PyResult<[u8; N]> {
 const FEW: usize = 4;
 
 /// See `_core.pyi`.
-#[pyclass(frozen, module = "swisper_ctx._core")]
+#[pyclass(frozen, freelist = 16, module = "swisper_ctx._core")]
 #[derive(Debug)]
 pub struct Snapshot {
     pub state: State,

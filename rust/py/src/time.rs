@@ -22,7 +22,13 @@ const PAIRS: &[u8; 200] =
 /// The last two digits of a number.
 #[inline]
 pub fn two_digits(number: u32) -> [u8; 2] {
-    PAIRS.as_chunks().0.get((number % 100) as usize).copied().unwrap_or_default()
+    pair(number % 100)
+}
+
+/// The two digits of a number below 100.
+#[inline]
+fn pair(number: u32) -> [u8; 2] {
+    PAIRS.as_chunks().0.get(number as usize).copied().unwrap_or_default()
 }
 
 fn write(out: &mut impl Sink, civil: &Civil) {
@@ -42,7 +48,7 @@ fn write(out: &mut impl Sink, civil: &Civil) {
         (24, micros % 100),
     ] {
         if let Some(to) = text.get_mut(place..place + 2) {
-            to.copy_from_slice(&two_digits(number));
+            to.copy_from_slice(&pair(number));
         }
     }
     let (whole, _) = text.split_at(19);

@@ -11,6 +11,7 @@ use pyo3::{Borrowed, ffi};
 
 use super::{LRUCache, Value, drop_held, hash_of};
 use crate::attached::Attached;
+use crate::slots::Method;
 
 /// It must go the general way.
 struct NotQuick;
@@ -59,14 +60,7 @@ impl LRUCache {
     }
 }
 
-/// A definition that stays where it is, as the interpreter asks.
-#[repr(transparent)]
-struct Definition(ffi::PyMethodDef);
-
-// SAFETY: nobody writes to it, and its pointers are to constants.
-unsafe impl Sync for Definition {}
-
-static GET: Definition = Definition(ffi::PyMethodDef {
+static GET: Method = Method(ffi::PyMethodDef {
     ml_name: c"get".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: get },
     ml_flags: ffi::METH_FASTCALL,
@@ -81,12 +75,7 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<LRUCache>()?;
     let class = py.get_type::<LRUCache>();
-    // SAFETY: the type is alive, the definition static; a new reference or NULL with an exception is returned.
-    let method = unsafe {
-        let definition = (&raw const GET.0).cast_mut();
-        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-    };
-    class.setattr("get", method)?;
+    GET.install(&class)?;
     // SAFETY: the type is alive, and it has the methods of a mapping, for it is declared as one.
     let assign = unsafe { &mut (*(*class.as_type_ptr()).tp_as_mapping).mp_ass_subscript };
     GENERAL.replace(py, assign.replace(set));
