@@ -22,9 +22,20 @@ async def history(store: SessionStore, session_id: str, user_id: str | None, aft
     """See `SessionStore.history`."""
     check_version(after)
     stored = await store.read(session_id, after=Etag(countable(after), b""))
-    if stored is None or user_id not in (None, stored.user_id):
+    if stored is None or not await _is_of(store, stored, user_id):
         raise SessionNotFoundError(f"no session {session_id}")
     return tuple(version_info(session_id, stored.epoch, frame) for frame in stored.frames)
+
+
+async def _is_of(store: SessionStore, stored: StoredSession, user_id: str | None) -> bool:
+    """Whether the session is this user's, if one is given. Raises CorruptSessionError."""
+    if user_id is None:
+        return True
+    if stored.user_id != user_id:
+        return False
+    # The row, which nothing authenticates, names this user: the head that a load opens must do so too.
+    loaded = await store._loaded(stored.session_id, SwisperContext._unopened, tail=0, strict=True)
+    return loaded is not None and loaded.user_id == user_id
 
 
 async def at_version(
