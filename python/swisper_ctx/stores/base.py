@@ -256,7 +256,8 @@ class SessionStore(ABC):
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
         """The versions above `after` that are still known, oldest first.
 
-        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, and CorruptSessionError.
+        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, CorruptSessionError, and
+        TypeError for an `after` that is no int.
         """
         return await history.history(self, session_id, user_id, after)
 
