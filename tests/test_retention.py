@@ -62,6 +62,15 @@ def test_without_a_time_to_live_the_policy_session_says_nothing() -> None:
     assert moved("session", "session", (0, 9), 7, None) is None
 
 
+@pytest.mark.parametrize(("current", "expected"), [(7, NEVER), (None, None)])
+def test_a_time_to_live_without_end_takes_an_end_away_and_else_moves_nothing(
+    current: int | None, expected: int | None
+) -> None:
+    assert moved("session", "session", (0, 9), current, NEVER) == expected
+    assert moved("session", "1h:idle", (0, 9), current, NEVER) == expected
+    assert moved("none", "none", (0, 9), None, NEVER) == 9 + SHORTEST
+
+
 @pytest.mark.parametrize(("now", "current", "expected"), [(0, 24, None), (1, 24, None), (2, 24, 26), (0, None, 24)])
 def test_it_moves_when_that_gains_more_than_a_24th(now: int, current: int | None, expected: int | None) -> None:
     assert moved("session", "session", (0, now), current, 24) == expected

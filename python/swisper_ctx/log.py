@@ -312,6 +312,17 @@ def check_limit(limit: int) -> None:
         raise ValueError("limit must be at least 1 and below 2**63")
 
 
+def check_version(version: object) -> None:
+    """Raise TypeError for what is no number of a version."""
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise TypeError(f"a version must be an int, not {type(version).__name__}")
+
+
+def countable(version: int) -> int:
+    """A version that every store can be asked for, and that is as far outside of what there is."""
+    return max(0, min(version, LARGEST))
+
+
 def check_tail(tail: int | None) -> None:
     """Raise ValueError for a number of records that none of a list can be."""
     if tail is not None and not 0 <= tail <= LARGEST:

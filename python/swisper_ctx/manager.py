@@ -16,7 +16,7 @@ from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import ContextError, CorruptSessionError, EncodeError, SessionNotFoundError
 from swisper_ctx.events import EventName, OnEvent, emit
 from swisper_ctx.keys import Keys
-from swisper_ctx.log import Etag, SessionPage, VersionInfo
+from swisper_ctx.log import NEVER, Etag, SessionPage, VersionInfo
 from swisper_ctx.retention import LONGEST
 from swisper_ctx.stats import PerformanceCache
 from swisper_ctx.stores.base import SessionStore
@@ -81,7 +81,8 @@ class PipelineSessionManager(Generic[C]):
     """Sessions of one store, as contexts of one class.
 
     `expires_in` is how long a session is kept after its last save, a timedelta or seconds, unless its
-    `data_retention_policy` says otherwise; with None it is kept until it is deleted. One that has expired cannot be
+    `data_retention_policy` says otherwise; with None it is kept until it is deleted, also one that had an end before,
+    from its next save that writes something. One that has expired cannot be
     loaded any more, and `cleanup_expired_sessions()` deletes it.
     """
 
@@ -412,10 +413,13 @@ def begin(recording: Coroutine[Any, Any, None]) -> None:
     recording.close()
 
 
-def _micros(period: timedelta | float | None) -> int | None:
-    """In whole microseconds. Raises ValueError for a period that is not positive, or of more than 100 years."""
+def _micros(period: timedelta | float | None) -> int:
+    """In whole microseconds, NEVER for None.
+
+    Raises ValueError for a period that is not positive, or of more than 100 years.
+    """
     if period is None:
-        return None
+        return NEVER
     seconds = period.total_seconds() if isinstance(period, timedelta) else period
     if not 0 < seconds <= LONGEST / 1_000_000:
         raise ValueError(

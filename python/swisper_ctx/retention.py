@@ -1,6 +1,6 @@
 """How long a session is kept: `data_retention_policy`, turned into the time at which it expires.
 
-    "session"       `expires_in` of the manager after the last save that wrote something
+    "session"       `expires_in` of the manager after the last save that wrote something; for ever where that is None
     "none"          not beyond the conversation: 15 minutes after the last such save, or `expires_in` if that is less
     "<n>h|d|w"      so many hours, days or weeks after its creation, whatever is saved in the meantime
     "<...>:idle"    so long after the last save that wrote something
@@ -67,7 +67,8 @@ def retention(policy: object) -> Retention:
 def rule(policy: str, default: int | None) -> tuple[int, bool] | None:
     """How long a session lives, and whether that counts from its creation; None if nothing says.
 
-    `default` is the manager's. A policy that a newer version of this library has stored says nothing.
+    `default` is the manager's, NEVER where that keeps for ever. A policy that a newer version of this library has
+    stored says nothing.
     """
     try:
         kept = _parsed(policy)

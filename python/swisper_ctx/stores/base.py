@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from swisper_ctx._core import LRUCache, PipelineExecution, Snapshot
 from swisper_ctx.context import ContextBase, Position, SwisperContext
-from swisper_ctx.errors import CorruptSessionError, SessionNotFoundError, StoreError
+from swisper_ctx.errors import CorruptSessionError, StoreError
 from swisper_ctx.events import OnEvent, emit
 from swisper_ctx.log import (
     Block,
@@ -26,17 +26,16 @@ from swisper_ctx.log import (
     StoredSession,
     VersionInfo,
 )
-from swisper_ctx.stores import appending, cleaning, forking, recovery, refreshing, telling, updating
+from swisper_ctx.stores import appending, cleaning, forking, history, recovery, refreshing, telling, updating
 from swisper_ctx.stores.appending import Known
 from swisper_ctx.stores.checkpointer import Checkpointer
 from swisper_ctx.stores.clock import Clock, Failpoint, no_failpoint, system_clock
 from swisper_ctx.stores.committer import Answered, Committer, answer
 from swisper_ctx.stores.conflicts import resolve
 from swisper_ctx.stores.creating import check_create
-from swisper_ctx.stores.history import version_info
-from swisper_ctx.stores.loaded import Loaded, load, opened
+from swisper_ctx.stores.loaded import Loaded, load
 from swisper_ctx.stores.recovery import RecoveryReport, quarantine_ids
-from swisper_ctx.stores.saving import NEWEST, ContextSave, check_names
+from swisper_ctx.stores.saving import ContextSave, check_names
 
 __all__ = ["Clock", "Failpoint", "SessionStore", "no_failpoint", "system_clock"]
 
@@ -257,12 +256,10 @@ class SessionStore(ABC):
     async def history(self, session_id: str, *, user_id: str | None = None, after: int = 0) -> tuple[VersionInfo, ...]:
         """The versions above `after` that are still known, oldest first.
 
-        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, and CorruptSessionError.
+        Raises SessionNotFoundError, also if `user_id` is given and it is another user's, CorruptSessionError, and
+        TypeError for an `after` that is no int.
         """
-        stored = await self.read(session_id, after=Etag(after, b""))
-        if stored is None or user_id not in (None, stored.user_id):
-            raise SessionNotFoundError(f"no session {session_id}")
-        return tuple(version_info(session_id, stored.epoch, frame) for frame in stored.frames)
+        return await history.history(self, session_id, user_id, after)
 
     @overload
     async def at_version(self, session_id: str, version: int, *, user_id: str | None = None) -> SwisperContext: ...
@@ -282,16 +279,9 @@ class SessionStore(ABC):
 
         Versions are kept for 128 more and 10 minutes after a checkpoint has folded them, or for ever by a store that
         was made with `keep_versions`. Raises SessionNotFoundError, also if `user_id` is given and it is another
-        user's, VersionUnavailableError, and CorruptSessionError.
+        user's, VersionUnavailableError, CorruptSessionError, and TypeError for a version that is no int.
         """
-        now = await self.read(session_id, after=NEWEST)
-        is_visible = now is not None and user_id in (None, now.user_id)
-        stored = await self.read_version(session_id, version) if is_visible else None
-        if stored is None or user_id not in (None, stored.user_id):
-            raise SessionNotFoundError(f"no session {session_id}")
-        context = opened(stored, context_class)
-        context._position.past = stored.etag
-        return context
+        return await history.at_version(self, session_id, version, user_id, context_class)
 
     async def save_session(
         self, context: SwisperContext, *, change_id: str | None = None, ttl: int | None = None

@@ -10,6 +10,7 @@ from swisper_ctx._core import plain
 from swisper_ctx.context import SwisperContext, new_session_id
 from swisper_ctx.errors import SessionNotFoundError, StoreError
 from swisper_ctx.stores.checkpointer import Job
+from swisper_ctx.stores.history import read_version
 from swisper_ctx.stores.loaded import opened
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def fork(
     context_class: type[C],
 ) -> C:
     """See `SessionStore.fork`."""
-    now = await store.read(session_id) if version is None else await store.read_version(session_id, version)
+    now = await store.read(session_id) if version is None else await read_version(store, session_id, version)
     if now is None or user_id not in (None, now.user_id):
         raise SessionNotFoundError(f"no session {session_id}")
     fork = forked(opened(now, context_class), new_id)

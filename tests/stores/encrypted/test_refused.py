@@ -8,11 +8,20 @@ from itertools import combinations
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from swisper_ctx import CorruptSessionError, DecryptionError, Message, SwisperContext, dumps, serialize_context
+from swisper_ctx import (
+    CorruptSessionError,
+    DecryptionError,
+    Message,
+    SessionNotFoundError,
+    SwisperContext,
+    dumps,
+    serialize_context,
+)
 from swisper_ctx.errors import ContextError
 from swisper_ctx.fernet import FernetKey
 from swisper_ctx.keys import Keyring, new_key
 from swisper_ctx.log import StoredBody
+from swisper_ctx.stores.cache import SessionCache
 from swisper_ctx.stores.encrypted import EncryptedSessionStore
 from swisper_ctx.stores.memory import MemorySessionStore
 from swisper_ctx.testing.changes import folded
@@ -192,6 +201,22 @@ async def test_another_user_in_the_row_is_refused() -> None:
     inside._sessions["a"] = inside._sessions["a"]._replace(user_id="thief")
     with pytest.raises(CorruptSessionError, match="another user"):
         await store.load_session("a", user_id="thief")
+    with pytest.raises(CorruptSessionError, match="another user"):
+        await store.history("a", user_id="thief")
+    with pytest.raises(SessionNotFoundError):
+        await store.history("a", user_id="u")
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_another_user_in_the_row_is_told_nothing_through_a_cache(is_loaded: bool) -> None:
+    store, inside, _ = await two_sessions()
+    cache = SessionCache(store)
+    if is_loaded:
+        await cache.load_session("a")
+    assert [info.version for info in await cache.history("a", user_id="u", after=3)] == [4, 5]
+    inside._sessions["a"] = inside._sessions["a"]._replace(user_id="thief")
+    with pytest.raises((CorruptSessionError, SessionNotFoundError)):
+        await cache.history("a", user_id="thief")
 
 
 async def test_another_epoch_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -209,6 +210,36 @@ class VersionContract:
                 await store.at_version(session_id, version, user_id=user_id)
             with pytest.raises(SessionNotFoundError):
                 await store.history(session_id, user_id=user_id)
+
+    @pytest.mark.parametrize("version", [True, 1.0, "1", None, b"1"])
+    async def test_a_version_is_a_whole_number(self, store: SessionStore, version: Any) -> None:
+        await store.save_session(SwisperContext(session_id="s", user_id="u"))
+        for session_id in ("s", "none"):
+            with pytest.raises(TypeError, match="version"):
+                await store.at_version(session_id, version)
+            with pytest.raises(TypeError, match="version"):
+                await store.history(session_id, after=version)
+            if version is not None:
+                with pytest.raises(TypeError, match="version"):
+                    await store.fork(session_id, version=version)
+
+    @pytest.mark.parametrize("version", [-(2**80), -(2**63) - 1, -1, 0, 3, 2**62, 2**63 - 1, 2**63, 2**80])
+    async def test_versions_that_there_are_not(self, store: SessionStore, version: int) -> None:
+        context = SwisperContext(session_id="s", user_id="u")
+        await store.save_session(context)
+        context.product_query = "second"
+        await store.save_session(context)
+        known = "the oldest is 1" if version < 1 else f"there is no version {version} yet; the newest is 2"
+        for asked in (store.at_version("s", version), store.fork("s", version=version)):
+            with pytest.raises(VersionUnavailableError, match=known) as caught:
+                await asked
+            assert (caught.value.version, caught.value.newest) == (version, 2)
+        versions = await store.history("s", after=version)
+        assert [info.version for info in versions] == ([1, 2] if version < 1 else [])
+        with pytest.raises(SessionNotFoundError):
+            await store.at_version("none", version)
+        with pytest.raises(SessionNotFoundError):
+            await store.history("none", after=version)
 
     async def test_a_session_created_again_has_no_older_versions(self, store: SessionStore) -> None:
         await grow(store, "s", 9)
