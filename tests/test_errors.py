@@ -125,7 +125,7 @@ def test_an_error_survives_copies_and_pickles(error: errors.ContextError, throug
 
 
 def test_every_conflict_has_one_of_the_reasons_that_are_told() -> None:
-    told = set(re.findall(r"^        ([a-z_]+(?:, [a-z_]+)*)  +", errors.ConflictError.__doc__ or "", re.MULTILINE))
+    told = set(re.findall(r"^ +([a-z_]+(?:, [a-z_]+)*)  +", errors.ConflictError.__doc__ or "", re.MULTILINE))
     assert {reason for line in told for reason in line.split(", ")} == errors.CONFLICTS.keys()
     raised = set()
     for path in Path(errors.__file__).parent.rglob("*.py"):
