@@ -338,3 +338,16 @@ async def test_checkpoints_that_fail_stop_nobody_and_are_tried_ever_less_often(
     assert context.version - await base_of(store, context) <= FRAMES * 1.25 + 1
     assert serialize_context(await loaded(store, context)) == serialize_context(context)
     await store.aclose()
+
+
+async def test_a_loop_about_to_end_makes_no_checkpoint_and_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    store, context = MemorySessionStore(), SwisperContext(user_id="u")
+    await turn(store, context, 1)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    position = context._position
+    assert position.etag is not None
+    with caplog.at_level(logging.DEBUG):
+        await store._checkpointer.attempt(Job(position, position.snapshot, position.etag, 0))
+    assert caplog.records == []
+    assert await base_of(store, context) == 0
+    await store.aclose()

@@ -189,8 +189,8 @@ class SessionStore(ABC):
         """Let go of files, threads and connections."""
 
     async def aclose(self) -> None:
-        """Finish what was begun and close the store; nothing else may be asked of it."""
-        await self._committer.drain()
+        """Finish what was begun and close the store; whoever goes on saving meanwhile is told so by StoreError."""
+        await self._committer.close()
         await self._checkpointer.aclose()
         await self._close()
 
@@ -304,7 +304,7 @@ class SessionStore(ABC):
         Raises StoreUnavailableError, OutcomeUnknownError, EncodeError for what is no JSON, StoreError for a wrong id.
         """
         committer, position = self._committer, context._position
-        if asyncio.get_running_loop() is not committer.loop:
+        if asyncio.get_running_loop() is not committer.open_in:
             committer.enter()
         if change_id is not None:
             check_names(change_id=change_id)

@@ -62,10 +62,11 @@ class Checkpointer:
         """Those that wait, by their session."""
         self._pressed: dict[str, list[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def consider(self, position: Position, snapshot: Snapshot, etag: Etag) -> None:
         """Queue a checkpoint of this state if it is due; a state that waits there already gives way to it."""
-        if due(position, snapshot) and position.mark is not None:
+        if due(position, snapshot) and position.mark is not None and not self._is_closed:
             self.jobs[position.session_id] = Job(position, snapshot, etag, position.mark.total)
             if not self._is_running():
                 self._task = asyncio.ensure_future(self._run())
@@ -79,6 +80,7 @@ class Checkpointer:
 
     async def aclose(self) -> None:
         """Finish the checkpoint that is being written and forget the others: whoever loads them next makes them."""
+        self._is_closed = True
         self.jobs.clear()
         for session_id in list(self._pressed):
             self._release(session_id)
@@ -124,14 +126,18 @@ class Checkpointer:
             mark.postpone()
 
     async def make(self, job: Job) -> bool:
-        """Write one checkpoint; False if another one came first."""
+        """Write one checkpoint; False if another one came first, or the event loop is about to end."""
         position, mark = job.position, job.position.mark
         if mark is None or job.etag.version < mark.base:
             return False
         # Of one moment: another checkpoint may move the mark while the parts are made.
         stamp, expected, before = token(), mark.stamp, mark.blocks
         loop = asyncio.get_running_loop()
-        body, added, dropped, used = await loop.run_in_executor(None, parts, job, stamp, before)
+        try:
+            made = loop.run_in_executor(None, parts, job, stamp, before)
+        except RuntimeError:  # the threads have been shut down
+            return False
+        body, added, dropped, used = await made
         blocks = tuple(Block(*block) for block in added)
         head = Head(job.etag.version, stamp, body)
         copy = Projection(session_copy(position.user_id, job.snapshot)) if self._shows_copies else None

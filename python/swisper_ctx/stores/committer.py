@@ -7,6 +7,7 @@ its callers: one that is cancelled does not cancel what it began.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, Self
@@ -45,6 +46,10 @@ class Committer(Groups):
 
     _refused: Callable[[Any, Change], Awaitable[int | None]]
     _looks: set[asyncio.Task[None]]
+    _moving: threading.Lock
+    open_in: asyncio.AbstractEventLoop | None
+    """The event loop in which writes may be submitted, until that ends; None when it is closed."""
+    _is_closed: bool
 
     def __new__(
         cls,
@@ -60,26 +65,37 @@ class Committer(Groups):
         """
         self = super().__new__(cls, begin, in_flight)
         self._refused, self._looks = refused, set()
+        self._moving, self.open_in, self._is_closed = threading.Lock(), None, False
         return self
 
-    def enter(self) -> asyncio.AbstractEventLoop:
-        """Work in the running event loop from now on, and say which; before anything is submitted there.
+    def enter(self) -> None:
+        """Work in the running event loop from now on; before anything is submitted there, with no await between.
 
-        What was on its way in one that has ended is given up. Raises StoreError when another one uses the store.
+        What was on its way in one that has ended is given up. Raises StoreError when another one uses the store, and
+        when that is closed.
         """
-        loop = asyncio.get_running_loop()
-        if loop is not self.loop:
-            self._move_to(loop)
-        return loop
+        if self._is_closed:
+            raise StoreError("this store is closed")
+        self._move()
 
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.loop is not None and not self.loop.is_closed() and not self._is_at_rest:
-            raise StoreError("this store is in use by another event loop; open one store in each")
-        self.loop = loop
-        self.drained.clear()
-        self._looks.clear()
-        self.fail(self.give_up(), asyncio.CancelledError())
-        self.schedule()
+    def _move(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is self.loop:
+            return
+        with self._moving:  # loops of several threads may find at once that the last one has ended
+            if self._is_in_use():
+                raise StoreError("this store is in use by another event loop; open one store in each")
+            self.loop = self.open_in = loop
+            self.drained.clear()
+            self._looks.clear()
+            self.fail(self.give_up(), asyncio.CancelledError())
+            self.schedule()
+
+    def _is_in_use(self) -> bool:
+        if self.loop is None or self.loop.is_closed():
+            return False
+        # One that is running may be about to submit.
+        return self.loop.is_running() or not self._is_at_rest
 
     def seal(self, write: Save) -> None:
         """Have the frame of a large write made in a thread: others go on meanwhile."""
@@ -95,9 +111,15 @@ class Committer(Groups):
         error = frame.exception()
         self.sealed(write, frame.result() if error is None else None, error)
 
+    async def close(self) -> None:
+        """Admit no more writes, and wait until those that were admitted are done."""
+        self._move()
+        self._is_closed, self.open_in = True, None
+        await self.drain()
+
     async def drain(self) -> None:
         """Wait until nothing is queued or on its way."""
-        self.enter()
+        self._move()
         while not self._is_at_rest:
             future = asyncio.get_running_loop().create_future()
             self.drained.append(future)

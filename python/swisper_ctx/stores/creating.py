@@ -25,6 +25,8 @@ async def check_create(store: SessionStore, session_id: str, user_id: str) -> No
     check_new(session_id)
     if not (store.opens_sealed or store._is_clear):
         await check_clear(store)
+        # The store may have been closed meanwhile.
+        store._committer.enter()
 
 
 async def check_clear(store: SessionStore) -> None:

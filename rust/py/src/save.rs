@@ -111,7 +111,7 @@ impl Save {
 
     pub fn change<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let py = slf.py();
-        let sealed = slf.borrow_mut().sealed.take();
+        let sealed = slf.try_borrow_mut()?.sealed.take();
         let save = slf.borrow();
         let position = save.position.bind(py);
         let now = save.store.bind(py).getattr(intern!(py, "_clock"))?.call0()?;
@@ -155,7 +155,7 @@ impl Save {
             ],
         )?;
         drop(save);
-        let mut save = slf.borrow_mut();
+        let mut save = slf.try_borrow_mut()?;
         (save.size, save.etag, save.expires_at, save.sealed) = (size, Some(etag.unbind()), expires_at, kept);
         Ok(change)
     }
