@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -106,3 +108,30 @@ async def test_a_save_that_is_being_made_is_not_made_a_second_time_meanwhile() -
     assert len(errors) == 1
     assert context.version == 1
     await store.aclose()
+
+
+FORK = """
+import asyncio, os, warnings
+from swisper_ctx import MemorySessionStore, SwisperContext
+
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+store = MemorySessionStore()
+
+
+async def parent():
+    await store.save_session(SwisperContext(user_id="u"))
+    child = os.fork()
+    if child == 0:
+        asyncio.run(store.save_session(SwisperContext(user_id="u")))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+asyncio.run(parent())
+"""
+
+
+def test_a_loop_that_was_running_when_its_process_was_forked_does_not_keep_the_store() -> None:
+    child = [sys.executable, "-W", "error", "-c", FORK]
+    ended = subprocess.run(child, check=False, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr

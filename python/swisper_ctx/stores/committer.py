@@ -7,6 +7,7 @@ its callers: one that is cancelled does not cancel what it began.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -49,6 +50,8 @@ class Committer(Groups):
     _moving: threading.Lock
     open_in: asyncio.AbstractEventLoop | None
     """The event loop in which writes may be submitted, until that ends; None when it is closed."""
+    _process: int
+    """Of the loop."""
     _is_closed: bool
 
     def __new__(
@@ -85,7 +88,8 @@ class Committer(Groups):
         with self._moving:  # loops of several threads may find at once that the last one has ended
             if self._is_in_use():
                 raise StoreError("this store is in use by another event loop; open one store in each")
-            self.loop = self.open_in = loop
+            self.loop, self._process = loop, os.getpid()
+            self.open_in = loop
             self.drained.clear()
             self._looks.clear()
             self.fail(self.give_up(), asyncio.CancelledError())
@@ -94,8 +98,8 @@ class Committer(Groups):
     def _is_in_use(self) -> bool:
         if self.loop is None or self.loop.is_closed():
             return False
-        # One that is running may be about to submit.
-        return self.loop.is_running() or not self._is_at_rest
+        # One that is running may be about to submit; in a fork of its process it only seems to run.
+        return (self.loop.is_running() and self._process == os.getpid()) or not self._is_at_rest
 
     def seal(self, write: Save) -> None:
         """Have the frame of a large write made in a thread: others go on meanwhile."""

@@ -10,7 +10,7 @@ from tests.stores.changes import committed, creation, grow
 
 from swisper_ctx.errors import StoreError, StoreUnavailableError
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
-from swisper_ctx.stores.sqlite.schema import APPLICATION_ID, VERSION
+from swisper_ctx.stores.sqlite.schema import APPLICATION_ID, VERSION, create, is_ours
 
 
 def content(path: Path) -> bytes:
@@ -85,3 +85,27 @@ async def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(StoreError, match=r"3\.33"):
         await store.read("s")
     await store.aclose()
+
+
+def test_tables_that_another_process_creates_meanwhile_are_ours(path: Path) -> None:
+    """Between any two of the statements that look at the file."""
+    with closing(sqlite3.connect(path)) as database:
+        looked: list[str] = []
+        database.set_trace_callback(looked.append)
+        assert not is_ours(database, str(path))
+    for number in range(1, len(looked)):
+        file = path.with_name(f"{number}.db")
+        with closing(sqlite3.connect(file)) as database, closing(sqlite3.connect(file)) as other:
+            left = [number]
+
+            def meanwhile(_statement: str, other: sqlite3.Connection = other, left: list[int] = left) -> None:
+                if left and not left[0]:
+                    left.clear()
+                    create(other)
+                    other.commit()
+                elif left:
+                    left[0] -= 1
+
+            database.set_trace_callback(meanwhile)
+            is_ours(database, str(file))
+            assert is_ours(database, str(file))

@@ -73,13 +73,15 @@ TABLES = (
 
 def is_ours(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the tables stand in this file; False if it is empty, StoreError if it is anything else."""
+    # Tables first: where another process creates ours at this moment, they are not seen without their mark.
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application == APPLICATION_ID:
         if version > VERSION:
             raise StoreError(f"{path} has schema version {version}, this library knows version {VERSION}: upgrade it")
         return True
-    if application or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if application or tables:
         raise StoreError(f"{path} is the database of another application: give the store a file of its own")
     return False
 
