@@ -271,15 +271,6 @@ def test_a_pipeline_in_a_coroutine_that_outlives_its_event_loop_is_closed_quietl
     assert sessions.performance.stats()["closed"].failures == 1
 
 
-async def test_an_empty_id_is_refused(sessions: Sessions) -> None:
-    with pytest.raises(StoreError, match="id"):
-        await sessions.create_session(user_id="u", session_id="")
-    context = await sessions.create_session(user_id="u")
-    with pytest.raises(StoreError, match="id"):
-        await sessions.fork(context.session_id, new_session_id="")
-    assert len((await sessions.sessions()).sessions) == 1
-
-
 async def test_an_execution_is_recorded_by_session_id(sessions: Sessions) -> None:
     context = await sessions.create_session(user_id="u")
     data = {"result": {"n": 1}, "duration_ms": 12.5, "tool": "own key"}

@@ -82,8 +82,8 @@ class PipelineSessionManager(Generic[C]):
 
     `expires_in` is how long a session is kept after its last save, a timedelta or seconds, unless its
     `data_retention_policy` says otherwise; with None it is kept until it is deleted, also one that had an end before,
-    from its next save that writes something. One that has expired cannot be
-    loaded any more, and `cleanup_expired_sessions()` deletes it.
+    from its next save that writes something. One that has expired cannot be loaded any more, and
+    `cleanup_expired_sessions()` deletes it.
     """
 
     @overload

@@ -89,3 +89,13 @@ def test_what_was_asked_in_an_event_loop_that_has_ended_is_asked_anew() -> None:
 def test_what_is_no_key_is_refused_at_once(key: object) -> None:
     with pytest.raises(ValueError, match="key"):
         EncryptedSessionStore(key)  # type: ignore[arg-type]
+
+
+async def test_an_empty_id_is_refused() -> None:
+    async with PipelineSessionManager.open("memory://") as sessions:
+        with pytest.raises(StoreError, match="session_id"):
+            await sessions.create_session(user_id="u", session_id="")
+        context = await sessions.create_session(user_id="u")
+        with pytest.raises(StoreError, match="session_id"):
+            await sessions.fork(context.session_id, new_session_id="")
+        assert len((await sessions.sessions()).sessions) == 1

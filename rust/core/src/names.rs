@@ -39,12 +39,6 @@ impl FieldNames {
         shared.or_else(|| self.place(name))
     }
 
-    /// Whether each of them stands in a JSON pointer, and that in JSON text, as it is.
-    #[must_use]
-    pub fn are_plain(&self) -> bool {
-        !self.has_special
-    }
-
     /// The same of a key with its quotes, which is likely to stand at `start` or soon after it.
     pub fn place_of_key(&self, key: &[u8], start: usize) -> Result<Option<usize>> {
         if let [b'"', plain @ .., b'"'] = key
@@ -54,6 +48,12 @@ impl FieldNames {
             return Ok(Some(start + at));
         }
         Ok(self.place(&text::unescape(key)?))
+    }
+
+    /// Whether each of them stands in a JSON pointer, and that in JSON text, as it is.
+    #[must_use]
+    pub fn are_plain(&self) -> bool {
+        !self.has_special
     }
 
     /// Puts a new name behind the others.

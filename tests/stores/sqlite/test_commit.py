@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.stores.changes import START, ManualClock, append, commit, committed, creation, grow, new_head
 
 from swisper_ctx.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import Change, CommitResult, Etag
+from swisper_ctx.stores.committer import PostponedError
 from swisper_ctx.stores.sqlite import SQLiteSessionStore
 from swisper_ctx.stores.sqlite.commit import (
     ADD_FRAME,
@@ -22,6 +25,8 @@ from swisper_ctx.stores.sqlite.commit import (
     MOVE_ONCE,
     NAME_CHANGE,
     SIZES,
+    failures,
+    group_deadline,
 )
 
 
@@ -229,3 +234,21 @@ async def test_the_first_head_comes_with_the_session(store: SQLiteSessionStore, 
     stored = await store.read("s")
     assert stored is not None
     assert stored.head == head
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=4), st.floats(1e-3, 100))
+def test_a_group_that_met_a_locked_file_gives_up_those_that_have_waited_their_time(
+    times: list[float], timeout: float
+) -> None:
+    """One at least, however the sums are rounded: else the same would be tried again and again without a pause."""
+    changes = [creation(str(number))._replace(since=since) for number, since in enumerate(times)]
+    deadline = group_deadline(changes, timeout)
+    assert deadline is not None
+    assert deadline <= min(times) + 1.1 * timeout
+    error = sqlite3.OperationalError()
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    results = failures(error, changes, deadline, timeout)
+    put_off = [isinstance(result.error, PostponedError) for result in results]
+    assert not all(put_off)
+    assert put_off == [since + timeout > deadline for since in times]
+    assert all(isinstance(result.error, StoreUnavailableError) for result in results)

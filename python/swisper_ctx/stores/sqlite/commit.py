@@ -90,15 +90,16 @@ def group_deadline(changes: Sequence[Change], timeout: float) -> float | None:
     return min(min(times) + 1.1 * timeout, max(times) + timeout)
 
 
-def failures(error: Exception, changes: Sequence[Change], last: float) -> list[CommitResult]:
-    """What becomes of changes that nothing was written of: where the file was locked, those younger than `last` can
-    still wait.
+def failures(error: Exception, changes: Sequence[Change], deadline: float, timeout: float) -> list[CommitResult]:
+    """What becomes of changes that nothing was written of: where the file was locked until `deadline`, those that have
+    waited less than `timeout` by then go on.
     """
     if primary_code(error) not in BUSY:
-        last = math.inf
+        deadline = math.inf
+    # The sum that `group_deadline` makes: one of a group at least has waited its time, however it is rounded.
     return [
         CommitResult(None, store_error(error, change.session_id))
-        if change.since is None or change.since <= last
+        if change.since is None or change.since + timeout <= deadline
         else CommitResult(None, PostponedError("SQLite: the file is locked"))
         for change in changes
     ]
@@ -121,7 +122,7 @@ def commit_group(writer: Writer, changes: Sequence[Change], timeout: float) -> l
     except DRIVER_ERRORS as error:
         if len(changes) > 1 and not isinstance(error, sqlite3.OperationalError | CommitFailedError):
             return [result for change in changes for result in commit_group(writer, [change], timeout)]
-        return failures(error, changes, writer.deadline - timeout)
+        return failures(error, changes, writer.deadline, timeout)
 
 
 def _transact(

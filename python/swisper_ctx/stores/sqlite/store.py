@@ -135,7 +135,7 @@ class SQLiteSessionStore(SessionStore):
         until = group_deadline(changes, timeout)
         self._writer.begin(
             lambda connection, deadline: commit_group(Writer(connection, deadline, clock, failpoint), changes, timeout),
-            partial(_committed, changes, math.inf if until is None else until - timeout, answered),
+            partial(_committed, changes, math.inf if until is None else until, timeout, answered),
             until,
         )
 
@@ -214,13 +214,14 @@ class SQLiteSessionStore(SessionStore):
 
 def _committed(
     changes: Sequence[Change],
-    last: float,
+    deadline: float,
+    timeout: float,
     answered: Answered,
     results: list[CommitResult] | None,
     error: BaseException | None,
 ) -> None:
     if isinstance(error, sqlite3.Error | CommitFailedError):  # there is no connection
-        answered(failures(error, changes, last), None)
+        answered(failures(error, changes, deadline, timeout), None)
     else:
         answered(results, error)
 
