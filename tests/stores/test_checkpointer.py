@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from swisper_ctx import ConflictError, Message, StoreUnavailableError, SwisperContext, serialize_context
-from swisper_ctx.log import Block, Checkpoint
+from swisper_ctx.log import Block, Checkpoint, StoredSession
 from swisper_ctx.stores.base import SessionStore
 from swisper_ctx.stores.checkpointer import FRAMES, PRESSURE, SEGMENT, Job
 from swisper_ctx.stores.memory import MemorySessionStore
@@ -351,3 +351,23 @@ async def test_a_loop_about_to_end_makes_no_checkpoint_and_no_noise(caplog: pyte
     assert caplog.records == []
     assert await base_of(store, context) == 0
     await store.aclose()
+
+
+async def test_a_session_that_is_saved_while_another_checkpoint_is_looked_at_goes_on_with_its_own(
+    store: SessionStore,
+) -> None:
+    context = SwisperContext(user_id="u")
+    await turn(store, context, 0)
+    assert await folded(store, await loaded(store, context))
+    read = store._checkpointer._read
+
+    async def read_and_save(session_id: str) -> StoredSession | None:
+        stored = await read(session_id)
+        await turn(store, context, 1)
+        return stored
+
+    store._checkpointer._read = read_and_save
+    assert not await folded(store, context)
+    await turn(store, context, 2)
+    assert await folded(store, context)
+    assert await base_of(store, context) == context.version == 3

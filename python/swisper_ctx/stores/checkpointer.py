@@ -146,9 +146,11 @@ class Checkpointer:
         if written:
             mark.moved(stamp, used, job.total, job.etag.version)
         else:
+            # Of now: it may be saved again before the answer is here.
+            etag = position.etag
             stored = await self._read(position.session_id)
             # Only where this context stands in that log: the id may belong to another session by now.
-            is_ours = stored is not None and leads_past(stored, position.etag)
+            is_ours = stored is not None and leads_past(stored, etag)
             found = marked(stored, block_ids(stored)) if stored is not None and is_ours else None
             if found is None:
                 position.mark = None
