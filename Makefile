@@ -52,8 +52,9 @@ test-asan-core:
 test-asan-python: $(VENV)/.test
 	scripts/test-asan.sh $(PY)
 
+# A process for each core: each starts servers of its own.
 test-python: $(VENV)/.test
-	$(PY) -m pytest --quiet
+	$(PY) -m pytest --quiet --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 test-servers: $(VENV)/.test ## the tests that need PostgreSQL and Redis, on other versions of them
 	scripts/test-servers.sh $(PY)

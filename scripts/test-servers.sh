@@ -20,7 +20,8 @@ is_here() {
 run_on() {
     echo "== PostgreSQL $1, Redis $2"
     # shellcheck disable=SC2086 - several words
-    SWISPER_TEST_POSTGRES=$1 SWISPER_TEST_REDIS=$2 "$python" -m pytest --quiet -m servers $tests
+    SWISPER_TEST_POSTGRES=$1 SWISPER_TEST_REDIS=$2 "$python" -m pytest --quiet -m servers \
+        --numprocesses=auto --maxprocesses=4 --dist=worksteal $tests
 }
 
 run_on 17 valkey

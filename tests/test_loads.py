@@ -299,16 +299,21 @@ def test_collecting_garbage_is_as_it_was() -> None:
             gc.enable()
 
 
+# Roles, kinds of content and states come again and again: one string of each is kept.
+ROLES = ["user", "assistant", "system", "developer", "tool", "function"]
+KINDS = ["text", "image_url", "input_text", "output_text", "tool_use", "tool_result", "thinking"]
+SHARED = [*ROLES, *KINDS, "completed", "failed"]
+
+
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=2, max_size=60))
 def test_no_value_is_kept(value: str) -> None:
-    assume(value not in {"user", "text", "tool", "failed"})
+    assume(value not in SHARED)
     first, second = loads(dumps([value, value]))
     assert first is not second
     assert sys.getrefcount(first) == sys.getrefcount(second) == 2
 
 
 def test_roles_and_short_keys_are_shared() -> None:
-    words = "user assistant system developer tool function text image_url input_text output_text tool_use tool_result"
-    text = dumps({f"key {word}": word for word in [*words.split(), "thinking", "completed", "failed"]})
+    text = dumps({f"key {word}": word for word in SHARED})
     first, second = loads(text), loads(text)
     assert all(a is b for pairs in zip(first.items(), second.items(), strict=True) for a, b in zip(*pairs, strict=True))
