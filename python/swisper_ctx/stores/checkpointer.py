@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
 from swisper_ctx._core import Snapshot, StoredBlocks, token
 from swisper_ctx.context import FoldMark, Position
 from swisper_ctx.errors import ContextError
-from swisper_ctx.log import Block, Checkpoint, Etag, Head, Projection, StoredSession
+from swisper_ctx.log import Block, Checkpoint, Etag, Frame, Head, Projection, StoredSession
 from swisper_ctx.stores.projection import session_copy
 
 log = logging.getLogger("swisper_ctx.store")
@@ -151,7 +151,7 @@ class Checkpointer:
             stored = await self._read(position.session_id)
             # Only where this context stands in that log: the id may belong to another session by now.
             is_ours = stored is not None and leads_past(stored, etag)
-            found = marked(stored, block_ids(stored)) if stored is not None and is_ours else None
+            found = marked(stored.head, stored.frames, block_ids(stored)) if stored is not None and is_ours else None
             if found is None:
                 position.mark = None
             else:
@@ -186,11 +186,11 @@ def block_ids(stored: StoredSession) -> bytes:
     return b"".join(block.block_id for block in stored.blocks)
 
 
-def marked(stored: StoredSession, blocks: bytes | StoredBlocks) -> FoldMark | None:
-    """Where the newest head of a session stands, from a whole read with these blocks."""
-    if stored.head is None:
+def marked(head: Head | None, frames: Iterable[Frame], blocks: bytes | StoredBlocks) -> FoldMark | None:
+    """Where the newest head of a session stands, with the frames after it and the blocks of a whole read."""
+    if head is None:
         return None
-    mark = FoldMark(stored.head.stamp, blocks, stored.head.base)
-    for frame in stored.frames:
+    mark = FoldMark(head.stamp, blocks, head.base)
+    for frame in frames:
         mark.grew(frame.version, len(frame.body or b""))
     return mark

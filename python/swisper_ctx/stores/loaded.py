@@ -61,7 +61,7 @@ def open_stored(stored: StoredSession, unopened: Snapshot) -> Loaded:
     except (TypeError, ValueError, OverflowError) as error:
         # A row with a value of another type or size than was written.
         raise CorruptSessionError("a value of the wrong kind is stored", session_id=session_id) from error
-    mark = marked(stored, of_head)
+    mark = marked(head, frames, of_head)
     return Loaded(session_id, user_id, etag, epoch, created_at, updated_at, expires_at, snapshot, mark)
 
 

@@ -14,15 +14,17 @@ pub fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
+    // Without a branch, so that it is compiled for many digits at once.
+    let mut all = true;
     for (to, &[high, low]) in out.iter_mut().zip(pairs) {
-        let digit = |byte| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        *to = digit(high)? << 4 | digit(low)?;
+        let [high, low] = [high, low].map(|byte| {
+            let (number, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
+            all &= number < 10 || letter < 6;
+            if number < 10 { number } else { letter.wrapping_add(10) }
+        });
+        *to = high << 4 | low;
     }
-    Some(out)
+    all.then_some(out)
 }
 
 #[cfg(test)]
@@ -36,5 +38,15 @@ mod tests {
         assert_eq!(decode::<3>(b"000ff"), None);
         assert_eq!(decode::<1>(b"0g"), None);
         assert_eq!(decode::<1>(b"0F"), None);
+    }
+
+    #[test]
+    fn every_byte_is_a_digit_or_refused() {
+        for byte in 0..=u8::MAX {
+            let digit = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+            let value = digit.map(|digit| [u8::try_from(digit).unwrap()]);
+            assert_eq!(decode::<1>(&[b'0', byte]), value);
+            assert_eq!(decode::<1>(&[byte, b'0']), value.map(|[value]| [value << 4]));
+        }
     }
 }
