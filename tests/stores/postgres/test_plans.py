@@ -29,7 +29,7 @@ ELSEWHERE = {"adoption", "migrate", "schema"}
 # Those of groups that may wait for a lock, as none may behind a pooler.
 WAITING = {statements.APPEND, statements.APPEND_ONE, statements.APPEND_ONCE}
 # Parts of other statements.
-PARTS = {read.HEAD_ROW, read.LAST_BLOCK_ROWS, checkpoint.MOVED, statements.ADD_FRAMES}
+PARTS = {read.HEAD_ROW, read.ROWS_AND_LAST_BODIES, checkpoint.MOVED, statements.ADD_FRAMES}
 FILL = (
     """INSERT INTO session_etags
             (session_id, user_id, created_at, epoch, version, messages, updated_at, expires_at, token)
@@ -173,3 +173,19 @@ async def test_what_has_expired_is_found_by_its_ids_where_nothing_had_when_the_t
         (row,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) {removal.LOCK_EXPIRED}", ids, None)
         indexes = [node["Index Name"] for node in nodes(json.loads(row[0])[0]["Plan"]) if "Index Name" in node]
         assert indexes == ["session_etags_pkey"]
+
+
+@pytest.mark.parametrize("settings", [PLANS, {}], ids=["set", "behind a pooler"])
+async def test_a_tail_of_a_long_session_counts_no_records_of_blocks_that_it_leaves(
+    known: str, settings: dict[str, str]
+) -> None:
+    fill = """INSERT INTO context_blocks SELECT 's1', decode(md5(field || n), 'hex'), field, n, 10, 0, NULL, ''
+        FROM generate_series(100001, 100500) n, (VALUES ('history'), ('results')) AS fields (field)"""
+    async with transaction(known, fill) as connection:
+        for name, value in settings.items():
+            await connection.execute(f"SET LOCAL {name} = {value}")
+        await connection.execute(f"PREPARE tail AS {read.TAIL}")
+        (row,) = await connection.fetch("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE tail('s1', NULL, 15)")
+    passed = [node for node in nodes(json.loads(row[0])[0]["Plan"]) if node["Actual Rows"] * node["Actual Loops"] > 20]
+    assert {node["Node Type"] for node in passed} <= {"Append", "Index Scan", "Bitmap Heap Scan", "Bitmap Index Scan"}
+    assert sum(node["Node Type"] != "Append" for node in passed) <= 2

@@ -18,7 +18,7 @@ ALIVE = f"(expires_at IS NULL OR expires_at > {NOW})"
 
 ETAGS = f"SELECT session_id, version, token FROM session_etags WHERE session_id = ANY($1::text[]) AND {ALIVE}"
 
-# Rows of four kinds, in columns that each uses as it needs them: those of a block are in its own order.
+# Rows of five kinds, in columns that each uses as it needs them: those of a block are in its own order.
 SESSION = f"""
     SELECT 0 AS kind, token AS id, user_id AS name, version AS number, epoch AS other, NULL::bytea AS body,
         created_at, updated_at, expires_at
@@ -30,16 +30,32 @@ BLOCK_ROWS = """
     SELECT 2, block_id, field, position, records, body, NULL, NULL, NULL FROM context_blocks
     WHERE session_id = $1 AND {condition}
 """
-# Those that have `tail` records of their list after them come without their bodies, which are not read. Counted in
-# floats, as each sum of bigints is a numeric, at three times the cost.
-LAST_BLOCK_ROWS = """
-    SELECT 2, block_id, field, position, records, CASE WHEN records = 0 OR behind < $3 THEN body END, NULL, NULL, NULL
-    FROM (
-        SELECT block_id, field, position, records, body, sum(records::float8) OVER (
-            PARTITION BY field ORDER BY position DESC ROWS UNBOUNDED PRECEDING
-        ) - records AS behind
-        FROM context_blocks WHERE session_id = $1 AND dropped_at IS NULL
-    ) AS used
+# From the end of each field backwards, until `tail` records of its list are covered: as many steps as there are bodies
+# to read, however long the session is. A sum over the rows of all blocks is several times what they cost themselves.
+# Counted in floats, which no number in a damaged row overflows.
+LAST_BLOCKS = """
+    last AS (
+        (
+            SELECT block_id, field, position, records, body, records::float8 AS covered FROM context_blocks
+            WHERE session_id = $1 AND dropped_at IS NULL ORDER BY field DESC, position DESC LIMIT 1
+        )
+        UNION ALL
+        SELECT next.*, next.records + CASE WHEN next.field = last.field THEN last.covered ELSE 0 END
+        FROM last CROSS JOIN LATERAL (
+            SELECT block_id, field, position, records, body FROM context_blocks
+            WHERE session_id = $1 AND dropped_at IS NULL AND (field, position) < (
+                last.field, CASE WHEN last.covered < $3 THEN last.position ELSE -9223372036854775808 END
+            )
+            ORDER BY field DESC, position DESC LIMIT 1
+        ) AS next
+    )
+"""
+# Of all blocks what stands in clear, and the bodies of the last ones by themselves.
+ROWS_AND_LAST_BODIES = """
+    SELECT 2, block_id, field, position, records, NULL, NULL, NULL, NULL FROM context_blocks
+    WHERE session_id = $1 AND dropped_at IS NULL
+    UNION ALL
+    SELECT 4, block_id, NULL, NULL, NULL, body, NULL, NULL, NULL FROM last WHERE records = 0 OR $3 > 0
 """
 FRAME_ROWS = """
     SELECT 3, token, change_id, version, time, body, NULL, NULL, NULL FROM context_frames
@@ -54,7 +70,9 @@ WHOLE = " UNION ALL ".join(
         FRAME_ROWS.format(condition=BASE),
     )
 )
-TAIL = WHOLE.replace(BLOCK_ROWS.format(condition="dropped_at IS NULL"), LAST_BLOCK_ROWS)
+TAIL = WHOLE.replace("WITH", f"WITH RECURSIVE {LAST_BLOCKS},", 1).replace(
+    BLOCK_ROWS.format(condition="dropped_at IS NULL"), ROWS_AND_LAST_BODIES
+)
 AFTER = f"{SESSION} UNION ALL {FRAME_ROWS.format(condition='version > $3::bigint')}"
 # With the frame of the head, which has the etag of a version that the head alone stands for.
 AT_VERSION = " UNION ALL ".join(
@@ -133,11 +151,13 @@ async def read_version(connection: Connection, session_id: str, now: int | None,
 def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:
     about: Any = None
     head: Head | None = None
-    blocks, frames = list[Block](), list[Frame]()
+    blocks, bodies, frames = list[Block](), dict[bytes, bytes](), list[Frame]()
     for row in rows:
         kind = row[0]
         if kind == 2:
             blocks.append(Block._make(row[1:6]))
+        elif kind == 4:
+            bodies[row[1]] = row[5]
         elif kind == 3:
             _, token, change_id, version, time, body, *_ = row
             frames.append(Frame(version, token, change_id, time, body))
@@ -150,6 +170,8 @@ def _stored(session_id: str, rows: Collection[Any]) -> StoredSession | None:
         return None
     _, token, user_id, version, epoch, _, created, updated, expires = about
     # The branches of a union come one after the other, each in an order of its own choice.
+    if bodies:
+        blocks = [block._replace(body=bodies[block[0]]) if block[0] in bodies else block for block in blocks]
     blocks.sort(key=PLACE)
     frames.sort()
     etag = Etag(version, token)
