@@ -93,6 +93,9 @@ NEEDS_ALL: list[Callable[[RecordList[Message]], object]] = [
     lambda history: history.to_dicts(),
     lambda history: history.reverse(),
     lambda history: history.pop(0),
+    # From the end on, where records are there, to those that are not.
+    lambda history: history.__delitem__(slice(None, None, -250)),
+    lambda history: history.__setitem__(slice(None, None, -250), [Message("user", "x")] * 5),
 ]
 
 

@@ -127,6 +127,20 @@ impl RecordList {
         self.tracked.splice(start..end, &texts).map_err(|error| self.raise(py, &error))
     }
 
+    /// Puts records in the place of single ones, of all or of none: one may be damaged, or left in the store.
+    fn splice_each<'a>(
+        &mut self,
+        py: Python<'_>,
+        mut edits: impl Iterator<Item = (usize, &'a [Text])>,
+    ) -> PyResult<()> {
+        let before = self.tracked.clone();
+        let done = edits.try_for_each(|(at, records)| self.splice(py, at, at + 1, records));
+        if done.is_err() {
+            self.tracked = before;
+        }
+        done
+    }
+
     /// The place that an index means, counted from the end if negative.
     fn place(&self, index: isize) -> PyResult<usize> {
         let from_end = if index < 0 { self.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
@@ -367,7 +381,7 @@ impl RecordList {
             let problem = format!("attempt to assign sequence of size {have} to extended slice of size {need}");
             return Err(PyValueError::new_err(problem));
         }
-        places(&range).zip(records).try_for_each(|(at, record)| list.splice(py, at, at + 1, &[record]))
+        list.splice_each(py, places(&range).zip(records.chunks(1)))
     }
 
     fn __delitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -386,7 +400,7 @@ impl RecordList {
         }
         let mut places: Vec<_> = places(&range).collect();
         places.sort_unstable();
-        places.into_iter().rev().try_for_each(|at| list.splice(py, at, at + 1, &[]))
+        list.splice_each(py, places.into_iter().rev().map(|at| (at, [].as_slice())))
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> RecordIterator {
