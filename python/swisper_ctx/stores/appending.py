@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from swisper_ctx.context import SwisperContext
 from swisper_ctx.errors import ConflictError, OutcomeUnknownError, SessionNotFoundError, StoreError
 from swisper_ctx.log import Etag, StoredSession
 from swisper_ctx.retention import POLICY, rule
-from swisper_ctx.stores.conflicts import BACKOFF
+from swisper_ctx.stores.conflicts import back_off
 from swisper_ctx.stores.loaded import Loaded
 from swisper_ctx.stores.saving import NEWEST, ContextSave, RecordAppend
 
@@ -79,7 +77,7 @@ async def append_record(
             if attempt == ATTEMPTS - 1:
                 raise
             # As saves do, which else win again and again.
-            await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** min(attempt, 7)))  # noqa: S311 - no secret
+            await back_off(attempt)
         else:
             store._appended[session_id] = Known(append.etag, policy, field)
             return

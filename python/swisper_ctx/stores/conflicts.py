@@ -42,12 +42,17 @@ async def resolve(store: Store, write: ContextSave | RecordAppend, change: Chang
     if isinstance(write, RecordAppend):
         return await _resolved(store, write, change)
     if write.merges:
-        await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** min(write.merges, 7)))  # noqa: S311 - no secret
+        await back_off(write.merges)
     try:
         return await _resolved(store, write, change)
     except ConflictError as error:
         tell(store.on_event, change.session_id, error)
         raise
+
+
+async def back_off(times: int) -> None:
+    """Wait before trying again what others have won so many times."""
+    await asyncio.sleep(random.uniform(0, BACKOFF * 2 ** min(times, 7)))  # noqa: S311 - no secret
 
 
 def tell(on_event: OnEvent | None, session_id: str, error: ConflictError) -> None:
