@@ -17,6 +17,8 @@ from tests.servers.redis import RedisServer
 
 from swisper_ctx.stores.postgres import PostgresSessionStore
 
+SEGMENTS = 96
+
 
 class Servers(NamedTuple):
     """Where they are. The tables of a store are in the DSN's schema."""
@@ -31,7 +33,8 @@ def servers() -> Iterator[Servers]:
     with ExitStack() as stack:
         postgres, redis = (os.environ.get(f"SWISPER_TEST_{name}", "") for name in ("POSTGRES", "REDIS"))
         if "://" not in postgres:
-            postgres = stack.enter_context(PostgresServer(find_postgres(postgres), max_wal_size="8GB")).dsn
+            postgres = stack.enter_context(PostgresServer(find_postgres(postgres), min_wal_size="2GB", max_wal_size="8GB")).dsn
+            asyncio.run(age(postgres))
         if "://" not in redis:
             redis = stack.enter_context(RedisServer(find_redis(redis))).url
         schema = f"bench_{secrets.token_hex(4)}"
@@ -54,6 +57,16 @@ async def prepare(server: str, schema: str, dsn: str) -> None:
     store = PostgresSessionStore(dsn)
     await store.migrate()
     await store.aclose()
+
+
+async def age(server: str) -> None:
+    """Have segments of WAL to use again, as a server has them after its first checkpoints.
+
+    Those of a new one are made and filled with zeros while turns wait, for 20 ms each 16 MiB.
+    """
+    for _ in range(SEGMENTS):
+        await execute(server, "SELECT pg_logical_emit_message(FALSE, '', ''), pg_switch_wal()")
+    await execute(server, "CHECKPOINT")
 
 
 async def execute(dsn: str, statement: str) -> None:

@@ -7,6 +7,8 @@ of this session's heads and blocks when it began still holds once it has the row
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from swisper_ctx.errors import StoreError
 from swisper_ctx.log import GRACE_TIME, GRACE_VERSIONS, RETRY_WINDOW, Checkpoint
 from swisper_ctx.stores.postgres.connection import MICROS, Connection
@@ -99,16 +101,19 @@ WHY_NOT = """
 
 
 async def write_checkpoint(
-    connection: Connection, checkpoint: Checkpoint, keep_versions: bool, now: int | None
+    connection: Connection, checkpoint: Checkpoint, keep_versions: bool, now: int | None, *, is_read_committed: bool
 ) -> bool:
-    """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well."""
+    """The new head and its blocks, if the one it was made from is still the newest. Purges the session as well.
+
+    `is_read_committed` says how a statement of this connection is isolated that is a transaction of its own.
+    """
     session_id, expected, (base, stamp, body), added, dropped, projection = checkpoint
     copy = copy_text(session_id, projection)
     columns = list(map(list, zip(*added, strict=True))) if added else [[], [], [], [], []]
     statement = MOVE_HEAD if keep_versions else MOVE_HEAD_AND_PURGE
     about = session_id, expected, base, stamp, body, now
-    # Where the server or the role isolates transactions more strictly, it would fail after each wait for the head.
-    async with connection.transaction(isolation="read_committed"):
+    # Isolated more strictly, it would fail after each wait for the head.
+    async with nullcontext() if is_read_committed else connection.transaction(isolation="read_committed"):
         moved = await connection.fetchrow(statement, *about, list(dropped), *columns, copy)
         row = None if moved is not None else await connection.fetchrow(WHY_NOT, session_id, expected, now)
     if moved is not None:

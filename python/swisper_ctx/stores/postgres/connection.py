@@ -38,8 +38,13 @@ PLANS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-WRITER_SETTINGS = {**PLANS, "lock_timeout": str(LOCK_TIMEOUT), "plan_cache_mode": "force_generic_plan"}
-POOL_SETTINGS = {**PLANS, "idle_in_transaction_session_timeout": "60000"}
+PLANNED_ONCE = {**PLANS, "plan_cache_mode": "force_generic_plan"}
+WRITER_SETTINGS = {**PLANNED_ONCE, "lock_timeout": str(LOCK_TIMEOUT)}
+POOL_SETTINGS = {
+    **PLANNED_ONCE,
+    "idle_in_transaction_session_timeout": "60000",
+    "default_transaction_isolation": "read committed",
+}
 
 MICROS = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 SCHEMA_VERSION = "SELECT max(version) FROM swisper_schema"
@@ -64,6 +69,11 @@ class Settings(NamedTuple):
     def is_behind_pooler(self) -> bool:
         """Whether a statement may find another session of the server than the one before: nothing is set in it."""
         return self.statement_cache_size == 0
+
+    @property
+    def are_sessions_set(self) -> bool:
+        """Whether what takes a connection of the pool finds it as POOL_SETTINGS say."""
+        return self.pool is None and not self.is_behind_pooler
 
     def options(self, settings: dict[str, str]) -> dict[str, Any]:
         """For asyncpg.connect."""

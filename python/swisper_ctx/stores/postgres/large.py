@@ -6,6 +6,7 @@ goes by COPY, in the transaction that has moved the session: refused, nothing is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from struct import pack
 
@@ -15,7 +16,7 @@ from swisper_ctx.stores.postgres.statements import MOVE_ONE, values_of
 
 LARGE = 1024 * 1024
 """Of so many bytes a frame is in pieces."""
-PIECE = 512 * 1024
+PIECE = 128 * 1024
 
 COLUMNS = ("session_id", "version", "time", "token", "body")
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -38,5 +39,7 @@ async def _row(change: Change, time: int) -> AsyncIterator[bytes]:
     yield HEADER + pack("!h", len(COLUMNS)) + b"".join(pack("!i", len(field)) + field for field in fields)
     yield pack("!i", len(frame))
     for start in range(0, len(frame), PIECE):
+        # The driver writes on for as long as the socket takes it, which on one machine is nearly all.
+        await asyncio.sleep(0)
         yield frame[start : start + PIECE]
     yield pack("!h", -1)

@@ -144,7 +144,10 @@ class PostgresSessionStore(SessionStore):
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         async with self._changing("checkpoint") as connection:
-            return await write_checkpoint(connection, checkpoint, self._keep_versions, self._now())
+            is_read_committed = self._settings.are_sessions_set
+            return await write_checkpoint(
+                connection, checkpoint, self._keep_versions, self._now(), is_read_committed=is_read_committed
+            )
 
     async def delete(self, session_ids: Collection[str], *, expired: bool = False) -> int:
         async with self._changing("delete") as connection:
