@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
@@ -17,24 +15,6 @@ async def offered(
     turn: Callable[[T], Awaitable[object]], sessions: Sequence[T], rate: float, seconds: float
 ) -> list[float]:
     """So many turns a second for so long: how many nanoseconds after it was due each was done."""
-    with started():
-        return await _offered(turn, sessions, rate, seconds)
-
-
-@contextmanager
-def started() -> Iterator[None]:
-    """As in a service that has started, and frozen what it has imported: to look through that takes 15 to 50 ms."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-async def _offered(
-    turn: Callable[[T], Awaitable[object]], sessions: Sequence[T], rate: float, seconds: float
-) -> list[float]:
     late: list[float] = []
     chance, tasks, begun, due = random.Random(7), set[asyncio.Task[None]](), perf_counter(), 0.0
 

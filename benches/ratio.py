@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benches import machine, table
 from benches.figure import Figure
+from benches.interleave import frozen
 from benches.subjects import (
     beside,
     cached,
@@ -101,7 +102,8 @@ def measure(subjects: Sequence[str], quick: bool) -> tuple[dict[str, list[Figure
     for name in subjects:
         start = datetime.now(UTC)
         try:
-            found = SUBJECTS[name](quick)
+            with frozen():
+                found = SUBJECTS[name](quick)
         except Exception:  # noqa: BLE001 - whatever it is, the others run
             traceback.print_exc()
             failed = True

@@ -109,11 +109,12 @@ async def live(manager: Manager, contexts: Sequence[SwisperContext], numbers: It
         await manager.save(context)
         taken.append((loop.time() - due) * 1e9)
 
-    start, tasks = loop.time(), list[asyncio.Task[Any]]()
+    start, tasks = loop.time(), set[asyncio.Task[Any]]()
     for number, context in zip(range(int(seconds * RATE)), cycle(contexts), strict=False):
         due = start + number / RATE
         await asyncio.sleep(max(due - loop.time(), 0))
-        tasks.append(asyncio.create_task(turn(context, due)))
+        tasks.add(task := asyncio.create_task(turn(context, due)))
+        task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
     return quantiles(taken, n=100)[98]
 
