@@ -11,23 +11,27 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find $(RUST_CRATES) -name Cargo.to
 ifneq ($(shell command -v uv),)
 create_venv = uv venv --quiet --clear --python $(PYTHON) $(VENV)
 install = uv pip install --quiet --python $(PY)
-develop = $(VENV)/bin/maturin develop --uv --release
+maturin_develop = $(VENV)/bin/maturin develop --uv
 else
 create_venv = $(PYTHON) -m venv --clear $(VENV) && $(PY) -m pip install --upgrade pip
 install = $(PY) -m pip install
-develop = $(VENV)/bin/maturin develop --release
+maturin_develop = $(VENV)/bin/maturin develop
 endif
+
+develop = $(maturin_develop) --release
 
 export VIRTUAL_ENV := $(abspath $(VENV))
 # pyo3 is built anew whenever this changes, so it is the same for every command.
 export PYO3_PYTHON := $(abspath $(PY))
 export PIP_QUIET := 1
+# What merges the profiles is a component of rustup's.
+trainable = rustup component add llvm-tools
 # maturin stops where both this and VIRTUAL_ENV are set.
 unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo build test test-core test-asan test-asan-core test-asan-python test-python test-servers test-full fuzz lint format bench bench-quick clean
+.PHONY: help demo build wheel test test-core test-asan test-asan-core test-asan-python test-python test-servers test-full fuzz lint format bench bench-quick clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -36,6 +40,11 @@ demo: build ## build what is needed and show it at work
 	$(VENV)/bin/swisper-ctx demo
 
 build: $(VENV)/.built ## build the extension into .venv
+
+# It runs what is in .venv: maturin calls `python`.
+wheel: $(VENV)/.tools ## the wheel that is published, in dist/: the compiler has seen benches/train.py
+	$(trainable)
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(VENV)/bin/maturin build --release --pgo --out dist
 
 test: test-core test-python ## the tests, under six minutes
 
@@ -92,7 +101,7 @@ format: $(VENV)/.dev ## rewrite the sources as the formatters want them
 	$(VENV)/bin/ruff check --quiet --fix $(PY_DIRS)
 	$(VENV)/bin/ruff format --quiet $(PY_DIRS)
 
-bench: $(VENV)/.dev ## all benches, with their peers
+bench: $(VENV)/.trained ## all benches, with their peers, of the extension that a published wheel has
 	$(PY) -m benches.ratio
 	$(PY) -m pytest benches --benchmark-json=target/bench.json
 
@@ -121,6 +130,13 @@ $(VENV)/.built: $(VENV)/.tools $(RUST_SOURCES)
 $(VENV)/.test: pyproject.toml | $(VENV)/.built
 	$(develop) --extras all --group test
 	touch $@
+
+# Behind the others, which put the extension there that is built faster. Broken off, it leaves one that counts its calls.
+$(VENV)/.trained: benches/train.py $(VENV)/.test $(VENV)/.dev
+	$(trainable)
+	rm -f $(VENV)/.built
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(maturin_develop) --pgo
+	touch $(VENV)/.built $(VENV)/.test $(VENV)/.dev $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.built
 	$(develop) --extras all --group develop

@@ -8,6 +8,8 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
+from swisper_ctx._core import BUILD
+
 PEERS = ("orjson", "msgspec", "ssrjson", "aiosqlite")
 
 
@@ -18,7 +20,8 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
-        **{name: version(name) for name in ("swisper_ctx", *PEERS)},
+        "swisper_ctx": f"{version('swisper_ctx')} ({BUILD})",
+        **{name: version(name) for name in PEERS},
     }
 
 

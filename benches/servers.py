@@ -33,7 +33,9 @@ def servers() -> Iterator[Servers]:
     with ExitStack() as stack:
         postgres, redis = (os.environ.get(f"SWISPER_TEST_{name}", "") for name in ("POSTGRES", "REDIS"))
         if "://" not in postgres:
-            postgres = stack.enter_context(PostgresServer(find_postgres(postgres), min_wal_size="2GB", max_wal_size="8GB")).dsn
+            postgres = stack.enter_context(
+                PostgresServer(find_postgres(postgres), min_wal_size="2GB", max_wal_size="8GB")
+            ).dsn
             asyncio.run(age(postgres))
         if "://" not in redis:
             redis = stack.enter_context(RedisServer(find_redis(redis))).url

@@ -26,6 +26,7 @@ def said() -> list[dict[str, Any]]:
         return [message for dialogue in json.load(file) for message in dialogue["traj"]]
 
 
+@cache
 def folded(messages: int) -> StoredSession:
     """A session with so many messages, all of them in blocks."""
     return asyncio.run(_folded(messages))

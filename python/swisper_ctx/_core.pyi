@@ -11,6 +11,7 @@ from typing_extensions import disjoint_base
 from swisper_ctx.log import Change, Etag
 
 __all__ = [
+    "BUILD",
     "Conflict",
     "Delta",
     "Groups",
@@ -44,6 +45,9 @@ __all__ = [
     "system_clock",
     "token",
 ]
+
+BUILD: Final[str]
+"""`trained` if the compiler has seen how it is used, as that of a published wheel, else `plain`."""
 
 _R = TypeVar("_R", bound=_Record)
 

@@ -67,6 +67,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interpreter::claim(module.py())?;
     layouts::probe(module.py())?;
+    module.add("BUILD", env!("SWISPER_BUILD"))?;
     short_text::install(module.py())?;
     record::install(module)?;
     record_list::calls::install(module)?;
