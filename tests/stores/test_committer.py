@@ -429,6 +429,29 @@ async def test_a_large_one_goes_alone_and_small_ones_pass_it(is_replaced: bool) 
     await store.aclose()
 
 
+@pytest.mark.parametrize("places", [1, 2, 3])
+async def test_a_large_one_takes_no_place_of_small_ones_where_there_are_several(places: int) -> None:
+    store = Holding()
+    store._committer = Committer(store.begin_commit, lambda *_: asyncio.sleep(0), in_flight=places)
+    large, other, *small = (context_of(name, LARGE if name in "LM" else 10) for name in "LMabcd")
+    saving = [asyncio.ensure_future(store.save_session(large))]
+    await asyncio.wait_for(store.has_held("L"), 10)
+    saving.append(asyncio.ensure_future(store.save_session(other)))
+    at_once = places if places > 1 else 0
+    for number, context in enumerate(small, 1):
+        saving.append(asyncio.ensure_future(store.save_session(context)))
+        await asyncio.wait_for(store.has_held("L", *"abcd"[: min(number, at_once)]), 10)
+    await asyncio.sleep(0.05)
+    await store.has_held("L", *"abcd"[:at_once])
+    store.held.pop("L")()
+    while not all(save.done() for save in saving):
+        for name in list(store.held):
+            store.held.pop(name)()
+        await asyncio.sleep(0.001)
+    assert [context.version for context in (large, other, *small)] == [1] * 6
+    await store.aclose()
+
+
 class Threads(ThreadPoolExecutor):
     """Its work begins when the test says so."""
 

@@ -53,7 +53,10 @@ class SessionStore(ABC):
     _next: SessionStore | None = None
     """The store that this one stands before."""
     groups_in_flight = 1
-    """So many groups of changes are given to `begin_commit` at once, each with sessions of its own."""
+    """So many groups of changes are given to `begin_commit` at once, each with sessions of its own.
+
+    Where they are several, one more that is a single large change.
+    """
     _is_clear = False
     """Known not to hold sealed sessions, as `_look` finds out."""
     _look: asyncio.Task[None] | None = None

@@ -83,7 +83,7 @@ impl Groups {
         let is_lone = {
             let mut own = slf.borrow_mut();
             own.waiting.push(write);
-            if own.is_scheduled || own.under_way.len() >= own.in_flight {
+            if own.is_scheduled || !own.has_room_for_small() {
                 return Ok(());
             }
             own.is_lone
@@ -118,7 +118,11 @@ impl Groups {
         while slf.borrow().has_room() {
             let large = Self::take_large(slf)?;
             let is_large = large.is_some();
-            let (writes, changes) = large.map_or_else(|| Self::take(slf), Ok)?;
+            let (writes, changes) = match large {
+                Some(large) => large,
+                None if slf.borrow().has_room_for_small() => Self::take(slf)?,
+                None => break,
+            };
             if writes.is_empty() {
                 break;
             }
@@ -202,7 +206,18 @@ impl Groups {
 
 impl Groups {
     fn has_room(&self) -> bool {
-        (!self.waiting.is_empty() || matches!(self.turn, Turn::Sealed(_))) && self.under_way.len() < self.in_flight
+        let has_large = matches!(self.turn, Turn::Sealed(_));
+        has_large && self.has_room_for_large() || !self.waiting.is_empty() && self.has_room_for_small()
+    }
+
+    /// Where several groups may be on their way at once, a large one takes no place of theirs: it is long on its way.
+    fn has_room_for_large(&self) -> bool {
+        self.in_flight > 1 || self.under_way.is_empty()
+    }
+
+    fn has_room_for_small(&self) -> bool {
+        let beside = usize::from(self.in_flight > 1 && matches!(self.turn, Turn::UnderWay));
+        self.under_way.len() < self.in_flight + beside
     }
 
     fn has_work(&self) -> bool {

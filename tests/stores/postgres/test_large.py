@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+import asyncpg
 import pytest
 from tests.servers.proxy import FaultProxy
 from tests.stores.postgres.locks import LOCK, assert_whole, transaction
@@ -74,6 +75,26 @@ async def test_a_row_that_somebody_holds_is_waited_for_as_with_others(store: Pos
         await asyncio.sleep(0.1)
         await other.execute("COMMIT")
         assert (await committing)[0].time is not None
+    await assert_whole(url)
+
+
+async def test_the_connections_for_groups_are_left_to_others(store: PostgresSessionStore, url: str) -> None:
+    etag = await grow(store, "s", 2)
+    connections = await store._connected()
+    async with connections.writer(), connections.writer():
+        after = await asyncio.wait_for(committed(store, append("s", etag, frame=bytes(LARGE))), 10)
+    assert await store.etags(["s"]) == {"s": after}
+    await assert_whole(url)
+
+
+async def test_a_pool_of_the_least_size_is_enough(url: str) -> None:
+    async with asyncpg.create_pool(url, min_size=0, max_size=3) as pool:
+        store = PostgresSessionStore(pool=pool)
+        etags = {name: await grow(store, name, 1) for name in "abcd"}
+        changes = [append(name, etag, frame=bytes(LARGE)) for name, etag in etags.items()]
+        done = await asyncio.wait_for(asyncio.gather(*(commit(store, change) for change in changes)), 20)
+        assert all(result.time is not None for (result,) in done)
+        await store.aclose()
     await assert_whole(url)
 
 

@@ -21,7 +21,7 @@ from swisper_ctx.stores.postgres.errors import (
     was_lost,
     write_error,
 )
-from swisper_ctx.stores.postgres.large import LARGE, append_large
+from swisper_ctx.stores.postgres.large import append_large, are_large, is_large
 from swisper_ctx.stores.postgres.removal import delete_sessions
 from swisper_ctx.stores.postgres.statements import (
     APPEND,
@@ -52,7 +52,7 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
     tells. What cannot be told has failed with OutcomeUnknownError.
     """
     try:
-        async with connections.writer() as connection:
+        async with connections.beside() if are_large(changes) else connections.writer() as connection:
             return await Group(connection, now, connections.waits_for_locks).write(changes)
     except StoreError as error:
         return [CommitResult(None, error)] * len(changes)
@@ -132,7 +132,7 @@ class Group:
             await self._append_unlocked(changes)
 
     async def _append_one(self, change: Change) -> None:
-        if len(change.frame) < LARGE:
+        if not is_large(change):
             about = *values_of(change), self._now
             self._note(await self._connection.fetch(APPEND_ONE, *about, change.frame))
         elif (time := await append_large(self._connection, change, self._now)) is not None:

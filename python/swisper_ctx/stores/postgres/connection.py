@@ -1,4 +1,4 @@
-"""The connections of one store in one event loop: a pool for what reads, two of their own for groups of turns."""
+"""The connections of one store in one event loop: two of their own for groups of turns, a pool for all else."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Connections:
             yield connection
         except BaseException as error:
             # Before it takes a connection back, a pool waits until the server has heard that nobody waits any more.
-            if isinstance(error, asyncio.CancelledError) or isinstance(error.__cause__, TimeoutError):
+            if isinstance(error, asyncio.CancelledError | TimeoutError) or isinstance(error.__cause__, TimeoutError):
                 terminate(connection)
             raise
         finally:
@@ -188,6 +188,12 @@ class Connections:
     async def _release(self, connection: Connection) -> None:
         with suppress(*DRIVER_ERRORS):
             await self._pool.release(connection, timeout=self._settings.command_timeout)
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Connection]:
+        """A connection of the pool for a large change, with the driver's errors as they are."""
+        async with self._taken() as connection:
+            yield connection
 
     def writer(self) -> Writer:
         """A connection for one group. One that was left by an exception is not used again."""

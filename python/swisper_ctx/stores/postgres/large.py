@@ -7,11 +7,11 @@ goes by COPY, in the transaction that has moved the session: refused, nothing is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from struct import pack
 
 from swisper_ctx.log import Change
-from swisper_ctx.stores.postgres.connection import Connection
+from swisper_ctx.stores.postgres.connection import LOCK_TIMEOUT, Connection
 from swisper_ctx.stores.postgres.statements import MOVE_ONE, values_of
 
 LARGE = 1024 * 1024
@@ -23,9 +23,20 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Of COPY's binary format: https://www.postgresql.org/docs/current/sql-copy.html."""
 
 
+def is_large(change: Change) -> bool:
+    """Whether it goes in pieces."""
+    return change.expected is not None and len(change.frame) >= LARGE
+
+
+def are_large(changes: Sequence[Change]) -> bool:
+    """Whether this is a group of one that would keep a connection for long on which others go."""
+    return len(changes) == 1 and is_large(changes[0])
+
+
 async def append_large(connection: Connection, change: Change, now: int | None) -> int | None:
     """When it was written; None if it was refused."""
     async with connection.transaction(isolation="read_committed"):
+        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
         time: int | None = await connection.fetchval(MOVE_ONE, *values_of(change), now)
         if time is not None:
             pieces = _row(change, time)
