@@ -132,7 +132,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.built
 	touch $@
 
 # Behind the others, which put the extension there that is built faster. Broken off, it leaves one that counts its calls.
-$(VENV)/.trained: benches/train.py $(VENV)/.test $(VENV)/.dev
+$(VENV)/.trained: benches/train.py $(VENV)/.built $(VENV)/.test $(VENV)/.dev
 	$(trainable)
 	rm -f $(VENV)/.built
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(maturin_develop) --pgo
