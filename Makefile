@@ -41,7 +41,6 @@ demo: build ## build what is needed and show it at work
 
 build: $(VENV)/.built ## build the extension into .venv
 
-# It runs what is in .venv: maturin calls `python`.
 wheel: $(VENV)/.tools ## the wheel that is published, in dist/: the compiler has seen benches/train.py
 	$(trainable)
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(VENV)/bin/maturin build --release --pgo --out dist

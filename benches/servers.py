@@ -18,6 +18,7 @@ from tests.servers.redis import RedisServer
 from swisper_ctx.stores.postgres import PostgresSessionStore
 
 SEGMENTS = 96
+"""Of WAL, 16 MiB each: more than any subject fills."""
 
 
 class Servers(NamedTuple):
