@@ -36,7 +36,7 @@ impl Change {
     fn growth(&self, own: Option<&Field>) -> usize {
         let before = own.map_or(0, Field::size);
         match self {
-            Self::Value(_, value) => value.text().len().saturating_sub(before),
+            Self::Value(_, value) => value.size().saturating_sub(before),
             Self::Records(_, edits, _) => edits.growth(before),
         }
     }

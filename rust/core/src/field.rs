@@ -1,11 +1,13 @@
 //! One field of a session: a JSON text, or a list of records.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::envelope::BlockId;
 use crate::error::Result;
 use crate::json::{self, elements, slice};
+use crate::lazy::Lazy;
 use crate::list::List;
 use crate::segment::lock;
 
@@ -20,9 +22,18 @@ pub struct Home {
 #[derive(Debug, Clone)]
 pub struct Value(Text);
 
+/// Text that is yet to be written.
+pub trait Source: Debug + Send + Sync {
+    /// The length of the text, or less if that is not known before it is written.
+    fn size(&self) -> usize;
+
+    fn write(&self) -> Box<[u8]>;
+}
+
 #[derive(Debug, Clone)]
 enum Text {
     Own(Arc<OwnText>),
+    Unwritten(Arc<Lazy<OwnText, Arc<dyn Source>>>),
     /// One after the other: sessions are opened faster without an allocation for each.
     Stored(Arc<Stored>, Range<u32>),
 }
@@ -31,6 +42,12 @@ enum Text {
 struct OwnText {
     text: Box<[u8]>,
     home: Mutex<Option<Home>>,
+}
+
+impl From<Box<[u8]>> for OwnText {
+    fn from(text: Box<[u8]>) -> Self {
+        Self { text, home: Mutex::new(None) }
+    }
 }
 
 /// The values that stand in one block.
@@ -63,7 +80,13 @@ impl Value {
     /// Of text that need not be copied.
     #[must_use]
     pub fn from_box(text: Box<[u8]>) -> Self {
-        Self(Text::Own(Arc::new(OwnText { text, home: Mutex::new(None) })))
+        Self(Text::Own(Arc::new(text.into())))
+    }
+
+    /// Of text that is written when it is first asked for, by whom of its clones it may be.
+    #[must_use]
+    pub fn unwritten(source: Arc<dyn Source>) -> Self {
+        Self(Text::Unwritten(Arc::new(Lazy::waiting(source))))
     }
 
     /// One that stands in a block. Payloads have less than 4 GiB.
@@ -78,6 +101,16 @@ impl Value {
         match &self.0 {
             Text::Own(own) => &own.text,
             Text::Stored(block, at) => block.payload.get(at.start as usize..at.end as usize).unwrap_or_default(),
+            Text::Unwritten(lazy) => written(lazy).map_or(&[], |own| &own.text),
+        }
+    }
+
+    /// The length of its text; of one that is not written yet, the least that it can be.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Text::Unwritten(lazy) => lazy.pending().map_or_else(|| self.text().len(), |source| source.size()),
+            _ => self.text().len(),
         }
     }
 
@@ -85,6 +118,7 @@ impl Value {
     pub fn is_shared_with(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Text::Own(own), Text::Own(other)) => Arc::ptr_eq(own, other),
+            (Text::Unwritten(own), Text::Unwritten(other)) => Arc::ptr_eq(own, other),
             (Text::Stored(own, at), Text::Stored(other, there)) => Arc::ptr_eq(own, other) && at == there,
             _ => false,
         }
@@ -94,6 +128,9 @@ impl Value {
     pub fn home(&self) -> Option<Home> {
         match &self.0 {
             Text::Own(own) => *lock(&own.home),
+            // What is not written stands nowhere.
+            Text::Unwritten(lazy) if lazy.pending().is_some() => None,
+            Text::Unwritten(lazy) => written(lazy).and_then(|own| *lock(&own.home)),
             Text::Stored(block, at) => {
                 let moved = lock(&block.moved).iter().find(|(start, _)| *start == at.start).map(|(_, home)| *home);
                 Some(moved.unwrap_or(block.home))
@@ -104,6 +141,11 @@ impl Value {
     pub fn set_home(&self, home: Home) {
         match &self.0 {
             Text::Own(own) => *lock(&own.home) = Some(home),
+            Text::Unwritten(lazy) => {
+                if let Some(own) = written(lazy) {
+                    *lock(&own.home) = Some(home);
+                }
+            }
             Text::Stored(block, at) => {
                 let mut moved = lock(&block.moved);
                 moved.retain(|(start, _)| *start != at.start);
@@ -111,6 +153,10 @@ impl Value {
             }
         }
     }
+}
+
+fn written(lazy: &Lazy<OwnText, Arc<dyn Source>>) -> Option<&OwnText> {
+    lazy.get(|source| source.write().into())
 }
 
 #[derive(Debug, Clone)]
@@ -130,11 +176,11 @@ impl Field {
         }
     }
 
-    /// The length of its JSON text.
+    /// The length of its JSON text; see `Value::size`.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            Self::Value(value) => value.text().len(),
+            Self::Value(value) => value.size(),
             Self::Records(list) => list.encoded_size(),
         }
     }
@@ -176,7 +222,37 @@ pub fn field(text: &[u8], records: bool) -> Result<Field> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl Source for Counting {
+        fn size(&self) -> usize {
+            2
+        }
+
+        fn write(&self) -> Box<[u8]> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            b"\"\\n\"".as_slice().into()
+        }
+    }
+
+    #[test]
+    fn a_text_is_written_when_it_is_asked_for_and_its_source_let_go_of() {
+        let source = Arc::new(Counting::default());
+        let value = Value::unwritten(Arc::clone(&source) as Arc<dyn Source>);
+        let clone = value.clone();
+        assert!(value.is_shared_with(&clone) && value.size() == 2 && value.home().is_none());
+        assert_eq!((source.0.load(Ordering::Relaxed), Arc::strong_count(&source)), (0, 2));
+        assert_eq!((clone.text(), value.text(), value.size()), (b"\"\\n\"".as_slice(), clone.text(), 4));
+        assert_eq!((source.0.load(Ordering::Relaxed), Arc::strong_count(&source)), (1, 1));
+        let home = Home { id: [1; 16], members: 1 };
+        value.set_home(home);
+        assert_eq!(clone.home(), Some(home));
+    }
 
     #[test]
     fn each_value_of_a_block_has_a_home_of_its_own_which_its_clones_share() {

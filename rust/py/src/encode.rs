@@ -9,6 +9,7 @@ use swisper_simd::Sink;
 use crate::error::encode_error;
 use crate::processor::Processor;
 use crate::readonly;
+use crate::unwritten::Long;
 use crate::walk::{Policy, Walk, no_key};
 
 /// Why a value cannot be encoded. Behind a pointer: it is handed up through every level, and seldom there.
@@ -74,13 +75,23 @@ pub fn member(out: &mut impl Sink, value: &Bound<'_, PyAny>) -> Outcome {
 
 /// Appends the JSON text of a value that stands in so many containers.
 pub fn nested(out: &mut impl Sink, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
-    Walk { out, policy: Strict }.whole(value, depth)
+    Walk { out, policy: Strict::<false>::default() }.whole(value, depth)
+}
+
+/// The same, but for long strings: each leaves a hole in the text, and is kept for it.
+pub fn with_holes(out: &mut impl Sink, value: &Bound<'_, PyAny>) -> Result<Vec<Long>, Refusal> {
+    let mut walk = Walk { out, policy: Strict::<true>::default() };
+    walk.whole(value, 0)?;
+    Ok(walk.policy.kept)
 }
 
 /// Exact builtins, and what was read from a record; no Python code runs.
-struct Strict;
+#[derive(Default)]
+struct Strict<const KEEPS: bool> {
+    kept: Vec<Long>,
+}
 
-impl Policy for Strict {
+impl<const KEEPS: bool> Policy for Strict<KEEPS> {
     const TUPLES: bool = false;
 
     unsafe fn other<K: Processor, S: Sink>(
@@ -99,6 +110,17 @@ impl Policy for Strict {
 
     fn other_key<S: Sink>(_walk: &mut Walk<'_, S, Self>, _key: &Bound<'_, PyAny>) -> Outcome {
         Err(no_key())
+    }
+
+    #[inline]
+    fn keeps(&mut self, value: &Bound<'_, PyAny>) -> bool {
+        if !KEEPS {
+            return false;
+        }
+        let long = Long::of(value);
+        let is_long = long.is_some();
+        self.kept.extend(long);
+        is_long
     }
 }
 

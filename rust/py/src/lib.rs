@@ -54,6 +54,7 @@ mod stored_rows;
 mod text;
 mod time;
 mod types;
+mod unwritten;
 mod utf8;
 mod uuid;
 mod waiting;

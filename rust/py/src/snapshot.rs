@@ -25,6 +25,7 @@ use crate::record_list::RecordList;
 use crate::sealed::stored_body;
 use crate::stored::Stored;
 use crate::stored_rows::{BlockIds, Read, StoredBlocks, stored_rows};
+use crate::unwritten::Unwritten;
 use crate::{decode, encode, random, time};
 
 /// The fields that are more than JSON values: lists of records with their class, and times.
@@ -107,14 +108,17 @@ impl Snapshot {
         let py = value.py();
         let is_time = self.fields.times.iter().any(|own| own == name);
         with_scratch(py, |out| {
-            if is_time { moment(out, value) } else { encode::value(out, value) }
+            let long = if is_time { moment(out, value).map(|()| Vec::new()) } else { encode::with_holes(out, value) }
                 .map_err(|refusal| refusal.at(name).raise(py))?;
+            let unwritten = (!long.is_empty()).then(|| Unwritten::new(out, long));
+            let is_text = |text: &[u8]| unwritten.as_ref().map_or_else(|| text == out.as_slice(), |own| own.is(text));
             let own = self.state.entry(name);
-            if matches!(own, Some((_, Field::Value(own))) if own.text() == out.as_slice()) {
+            if matches!(own, Some((_, Field::Value(own))) if is_text(own.text())) {
                 return Ok(None);
             }
             let name = own.map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
-            Ok(Some(Change::Value(name, Value::from_box(taken(out)))))
+            let value = unwritten.map_or_else(|| Value::from_box(taken(out)), |own| Value::unwritten(Arc::new(own)));
+            Ok(Some(Change::Value(name, value)))
         })
     }
 

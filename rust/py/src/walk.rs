@@ -6,12 +6,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use swisper_core::json::MAX_DEPTH;
-use swisper_simd::{Chosen, Pen, Sink, prefetch};
+use swisper_simd::{Chosen, Kernels, Pen, Sink, prefetch};
 
 use crate::dict_items::items;
 use crate::encode::{Outcome, Refusal};
 use crate::processor::{self, Processor};
 use crate::scalar;
+use crate::unwritten::HOLE;
 
 /// What one way of encoding does other than the rest.
 pub trait Policy: Sized {
@@ -41,6 +42,12 @@ pub trait Policy: Sized {
     fn sorts_keys(&self) -> bool {
         false
     }
+
+    /// Whether this value is kept, to be written later, where a hole is left for it.
+    #[inline]
+    fn keeps(&mut self, _value: &Bound<'_, PyAny>) -> bool {
+        false
+    }
 }
 
 pub struct Walk<'a, S, P> {
@@ -61,7 +68,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     pub fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Outcome {
         let mut pen = Pen::new(&mut *self.out);
         // SAFETY: this kind is every processor's, and nothing else was written.
-        let is_done = unsafe { scalar::scalar_with::<Chosen, _>(&mut pen, value) }?;
+        let is_done = unsafe { scalar_with::<Chosen, _, _>(&mut pen, &mut self.policy, value) }?;
         pen.done();
         if is_done { Ok(()) } else { self.container(value, depth) }
     }
@@ -129,7 +136,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             line(&mut pen, self.policy.indent(), depth);
             pen.next();
             // SAFETY: the caller's promise.
-            match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
+            match unsafe { scalar_with::<K, _, _>(&mut pen, &mut self.policy, &item) } {
                 Ok(true) => {}
                 // SAFETY: nothing else was written.
                 Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => {}
@@ -195,7 +202,7 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
             }
             colon(&mut pen, self.policy.indent());
             // SAFETY: likewise.
-            match unsafe { scalar::scalar_with::<K, _>(&mut pen, &item) } {
+            match unsafe { scalar_with::<K, _, _>(&mut pen, &mut self.policy, &item) } {
                 Ok(true) => continue,
                 // SAFETY: likewise.
                 Ok(false) if unsafe { scalar::empty(&mut pen, &item, depth) } => continue,
@@ -268,6 +275,25 @@ impl<S: Sink, P: Policy> Walk<'_, S, P> {
     pub fn line(&mut self, depth: usize) {
         line(self.out, self.policy.indent(), depth);
     }
+}
+
+/// Writes a value with a comma behind it if it is a scalar, or a hole if it is kept; whether it was one of them.
+///
+/// # Safety
+/// As for `scalar::scalar_with`.
+#[allow(clippy::inline_always)] // Else it is not compiled for that kind.
+#[inline(always)]
+unsafe fn scalar_with<K: Kernels, S: Sink, P: Policy>(
+    pen: &mut Pen<'_, S>,
+    policy: &mut P,
+    value: &Bound<'_, PyAny>,
+) -> Result<bool, Refusal> {
+    if policy.keeps(value) {
+        pen.append(&[HOLE, b',']);
+        return Ok(true);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { scalar::scalar_with::<K, _>(pen, value) }
 }
 
 /// Asks for what the next items begin with: a table that nobody has looked at lately is what a small dict costs.
