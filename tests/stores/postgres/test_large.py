@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from time import monotonic
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from tests.stores.postgres.schemas import execute
 from swisper_ctx import StoreError, StoreUnavailableError
 from swisper_ctx.log import Etag
 from swisper_ctx.stores.postgres import PostgresSessionStore
-from swisper_ctx.stores.postgres.large import LARGE, PIECE
+from swisper_ctx.stores.postgres.large import LARGE, PAUSE, PIECE
 from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, commit, committed, creation, grow
 from swisper_ctx.testing.clock import MINUTE
@@ -85,6 +86,35 @@ async def test_the_connections_for_groups_are_left_to_others(store: PostgresSess
         after = await asyncio.wait_for(committed(store, append("s", etag, frame=bytes(LARGE))), 10)
     assert await store.etags(["s"]) == {"s": after}
     await assert_whole(url)
+
+
+async def test_while_groups_wait_there_is_a_pause_after_each_piece(store: PostgresSessionStore, url: str) -> None:
+    etag = await grow(store, "s", 2)
+    connections = await store._connected()
+    assert not connections.are_writers_busy()
+    async with connections.writer():
+        assert not connections.are_writers_busy()
+        async with connections.writer():
+            assert connections.are_writers_busy()
+            begun = monotonic()
+            await committed(store, append("s", etag, frame=bytes(4 * LARGE)))
+    assert monotonic() - begun >= 4 * LARGE / PIECE * PAUSE
+    await assert_whole(url)
+
+
+async def test_where_no_connection_is_free_in_time_nothing_is_written(url: str) -> None:
+    store = PostgresSessionStore(url, min_size=1, max_size=1, acquire_timeout=0.2)
+    etag = await grow(store, "s", 2)
+    change = append("s", etag, frame=bytes(LARGE))
+    async with (await store._connected()).reader():
+        (result,) = await commit(store, change)
+        assert type(result.error) is StoreUnavailableError
+        # What is small has connections of its own.
+        await committed(store, append("s", etag))
+    (refused,) = await commit(store, change)
+    assert refused == (None, None)
+    await assert_whole(url)
+    await store.aclose()
 
 
 async def test_a_pool_of_the_least_size_is_enough(url: str) -> None:

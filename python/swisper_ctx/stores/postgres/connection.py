@@ -195,6 +195,10 @@ class Connections:
         async with self._taken() as connection:
             yield connection
 
+    def are_writers_busy(self) -> bool:
+        """Whether each connection for groups has one."""
+        return self._free.locked()
+
     def writer(self) -> Writer:
         """A connection for one group. One that was left by an exception is not used again."""
         return Writer(self)
