@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from swisper_ctx import EncodeError, SwisperContext
 from swisper_ctx._core import Delta, Snapshot
 
-LONG = 256 * 1024
+LONG = 1024 * 1024
 """Of so many characters a string is long."""
 
 LENGTHS = st.sampled_from([0, 1, 4095, LONG - 1, LONG, LONG + 1, LONG + 4096])

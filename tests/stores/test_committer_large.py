@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from swisper_ctx import SwisperContext, serialize_context
+from swisper_ctx import PipelineExecution, SwisperContext, serialize_context
 from swisper_ctx.log import Change
 from swisper_ctx.stores.committer import Answered, Committer
 from swisper_ctx.stores.memory import MemorySessionStore
@@ -34,6 +34,23 @@ async def test_a_group_ends_where_its_frames_have_become_large() -> None:
     await asyncio.gather(*(store.save_session(context) for context in contexts))
     assert sum(groups) == len(contexts)
     assert 1 < max(groups) <= 6, groups
+    await store.aclose()
+
+
+async def test_records_that_are_appended_count_as_much_as_saves() -> None:
+    groups: list[int] = []
+
+    class Counting(MemorySessionStore):
+        def begin_commit(self, changes: Sequence[Change], answered: Answered) -> None:
+            groups.append(sum(len(change.frame) for change in changes))
+            super().begin_commit(changes, answered)
+
+    store = Counting()
+    await asyncio.gather(*(store.save_session(context_of(name, 10)) for name in ascii_lowercase))
+    groups.clear()
+    record = PipelineExecution(execution_id="e", pipeline_name="p", result=b64encode(os.urandom(750_000)).decode())
+    await asyncio.gather(*(store.append_record(name, "pipeline_executions", record) for name in ascii_lowercase))
+    assert max(groups) < 6_000_000, groups
     await store.aclose()
 
 
@@ -165,6 +182,35 @@ async def test_a_large_save_is_made_where_no_thread_makes_it() -> None:
     loaded = await store.load_session("large")
     assert loaded is not None
     assert serialize_context(loaded) == serialize_context(context)
+    await store.aclose()
+
+
+async def test_a_large_save_is_made_whose_thread_was_given_up() -> None:
+    store, threads, context = MemorySessionStore(), Threads(), context_of("large", LARGE)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(threads.open.is_set)  # the only thread waits here
+    saving = asyncio.ensure_future(store.save_session(context))
+    await asyncio.sleep(0.01)
+    threads.shutdown(wait=False, cancel_futures=True)
+    await saving
+    threads.open.set()
+    assert context.version == 1
+    await store.aclose()
+
+
+async def test_a_text_in_the_place_of_one_as_large_is_a_large_save() -> None:
+    store, threads, context = MemorySessionStore(), Threads(), context_of("large", LARGE)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.open.set()
+    await store.save_session(context)
+    threads.open.clear()
+    context.metadata = context_of("other", LARGE).metadata
+    saving = asyncio.ensure_future(store.save_session(context))
+    await store.save_session(context_of("small", 10))
+    assert context.version == 1
+    threads.open.set()
+    await saving
+    assert context.version == 2
     await store.aclose()
 
 

@@ -112,6 +112,9 @@ class Committer(Groups):
             frame.add_done_callback(partial(self._sealed, write))
 
     def _sealed(self, write: Save, frame: asyncio.Future[bytes]) -> None:
+        if frame.cancelled():  # the threads have been shut down before one of them came to it
+            self.sealed(write, write.sealing()(), None)
+            return
         error = frame.exception()
         self.sealed(write, frame.result() if error is None else None, error)
 

@@ -107,11 +107,11 @@ pub fn unstored_size(state: &State) -> usize {
     for (_, field) in state.iter() {
         let Field::Value(value) = field else { continue };
         let changed = value.home().is_none();
-        if value.text().len() < OWN_BLOCK {
-            small += value.text().len();
+        if value.size() < OWN_BLOCK {
+            small += value.size();
             small_changed |= changed;
         } else if changed {
-            large += value.text().len();
+            large += value.size();
         }
     }
     if small_changed { large + small } else { large }
@@ -119,7 +119,7 @@ pub fn unstored_size(state: &State) -> usize {
 
 fn is_small(field: &Field) -> Option<&Value> {
     match field {
-        Field::Value(value) if value.text().len() < OWN_BLOCK => Some(value),
+        Field::Value(value) if value.size() < OWN_BLOCK => Some(value),
         _ => None,
     }
 }

@@ -10,6 +10,8 @@ pub type Names = Arc<FieldNames>;
 
 /// So many fields may differ from those that are shared before they are written to a vector of their own.
 pub(crate) const FEW: usize = 4;
+/// To hold so many bytes twice is worse than to write the others to a vector of their own.
+const LARGE: usize = 64 * 1024;
 
 /// States share all fields but the few that were set last, so that a turn, which sets the same few again and again,
 /// counts no references to the others.
@@ -27,9 +29,12 @@ impl Content {
         Arc::make_mut(&mut self.shared).push(field);
     }
 
-    /// Whether a field is smaller than the one that is shared, which then is to be held no longer.
+    /// Whether the field that is shared is to be held no longer than needed: it is larger than this one, or a large text.
     pub fn shrinks(&self, place: usize, field: &Field) -> bool {
-        self.shared.get(place).is_some_and(|shared| field.size() < shared.size())
+        self.shared.get(place).is_some_and(|shared| {
+            let size = shared.size();
+            field.size() < size || size >= LARGE && matches!(shared, Field::Value(_))
+        })
     }
 
     /// Puts the latest fields into their places, if they must or if they are many.

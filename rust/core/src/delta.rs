@@ -36,6 +36,8 @@ impl Change {
     fn growth(&self, own: Option<&Field>) -> usize {
         let before = own.map_or(0, Field::size);
         match self {
+            // What is not written takes time whatever stood there before.
+            Self::Value(_, value) if value.is_unwritten() => value.size(),
             Self::Value(_, value) => value.size().saturating_sub(before),
             Self::Records(_, edits, _) => edits.growth(before),
         }

@@ -105,6 +105,11 @@ impl Value {
         }
     }
 
+    #[must_use]
+    pub fn is_unwritten(&self) -> bool {
+        matches!(&self.0, Text::Unwritten(lazy) if lazy.pending().is_some())
+    }
+
     /// The length of its text; of one that is not written yet, the least that it can be.
     #[must_use]
     pub fn size(&self) -> usize {

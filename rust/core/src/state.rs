@@ -459,6 +459,18 @@ mod tests {
     }
 
     #[test]
+    fn a_large_text_is_not_held_beside_the_one_that_follows_it() {
+        let text = |digit| Field::Value(Value::new(&vec![digit; 64 * 1024]));
+        let mut state = State::default();
+        for digit in [b'1', b'2'] {
+            state.set("d", text(digit));
+            assert!(state.content.latest.is_empty());
+        }
+        let next = state.with(std::iter::once((&Arc::from("d"), text(b'3'))));
+        assert!(next.content.latest.is_empty() && next.size() == state.size());
+    }
+
+    #[test]
     fn applying_leaves_the_state_before_as_it_was() {
         let before = state(START);
         let patch = br#"[{"op":"add","path":"/h/-","value":{}},{"op":"replace","path":"/s","value":"x"}]"#;

@@ -309,8 +309,8 @@ impl Groups {
                     slf.borrow_mut().large.push_back(write.unbind());
                 }
                 Ok(change) => {
+                    bytes += frame_length(&change);
                     changes.append(change)?;
-                    bytes += write.cast::<Save>().map_or(0, |save| save.borrow().size);
                     busy.add(session_id)?;
                     writes.push(write.unbind());
                 }
@@ -357,6 +357,13 @@ fn change<'py>(write: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Ok(save) => Save::change(save).map(Bound::into_any),
         Err(_) => write.call_method0(intern!(write.py(), "change")),
     }
+}
+
+/// The bytes of the frame of a `Change`.
+fn frame_length(change: &Bound<'_, PyAny>) -> usize {
+    const FRAME: usize = 4;
+    let parts = change.cast::<PyTuple>().map_or(&[][..], |change| change.as_slice());
+    parts.get(FRAME).and_then(|frame| frame.cast::<PyBytes>().ok()).map_or(0, |frame| frame.as_bytes().len())
 }
 
 /// Whether the frame of a write is large, and made already.

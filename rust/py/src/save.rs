@@ -25,7 +25,7 @@ const MESSAGES: &str = "conversation_history";
 const NEVER: i64 = i64::MAX;
 
 /// So many bytes take about 3 ms to be compressed.
-const LARGE: usize = 1024 * 1024;
+pub const LARGE: usize = 1024 * 1024;
 
 /// See `_core.pyi`.
 #[pyclass(subclass, module = "swisper_ctx._core")]

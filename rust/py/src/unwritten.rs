@@ -9,8 +9,8 @@ use crate::encode::ascii;
 
 /// Stands in the text for each long string, in their order: JSON text has no such byte.
 pub const HOLE: u8 = 0;
-/// To write so many bytes takes as long as a turn does.
-const LONG: usize = 256 * 1024;
+/// So long a string makes its save a large one, whose frame is made beside the event loop.
+const LONG: usize = crate::save::LARGE;
 /// So much is compared at once.
 const PIECE: usize = 4096;
 

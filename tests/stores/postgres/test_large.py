@@ -8,12 +8,12 @@ from time import monotonic
 
 import asyncpg
 import pytest
-from tests.servers.proxy import FaultProxy
+from tests.servers.proxy import BlackHole, FaultProxy, Pass, Refuse
 from tests.stores.postgres.locks import LOCK, assert_whole, transaction
 from tests.stores.postgres.schemas import execute
 
-from swisper_ctx import StoreError, StoreUnavailableError
-from swisper_ctx.log import Etag
+from swisper_ctx import OutcomeUnknownError, StoreError, StoreUnavailableError
+from swisper_ctx.log import CommitResult, Etag
 from swisper_ctx.stores.postgres import PostgresSessionStore
 from swisper_ctx.stores.postgres.large import LARGE, PAUSE, PIECE
 from swisper_ctx.testing import ManualClock
@@ -22,6 +22,10 @@ from swisper_ctx.testing.clock import MINUTE
 
 pytestmark = pytest.mark.servers
 SESSION = "SELECT version, token, messages, expires_at, updated_at FROM session_etags WHERE session_id = 'é'"
+END_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'swisper_ctx' AND query LIKE 'COPY %'
+"""
 SIZES = [LARGE - 1, LARGE, LARGE + 1, 2 * LARGE + PIECE, 2 * LARGE + PIECE - 1]
 
 
@@ -102,19 +106,86 @@ async def test_while_groups_wait_there_is_a_pause_after_each_piece(store: Postgr
     await assert_whole(url)
 
 
-async def test_where_no_connection_is_free_in_time_nothing_is_written(url: str) -> None:
+async def test_where_no_connection_of_the_pool_is_free_in_time_one_for_groups_does(url: str) -> None:
     store = PostgresSessionStore(url, min_size=1, max_size=1, acquire_timeout=0.2)
     etag = await grow(store, "s", 2)
-    change = append("s", etag, frame=bytes(LARGE))
     async with (await store._connected()).reader():
-        (result,) = await commit(store, change)
-        assert type(result.error) is StoreUnavailableError
-        # What is small has connections of its own.
-        await committed(store, append("s", etag))
-    (refused,) = await commit(store, change)
-    assert refused == (None, None)
+        await committed(store, append("s", etag, frame=bytes(LARGE)))
     await assert_whole(url)
     await store.aclose()
+
+
+@pytest.mark.parametrize("change_id", [None, "turn"])
+async def test_a_large_frame_waits_for_a_row_no_longer_than_others(url: str, change_id: str | None) -> None:
+    store = PostgresSessionStore(url, command_timeout=60)
+    etag = await grow(store, "s", 2)
+    async with transaction(url, LOCK, "s"):
+        change = append("s", etag, frame=bytes(LARGE), change_id=change_id)
+        (result,) = await asyncio.wait_for(commit(store, change), 20)
+        assert type(result.error) is StoreUnavailableError
+    await store.aclose()
+
+
+async def test_a_network_that_takes_no_more_pieces_ends_a_save_in_time(url: str) -> None:
+    async with FaultProxy(url) as proxy:
+        store = PostgresSessionStore(proxy.url, command_timeout=0.5, acquire_timeout=0.5)
+        etag = await grow(store, "s", 2)
+        change = append("s", etag, frame=os.urandom(16 * LARGE))
+        committing = asyncio.ensure_future(commit(store, change))
+        await pieces_on_their_way(proxy)
+        await proxy.switch(BlackHole())
+        (result,) = await in_time(committing)
+        assert type(result.error) is OutcomeUnknownError
+        await proxy.switch(Pass())
+        await proxy.drop()
+        other = await committed(store, creation("other"))
+        await asyncio.wait_for(committed(store, append("other", other, frame=bytes(LARGE))), 10)
+        await asyncio.wait_for(store.aclose(), 10)
+
+
+async def test_a_connection_that_is_reset_while_the_network_takes_no_more(url: str) -> None:
+    async with FaultProxy(url) as proxy:
+        store = PostgresSessionStore(proxy.url, command_timeout=60)
+        etag = await grow(store, "s", 2)
+        change = append("s", etag, frame=os.urandom(16 * LARGE))
+        committing = asyncio.ensure_future(commit(store, change))
+        await pieces_on_their_way(proxy)
+        await proxy.switch(BlackHole())
+        await asyncio.sleep(0.2)
+        await proxy.switch(Refuse())
+        await proxy.switch(Pass())
+        (result,) = await in_time(committing)
+        assert result.time is not None
+        await store.aclose()
+    await assert_whole(url)
+
+
+async def test_a_server_that_ends_connections_between_pieces(url: str, effort: int) -> None:
+    store = PostgresSessionStore(url)
+    etag = await grow(store, "s", 1)
+    for number in range(6 * effort):
+        change = append("s", etag, frame=os.urandom(16 * LARGE))
+        committing = asyncio.ensure_future(commit(store, change))
+        await asyncio.sleep(number % 6 * 0.01)
+        await execute(url, END_OTHERS)
+        (result,) = await in_time(committing)
+        assert result.time is not None
+        etag = change.etag
+    await assert_whole(url)
+    await store.aclose()
+
+
+async def in_time(committing: asyncio.Future[list[CommitResult]]) -> list[CommitResult]:
+    """Its result, without cancelling it: that would end it, too."""
+    done, _ = await asyncio.wait([committing], timeout=10)
+    assert done
+    return await committing
+
+
+async def pieces_on_their_way(proxy: FaultProxy) -> None:
+    before = proxy.requested
+    while proxy.requested < before + 2 * LARGE:  # noqa: ASYNC110 - it only counts
+        await asyncio.sleep(0)
 
 
 async def test_a_pool_of_the_least_size_is_enough(url: str) -> None:

@@ -105,7 +105,7 @@ async def _adopt_batch(connection: Connection, rows: Sequence[Any]) -> tuple[int
         except (ContextError, ValueError, TypeError, RecursionError) as error:
             log.warning("session %s is not adopted: %s", session_id, type(error).__name__)
             refused.append(session_id)
-    results = await Group(connection, None, waits_for_locks=False).write(changes)
+    results = await Group(connection, None).write(changes)
     ids = [change.session_id for change in changes]
     await connection.execute(KEEP_BEGINNING, ids, begun)
     refused += [id_ for id_, result in zip(ids, results, strict=True) if result.time is None]

@@ -53,7 +53,7 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
     """
     try:
         async with connections.beside() if are_large(changes) else connections.writer() as connection:
-            return await group_on(connection, now, connections).write(changes)
+            return await Group(connection, now, connections).write(changes)
     except StoreError as error:
         return [CommitResult(None, error)] * len(changes)
     except DRIVER_ERRORS as error:
@@ -64,7 +64,7 @@ async def commit_group(connections: Connections, changes: Sequence[Change], now:
     while time.monotonic() < deadline:
         try:
             async with connections.writer() as connection:
-                group = group_on(connection, now, connections)
+                group = Group(connection, now, connections)
                 return await _write_again(connection, group, changes, unknown)
         except (StoreError, *DRIVER_ERRORS):
             await asyncio.sleep(LOST_PAUSE)
@@ -85,26 +85,13 @@ async def _write_again(
     ]
 
 
-def group_on(connection: Connection, now: int | None, connections: Connections) -> Group:
-    """A group on one of these connections."""
-    waits, is_busy = connections.waits_for_locks, connections.are_writers_busy
-    return Group(connection, now, waits_for_locks=waits, is_busy=is_busy)
-
-
 class Group:
     """The changes of one group on their way to the database; what has become of each is in `results`."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        now: int | None,
-        *,
-        waits_for_locks: bool,
-        is_busy: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, connection: Connection, now: int | None, connections: Connections | None = None) -> None:
+        """`connection` is one of `connections`, or stands for itself."""
         self.results: dict[bytes, CommitResult] = {}
-        self._connection, self._now = connection, now
-        self._waits_for_locks, self._is_busy = waits_for_locks, is_busy
+        self._connection, self._now, self._connections = connection, now, connections
 
     async def write(self, changes: Sequence[Change]) -> list[CommitResult]:
         """Each of them committed, refused or failed, in their order. Raises what a lost connection raises."""
@@ -133,23 +120,24 @@ class Group:
                 self.results |= dict.fromkeys((change.etag.token for change in left), failed)
 
     async def _append(self, changes: Sequence[Change]) -> None:
-        if not self._waits_for_locks:
+        connections = self._connections
+        if connections is None or not connections.waits_for_locks:
             return await self._append_unlocked(changes)
         is_plain = all(change.change_id is None and change.projection is None for change in changes)
         try:
             if is_plain and len(changes) == 1:
-                await self._append_one(changes[0])
+                await self._append_one(connections, changes[0])
             else:
                 statement = APPEND if is_plain else APPEND_ONCE
                 self._note(await self._connection.fetch(statement, *columns(changes), self._now))
         except IN_THE_WAY:
             await self._append_unlocked(changes)
 
-    async def _append_one(self, change: Change) -> None:
+    async def _append_one(self, connections: Connections, change: Change) -> None:
         if not is_large(change):
             about = *values_of(change), self._now
             self._note(await self._connection.fetch(APPEND_ONE, *about, change.frame))
-        elif (time := await append_large(self._connection, change, self._now, self._is_busy)) is not None:
+        elif (time := await append_large(connections, self._connection, change, self._now)) is not None:
             self.results[change.etag.token] = CommitResult(time)
 
     async def _append_unlocked(self, changes: Sequence[Change]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -47,6 +47,9 @@ POOL_SETTINGS = {
 }
 
 MICROS = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+BYTES_A_SECOND = 16 * 1024 * 1024
+"""Those who wait for many bytes to be sent wait a second longer than else for so many."""
+
 SCHEMA_VERSION = "SELECT max(version) FROM swisper_schema"
 
 
@@ -191,9 +194,20 @@ class Connections:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[Connection]:
-        """A connection of the pool for a large change, with the driver's errors as they are."""
-        async with self._taken() as connection:
+        """A connection of the pool for a large change, with the driver's errors as they are.
+
+        Where none is free in time, one of those for groups: who holds them gives them back.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._taken())
+            except StoreUnavailableError:
+                connection = await stack.enter_async_context(self.writer())
             yield connection
+
+    def seconds_for(self, size: int) -> float:
+        """How long sending so many bytes, and having them written, may take."""
+        return self._settings.command_timeout + size / BYTES_A_SECOND
 
     def are_writers_busy(self) -> bool:
         """Whether each connection for groups has one."""
