@@ -15,7 +15,7 @@ from tests.stores.postgres.schemas import execute
 from swisper_ctx import OutcomeUnknownError, StoreError, StoreUnavailableError
 from swisper_ctx.log import CommitResult, Etag
 from swisper_ctx.stores.postgres import PostgresSessionStore
-from swisper_ctx.stores.postgres.large import LARGE, PAUSE, PIECE
+from swisper_ctx.stores.postgres.large import LARGE, LIMITS, PAUSE, PIECE
 from swisper_ctx.testing import ManualClock
 from swisper_ctx.testing.changes import append, commit, committed, creation, grow
 from swisper_ctx.testing.clock import MINUTE
@@ -158,6 +158,17 @@ async def test_a_connection_that_is_reset_while_the_network_takes_no_more(url: s
         assert result.time is not None
         await store.aclose()
     await assert_whole(url)
+
+
+async def test_a_server_that_waits_for_pieces_asks_its_network(store: PostgresSessionStore) -> None:
+    """What it shows is asked of the socket."""
+    names = [f"tcp_keepalives_{name}" for name in ("idle", "interval", "count")]
+    async with (await store._connected()).beside() as connection:
+        before = [await connection.fetchval(f"SHOW {name}") for name in names]
+        async with connection.transaction():
+            await connection.execute(LIMITS)
+            assert [await connection.fetchval(f"SHOW {name}") for name in names] == ["10", "5", "3"]
+        assert [await connection.fetchval(f"SHOW {name}") for name in names] == before
 
 
 async def test_a_server_that_ends_connections_between_pieces(url: str, effort: int) -> None:
